@@ -1,0 +1,1 @@
+"""Signpost load tests: Locust users, shapes and reports."""

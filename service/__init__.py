@@ -1,0 +1,1 @@
+"""Signpost service: serves SavedModels from a store over HTTP and gRPC."""

@@ -1,0 +1,223 @@
+"""What the gateway knows of an engine: models and versions to lease, signatures, and answers.
+
+No engine, transport or framework is imported here; local and remote engines, and the fakes of the tests, fit the
+same two protocols.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cached_property
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+DEFAULT_SIGNATURE: Final = "serving_default"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A named input or output of a signature.
+
+    Attributes:
+        name: the name by which clients know it.
+        tensor: its name inside the graph, as TF Serving's metadata prints it.
+        dtype_name: TensorFlow's name of its element type, e.g. `DT_UINT8`.
+        dtype: NumPy's element type; object for strings.
+        shape: sizes with -1 where any size is taken; None where even the rank is open.
+    """
+
+    name: str
+    tensor: str
+    dtype_name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...] | None
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array of `shape` can be fed to it."""
+        if self.shape is None:
+            return True
+        return len(shape) == len(self.shape) and all(w in (-1, s) for s, w in zip(shape, self.shape, strict=True))
+
+
+@dataclass(frozen=True)
+class ImageSize:
+    """The pixels that an image classifier takes: uint8 (height, width, channels)."""
+
+    height: int
+    width: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A SavedModel's named function: what goes in and what comes out, by name."""
+
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+    method_name: str = "tensorflow/serving/predict"
+
+    @cached_property
+    def batchable(self) -> bool:
+        """Whether requests can be joined along the first dimension of every input and output."""
+        return all(
+            spec.shape is not None and len(spec.shape) > 0 and spec.shape[0] == -1
+            for spec in (*self.inputs.values(), *self.outputs.values())
+        )
+
+    @cached_property
+    def image(self) -> ImageSize | None:
+        """The size of image it takes, if it has the form of an image classifier (Contract 1 of the design)."""
+        if set(self.inputs) != {"image"} or not {"scores", "classes"} <= set(self.outputs):
+            return None
+        image, scores, classes = self.inputs["image"], self.outputs["scores"], self.outputs["classes"]
+        if image.dtype_name != "DT_UINT8" or scores.dtype_name != "DT_FLOAT" or classes.dtype_name != "DT_STRING":
+            return None
+        shape = image.shape
+        if shape is None or len(shape) != 4 or shape[0] != -1 or min(shape[1:3]) < 1 or shape[3] not in (1, 3):
+            return None
+        if any(spec.shape is None or len(spec.shape) != 2 or spec.shape[0] != -1 for spec in (scores, classes)):
+            return None
+        return ImageSize(*shape[1:])
+
+
+@dataclass(frozen=True)
+class Call:
+    """What goes with a request's inputs.
+
+    Attributes:
+        deadline: time (`time.monotonic()`) after which nobody waits for the answer.
+        signature_name: which signature to run.
+        outputs: the outputs wanted; empty means all.
+        abandoned: tells whether the caller has left; asked just before the request would run.
+    """
+
+    deadline: float
+    signature_name: str = DEFAULT_SIGNATURE
+    outputs: tuple[str, ...] = ()
+    abandoned: Callable[[], bool] | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a servable answers.
+
+    Attributes:
+        outputs: an array for each output by name.
+        queue_s: seconds between the request's arrival and the start of its (first) batch.
+        infer_s: seconds in the model.
+        batch_rows: rows of the (largest) batch that it ran in.
+    """
+
+    outputs: Mapping[str, Array]
+    queue_s: float = 0.0
+    infer_s: float = 0.0
+    batch_rows: int = 1
+
+
+class Servable(Protocol):
+    """One loaded version, ready to run."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Number of the version."""
+        ...
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """Its signatures by name."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names of an image classifier, in the order of its scores; empty for any other model."""
+        ...
+
+    def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
+        """Run a signature on named inputs.
+
+        Raises:
+            NotFound: no such signature.
+            InvalidRequest: inputs that do not fit the signature.
+            Overloaded, DeadlineExceeded, Abandoned, Unavailable, ModelFailed: as their names say.
+        """
+        ...
+
+
+class State(IntEnum):
+    """State of a version, with TF Serving's names and numbers (`ModelVersionStatus.State`)."""
+
+    UNKNOWN = 0
+    START = 10
+    LOADING = 20
+    AVAILABLE = 30
+    UNLOADING = 40
+    END = 50
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """State of one version, and why it failed if it did."""
+
+    version: int
+    state: State
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which servable a request asks for: a model, and at most one of version and label."""
+
+    name: str
+    version: int | None = None
+    label: str | None = None
+
+    def __str__(self) -> str:
+        """The way TF Serving's error texts print it: `Specific(m, 2)` or `Latest(m)`."""
+        if self.label is not None:
+            return f"Label({self.name}, {self.label})"
+        return f"Latest({self.name})" if self.version is None else f"Specific({self.name}, {self.version})"
+
+
+@dataclass(frozen=True)
+class Status:
+    """What an engine holds: for each model the state of its versions, the highest version first."""
+
+    models: Mapping[str, tuple[VersionStatus, ...]] = field(default_factory=dict)
+
+    @property
+    def ready(self) -> bool:
+        """At least one model, and each with an AVAILABLE version."""
+        return bool(self.models) and all(
+            any(version.state is State.AVAILABLE for version in versions) for versions in self.models.values()
+        )
+
+
+class Engine(Protocol):
+    """Runs servables."""
+
+    def lease(self, spec: ModelSpec) -> AbstractContextManager[Servable]:
+        """Borrow a servable; it stays loaded until the context ends.
+
+        Raises:
+            NotFound: no such model, version or label.
+            Unavailable: known, but not ready to answer.
+        """
+        ...
+
+    def status(self) -> Status:
+        """The state of every version of every model."""
+        ...
+
+    def close(self) -> None:
+        """Stop; waits a bounded time for what is running."""
+        ...

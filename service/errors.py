@@ -1,0 +1,72 @@
+"""The errors of Signpost, free of any transport.
+
+Each message is one or two sentences for people: what is wrong, with what, and what would be right.
+The gateway maps the classes to HTTP statuses (`gateway/http_errors.py`), the gRPC server to its codes, and the
+command line prints the message and exits with 2.
+"""
+
+
+class SignpostError(Exception):
+    """Base of every error that Signpost raises on purpose; its text is safe to show to a client."""
+
+
+class SettingsError(SignpostError):
+    """A flag, environment variable or configuration file that can't be used."""
+
+
+class StoreError(SignpostError):
+    """The store, or a folder in it, is missing or can't be read or written."""
+
+
+class InvalidRequest(SignpostError):
+    """The client's input is malformed or does not fit the signature."""
+
+
+class InvalidImage(InvalidRequest):
+    """Bytes that are no image which Signpost can decode within its limits."""
+
+
+class TooLarge(InvalidRequest):
+    """The client's input goes beyond a limit of size or number."""
+
+
+class UnsupportedMedia(InvalidRequest):
+    """A content type that the route does not take."""
+
+
+class NotFound(SignpostError):
+    """No such model, version, label or signature."""
+
+
+class Unavailable(SignpostError):
+    """The model is known but can't answer now: still loading, failed to load, or shutting down."""
+
+
+class Overloaded(SignpostError):
+    """The queue of the servable is full.
+
+    Args:
+        message: what is full.
+        retry_after_s: seconds after which the queue is estimated to have room.
+    """
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        """Keep the estimate beside the message."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(SignpostError):
+    """The answer did not come within the request's deadline."""
+
+
+class Abandoned(SignpostError):
+    """The caller left before its request ran."""
+
+
+class ModelFailed(SignpostError):
+    """The model itself failed on input that fits its signature."""
+
+
+class LoadFailed(SignpostError):
+    """A version in the store could not be made a servable."""

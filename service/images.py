@@ -1,0 +1,166 @@
+"""The one decoder: image bytes in, pixels out, the same in training, evaluation and serving.
+
+Every place that turns a file or a request body into what a model sees calls `decode`; that is the guard against
+training-serving skew. Pillow does the work and releases the interpreter lock while it does.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from service.errors import InvalidImage, TooLarge
+
+Pixels = npt.NDArray[np.uint8]
+
+MODES: Final = {1: "L", 3: "RGB"}
+
+# Formats that people send and that Pillow decodes by itself. Those left out start other programs (EPS), are
+# containers of something else (PDF, FPX), or have never been asked for; fewer parsers are fewer ways in.
+FORMATS: Final = (
+    "JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "ICO", "TGA", "JPEG2000", "AVIF",
+)  # fmt: skip
+
+_SIXTEEN_BIT: Final = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+_ALPHA: Final = ("RGBA", "LA", "PA", "RGBa", "La")
+
+_EXIF_ORIENTATION: Final = 0x0112
+# How to turn an image upright, by the orientation that its EXIF tag states (EXIF 2.32, 4.6.4).
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SWAPS_AXES: Final = tuple(_UPRIGHT[n] for n in (5, 6, 7, 8))
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """What one image may cost.
+
+    Attributes:
+        max_bytes: size of the encoded image.
+        max_pixels: width times height, as the file's header states them, before anything is decoded.
+    """
+
+    max_bytes: int = 20 * 1024 * 1024
+    max_pixels: int = 50_000_000
+
+
+DEFAULT_LIMITS: Final = ImageLimits()
+
+
+def decode(image: bytes, height: int, width: int, channels: int, limits: ImageLimits = DEFAULT_LIMITS) -> Pixels:
+    """Decode an image to the size and mode that a model takes.
+
+    The first frame is turned upright by its EXIF orientation, laid on white where it is transparent, brought to
+    8 bits, converted to RGB or L, and stretched to `width` x `height` (bilinear, with anti-aliasing).
+
+    Args:
+        image: the encoded image.
+        height: rows wanted, in pixels.
+        width: columns wanted, in pixels.
+        channels: 3 (RGB) or 1 (L).
+        limits: what the image may cost.
+
+    Returns:
+        uint8 array of shape (height, width, channels).
+
+    Raises:
+        TooLarge: more bytes or pixels than `limits` allow.
+        InvalidImage: empty, no image, of a format not taken, truncated or broken.
+    """
+    if channels not in MODES:
+        raise InvalidImage(f"The model takes {channels} channels; images can be decoded to 1 (L) or 3 (RGB).")
+    if not image:
+        raise InvalidImage("The image is empty (0 bytes); send the bytes of a JPEG, PNG, WebP, GIF, BMP or TIFF file.")
+    if len(image) > limits.max_bytes:
+        raise TooLarge(f"The image has {len(image)} bytes; at most {limits.max_bytes} are taken.")
+    try:
+        return _decode(image, height, width, MODES[channels], limits)
+    except (InvalidImage, TooLarge):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise TooLarge(f"The image has more pixels than the {limits.max_pixels} that are taken.") from error
+    except MemoryError as error:
+        raise TooLarge("The image needs more memory than is free; send a smaller one.") from error
+    except Exception as error:  # a parser of foreign bytes may raise anything; all of it means "broken"
+        raise InvalidImage(f"The image can't be decoded: {_reason(error)}.") from error
+
+
+def _decode(image: bytes, height: int, width: int, mode: str, limits: ImageLimits) -> Pixels:
+    with _open(image) as picture:
+        if picture.width * picture.height > limits.max_pixels:
+            raise TooLarge(
+                f"The image has {picture.width}x{picture.height} pixels; at most {limits.max_pixels} are taken."
+            )
+        turn = _UPRIGHT.get(_orientation(picture))
+        wanted = (height, width) if turn in _SWAPS_AXES else (width, height)
+        # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size for a fraction of the time; never below `wanted`.
+        picture.draft(mode, wanted)
+        picture.load()
+        upright = _to_mode(picture, mode)
+    if upright.size != wanted:
+        upright = upright.resize(wanted, Image.Resampling.BILINEAR)
+    if turn is not None:
+        upright = upright.transpose(turn)
+    pixels = np.asarray(upright, dtype=np.uint8)  # (H, W) for L, (H, W, 3) for RGB
+    return pixels.reshape(height, width, -1)
+
+
+def _open(image: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(image), formats=FORMATS)
+    except Image.UnidentifiedImageError as error:
+        start = image[:512].lstrip().lower()
+        if start.startswith((b"<!doctype html", b"<html")):
+            found = "it is an HTML page"
+        elif start.startswith((b"<?xml", b"<svg")):
+            found = "it is XML or SVG"
+        elif start.isascii() and start.isprintable():
+            found = "it is text"
+        else:
+            found = "its first bytes are of no known format"
+        raise InvalidImage(
+            f"The {len(image)} bytes are no image: {found}; send a JPEG, PNG, WebP, GIF, BMP or TIFF file."
+        ) from error
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return int(picture.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # broken metadata must not cost anyone a readable image
+        return 1
+
+
+def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
+    """Convert any mode of Pillow's to L or RGB."""
+    if picture.mode in _SIXTEEN_BIT:
+        # Pillow's own conversion clips at 255 instead of scaling.
+        values = np.asarray(picture).astype(np.uint32)
+        picture = Image.fromarray((values.clip(0, 0xFFFF) >> 8).astype(np.uint8))
+    elif picture.mode == "F":
+        values = np.nan_to_num(np.asarray(picture, dtype=np.float32))
+        top = 1.0 if values.max(initial=0.0) <= 1.0 else 255.0
+        picture = Image.fromarray((values / top * 255.0).clip(0, 255).astype(np.uint8))
+    if picture.mode in _ALPHA or "transparency" in picture.info:
+        layer = picture.convert("RGBA")
+        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        picture = Image.alpha_composite(white, layer)
+    if picture.mode not in ("1", "L", "P", "RGB", "RGBA"):
+        picture = picture.convert("RGB")  # Pillow has no direct way from LAB, HSV or CMYK to L
+    return picture if picture.mode == mode else picture.convert(mode)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip().rstrip(".")
+    if "truncated" in text.lower() or isinstance(error, EOFError):
+        return "it is truncated" + (f" ({text})" if text and "Truncated" not in text else "")
+    return text or type(error).__name__

@@ -1,0 +1,212 @@
+"""TensorFlow Serving's messages, and the only importer of `tensorflow_serving`.
+
+The messages live inside the TensorFlow package, whose import costs seconds and hundreds of megabytes. Here they are
+imported without it, so that a process which only speaks the protocol stays small: while they are imported, an empty
+module named `tensorflow`, whose `__path__` is the real package, stands in `sys.modules`.
+"""
+
+import importlib.util
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import ml_dtypes
+import numpy as np
+
+from service.engine.interface import Array, Signature, TensorSpec
+from service.errors import InvalidRequest
+
+
+@contextmanager
+def _tensorflow_stays_unloaded() -> Iterator[None]:
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    spec = importlib.util.find_spec("tensorflow")
+    if spec is None or spec.submodule_search_locations is None:
+        raise ImportError("TensorFlow is not installed; its package holds the messages of the serving protocol.")
+    stand_in = types.ModuleType("tensorflow")
+    stand_in.__path__ = list(spec.submodule_search_locations)
+    sys.modules["tensorflow"] = stand_in
+    try:
+        yield
+    finally:
+        # A later `import tensorflow` must find the real one; the message modules stay and are shared with it.
+        if sys.modules.get("tensorflow") is stand_in:
+            del sys.modules["tensorflow"]
+
+
+with _tensorflow_stays_unloaded():
+    from tensorflow.core.example import example_pb2
+    from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2, types_pb2
+    from tensorflow.core.protobuf import error_codes_pb2, meta_graph_pb2, saved_model_pb2
+    from tensorflow_serving.apis import (
+        classification_pb2,
+        get_model_metadata_pb2,
+        get_model_status_pb2,
+        inference_pb2,
+        input_pb2,
+        model_management_pb2,
+        model_service_pb2_grpc,
+        predict_pb2,
+        prediction_log_pb2,
+        prediction_service_pb2_grpc,
+        regression_pb2,
+    )
+    from tensorflow_serving.config import model_server_config_pb2
+
+__all__ = [
+    "classification_pb2",
+    "error_codes_pb2",
+    "example_pb2",
+    "from_tensor_proto",
+    "get_model_metadata_pb2",
+    "get_model_status_pb2",
+    "inference_pb2",
+    "input_pb2",
+    "meta_graph_pb2",
+    "model_management_pb2",
+    "model_server_config_pb2",
+    "model_service_pb2_grpc",
+    "predict_log",
+    "predict_pb2",
+    "prediction_log_pb2",
+    "prediction_service_pb2_grpc",
+    "read_signature",
+    "regression_pb2",
+    "saved_model_pb2",
+    "tensor_pb2",
+    "to_tensor_proto",
+]
+
+# TensorFlow's name of each element type that signatures can carry: the NumPy type, and the field of TensorProto
+# that holds its values when they are not packed into tensor_content.
+_TYPES: Final[dict[str, tuple[Any, str]]] = {
+    "DT_FLOAT": (np.float32, "float_val"),
+    "DT_DOUBLE": (np.float64, "double_val"),
+    "DT_INT8": (np.int8, "int_val"),
+    "DT_INT16": (np.int16, "int_val"),
+    "DT_INT32": (np.int32, "int_val"),
+    "DT_INT64": (np.int64, "int64_val"),
+    "DT_UINT8": (np.uint8, "int_val"),
+    "DT_UINT16": (np.uint16, "int_val"),
+    "DT_UINT32": (np.uint32, "uint32_val"),
+    "DT_UINT64": (np.uint64, "uint64_val"),
+    "DT_BOOL": (np.bool_, "bool_val"),
+    "DT_COMPLEX64": (np.complex64, "scomplex_val"),
+    "DT_COMPLEX128": (np.complex128, "dcomplex_val"),
+    "DT_HALF": (np.float16, "half_val"),
+    "DT_BFLOAT16": (ml_dtypes.bfloat16, "half_val"),
+    "DT_STRING": (np.object_, "string_val"),
+}
+_NAMES: Final = {np.dtype(dtype): name for name, (dtype, _) in _TYPES.items()}
+_FIELDS: Final = {name: field for name, (_, field) in _TYPES.items()}
+
+
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """TensorFlow's name of a NumPy element type, e.g. `DT_UINT8`; strings of any NumPy kind are `DT_STRING`."""
+    return "DT_STRING" if dtype.kind in "SUO" else _NAMES[dtype]
+
+
+def to_tensor_proto(array: Array) -> tensor_pb2.TensorProto:
+    """Put an array of any shape and supported element type into a TensorProto."""
+    name = dtype_name(array.dtype)
+    proto = tensor_pb2.TensorProto(
+        dtype=types_pb2.DataType.Value(name),
+        tensor_shape=tensor_shape_pb2.TensorShapeProto(
+            dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in array.shape]
+        ),
+    )
+    if name == "DT_STRING":
+        proto.string_val.extend(v.encode() if isinstance(v, str) else bytes(v) for v in array.ravel().tolist())
+    else:
+        proto.tensor_content = np.ascontiguousarray(array).tobytes()
+    return proto
+
+
+def from_tensor_proto(proto: tensor_pb2.TensorProto) -> Array:
+    """Read a TensorProto into an array; strings become an object array of bytes.
+
+    As in TensorFlow, fewer values than elements means that the last value repeats.
+
+    Raises:
+        InvalidRequest: an element type that is not taken, or values that do not fit the shape.
+    """
+    # An open enum: a client may send a number that names no type.
+    name = types_pb2.DataType.Name(proto.dtype) if proto.dtype in types_pb2.DataType.values() else str(proto.dtype)
+    if name not in _TYPES:
+        raise InvalidRequest(f"Tensors of type {name} are not taken; send one of {', '.join(_TYPES)}.")
+    dtype = np.dtype(_TYPES[name][0])
+    if proto.tensor_shape.unknown_rank or any(dim.size < 0 for dim in proto.tensor_shape.dim):
+        raise InvalidRequest("A tensor has an unknown dimension; state the size of each.")
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    count = int(np.prod(shape, dtype=object)) if shape else 1
+    if proto.tensor_content and name != "DT_STRING":
+        if len(proto.tensor_content) != count * dtype.itemsize:
+            raise InvalidRequest(
+                f"A tensor of shape {list(shape)} and type {name} needs {count * dtype.itemsize} bytes of content, "
+                f"not {len(proto.tensor_content)}."
+            )
+        return np.frombuffer(proto.tensor_content, dtype=dtype).reshape(shape)
+    values = getattr(proto, _FIELDS[name])
+    if len(values) > count or (count > 0 and not values):
+        raise InvalidRequest(f"A tensor of shape {list(shape)} needs {count} values, not {len(values)}.")
+    array = _from_values(values, name, dtype)
+    if len(array) < count:
+        if count > _MAX_REPEATED:
+            raise InvalidRequest(f"A tensor of shape {list(shape)} needs {count} values, not {len(values)}.")
+        array = np.concatenate([array, np.repeat(array[-1:], count - len(array))])
+    return array.reshape(shape)
+
+
+# A few bytes must not become gigabytes: values are repeated up to this many elements.
+_MAX_REPEATED: Final = 16 * 1024 * 1024
+
+
+def _from_values(values: Any, name: str, dtype: np.dtype[Any]) -> Array:
+    if name in ("DT_HALF", "DT_BFLOAT16"):  # stored as the 16 bits of each number
+        return np.array([v & 0xFFFF for v in values], dtype=np.uint16).view(dtype)
+    if name in ("DT_COMPLEX64", "DT_COMPLEX128"):  # real and imaginary parts alternate
+        parts = np.array(values, dtype=np.float64)
+        return np.asarray(parts[0::2] + 1j * parts[1::2], dtype=dtype)
+    if name == "DT_STRING":
+        array = np.empty(len(values), dtype=np.object_)
+        array[:] = list(values)
+        return array
+    try:
+        return np.array(values, dtype=dtype)
+    except OverflowError as error:
+        raise InvalidRequest(f"A value does not fit {name}: {error}.") from error
+
+
+def read_signature(proto: meta_graph_pb2.SignatureDef) -> Signature:
+    """Turn a SignatureDef into a Signature."""
+    return Signature(
+        inputs={name: _read_tensor_info(name, info) for name, info in sorted(proto.inputs.items())},
+        outputs={name: _read_tensor_info(name, info) for name, info in sorted(proto.outputs.items())},
+        method_name=proto.method_name,
+    )
+
+
+def _read_tensor_info(name: str, info: meta_graph_pb2.TensorInfo) -> TensorSpec:
+    dtype = types_pb2.DataType.Name(info.dtype)
+    return TensorSpec(
+        name=name,
+        tensor=info.name,
+        dtype_name=dtype,
+        dtype=np.dtype(_TYPES[dtype][0]) if dtype in _TYPES else np.dtype(np.object_),
+        shape=None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim),
+    )
+
+
+def predict_log(model: str, signature_name: str, inputs: Mapping[str, Array]) -> bytes:
+    """A serialised PredictionLog of one Predict request, as TF Serving's warm-up file holds them."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature_name
+    for name, array in inputs.items():
+        request.inputs[name].CopyFrom(to_tensor_proto(array))
+    log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+    return bytes(log.SerializeToString(deterministic=True))
