@@ -1,0 +1,117 @@
+"""What a run needs to go on where it stopped: one file, written beside and renamed, after each epoch."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from training.errors import TrainingError
+
+FILE: Final = "checkpoint.npz"
+
+Arrays = list[npt.NDArray[Any]]
+History = list[dict[str, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The state after an epoch.
+
+    Attributes:
+        identity: the choices of the run (recipe, seed, data); a run with others must not go on from here.
+        epoch: epochs done.
+        network: all variables of the network, the states of its random generators too.
+        optimizer: all variables of the optimizer.
+        average: the averaged weights.
+        average_steps: how many steps they have averaged.
+        history: the numbers of each epoch.
+    """
+
+    identity: Mapping[str, Any]
+    epoch: int
+    network: Arrays
+    optimizer: Arrays
+    average: Arrays
+    average_steps: int
+    history: History
+
+
+def save(folder: Path, state: Checkpoint) -> Path:
+    """Write the checkpoint; the one before stays until the new one is whole.
+
+    Raises:
+        TrainingError: the folder can't be written, or the disk is full.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for name in ("network", "optimizer", "average"):
+        for index, array in enumerate(getattr(state, name)):
+            arrays[f"{name}.{index:04}"] = array
+    about = {
+        "identity": state.identity,
+        "epoch": state.epoch,
+        "average_steps": state.average_steps,
+        "history": state.history,
+    }
+    path = folder / FILE
+    temporary = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".tmp-", delete=False) as file:
+            temporary = Path(file.name)
+            np.savez(file, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]  # NumPy's stub
+        os.replace(temporary, path)  # noqa: PTH105 - Path.replace is the same call
+    except OSError as error:
+        raise TrainingError(
+            f"The checkpoint {path} can't be written: {error.strerror or error}; "
+            "free the disk or name another folder with --checkpoints."
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+    return path
+
+
+def load(folder: Path) -> Checkpoint:
+    """Read the checkpoint of a folder.
+
+    Raises:
+        TrainingError: there is none, or it is broken.
+    """
+    path = folder / FILE
+    try:
+        with np.load(path) as file:
+            about = json.loads(str(file["about"]))
+            found = {name: file[name] for name in file.files if name != "about"}
+    except FileNotFoundError as error:
+        raise TrainingError(f"There is no checkpoint at {path}; start the run once without --resume.") from error
+    except Exception as error:  # NumPy and zipfile raise many things on a broken file
+        raise TrainingError(f"The checkpoint {path} is broken ({error}); remove it and start again.") from error
+    return Checkpoint(
+        identity=about["identity"],
+        epoch=about["epoch"],
+        network=_part(found, "network"),
+        optimizer=_part(found, "optimizer"),
+        average=_part(found, "average"),
+        average_steps=about["average_steps"],
+        history=about["history"],
+    )
+
+
+def _part(found: Mapping[str, npt.NDArray[Any]], name: str) -> Arrays:
+    return [found[key] for key in sorted(found) if key.startswith(f"{name}.")]
+
+
+def exists(folder: Path) -> bool:
+    """Whether the folder holds a checkpoint."""
+    return (folder / FILE).is_file()
+
+
+def same(first: Sequence[npt.NDArray[Any]], second: Sequence[npt.NDArray[Any]]) -> bool:
+    """Whether two lists of arrays fit each other in number and shapes."""
+    return len(first) == len(second) and all(a.shape == b.shape for a, b in zip(first, second, strict=True))

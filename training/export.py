@@ -1,0 +1,136 @@
+"""A trained network as a version in the store: Contract 1, written whole and checked before anyone sees it.
+
+The only file of the training that needs TensorFlow, whatever backend Keras runs on.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import keras
+import numpy as np
+from PIL import Image
+
+from service import store
+from service.protocol import predict_log
+from training.augmentation import resize
+from training.datasets import Dataset, Pixels
+from training.errors import TrainingError
+from training.evaluate import Scores
+
+SIGNATURE: Final = "serving_default"
+_BATCH: Final = 128
+_GOLDEN: Final = 8
+# Between the trainer's float32 network and the folded one in TensorFlow: rounding, nothing else.
+_TOLERANCE: Final = 1e-3
+
+Run = Callable[[Pixels], Scores]
+
+
+def write(folder: Path, network: keras.Model, classes: Sequence[str], shape: tuple[int, int, int], model: str) -> None:
+    """Write the SavedModel and its warm-up requests, without optimizer, training graph or Keras's own metadata.
+
+    Args:
+        folder: an empty folder.
+        network: from uint8 (N, *shape) to logits (N, K).
+        classes: the K names.
+        shape: (H, W, C).
+        model: name in the store, for the warm-up requests.
+    """
+    import tensorflow as tf
+
+    names = tf.constant(list(classes))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *shape), tf.uint8, name="image")])  # type: ignore[untyped-decorator]
+    def classify(image: Any) -> dict[str, Any]:  # noqa: ANN401 - TensorFlow has no types
+        scores = tf.nn.softmax(tf.cast(network(image, training=False), tf.float32))
+        return {"scores": scores, "classes": tf.tile(names[tf.newaxis], [tf.shape(scores)[0], 1])}
+
+    module = tf.Module()
+    module.weights = [weight.value for weight in network.weights]  # only what is tracked gets saved
+    module.classify = classify
+    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: classify})
+    extra = folder / store.EXTRA
+    extra.mkdir()
+    with tf.io.TFRecordWriter(str(folder / store.WARMUP)) as warmup:
+        for count in (1, 8):
+            images = synthetic_pixels(shape, count)
+            warmup.write(predict_log(model, SIGNATURE, {"image": images}))
+
+
+def load(folder: Path) -> Run:
+    """The signature of a written version, as any server would load it: pixels (N, H, W, C) to scores (N, K)."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folder))
+    function = loaded.signatures[SIGNATURE]
+
+    def run(images: Pixels) -> Scores:
+        _ = loaded  # keeps the variables alive as long as the function
+        scores: Scores = function(image=tf.constant(images))["scores"].numpy()
+        return scores
+
+    return run
+
+
+def check(run: Run, test: Dataset, size: tuple[int, int], scores: Scores, golden: Pixels, golden_scores: Scores) -> None:
+    """Compare what was written with what the trainer saw.
+
+    Args:
+        run: the version, loaded again.
+        test: the test images.
+        size: height and width that the version takes.
+        scores: the trainer's for the test images, (N, K).
+        golden: synthetic pixels.
+        golden_scores: the trainer's for those.
+
+    Raises:
+        TrainingError: a predicted class differs, or a score by more than rounding.
+    """
+    again = np.concatenate(
+        [run(resize(test.images(slice(at, at + _BATCH)), size)) for at in range(0, len(test), _BATCH)]
+    )
+    differing = int((again.argmax(axis=1) != scores.argmax(axis=1)).sum())
+    distance = max(float(np.abs(again - scores).max()), float(np.abs(run(golden) - golden_scores).max()))
+    if differing or distance > _TOLERANCE:
+        raise TrainingError(
+            f"The exported model does not give the trainer's answers: {differing} of {len(test)} classes differ, "
+            f"scores by up to {distance:.2g}. Nothing was published; please report this."
+        )
+
+
+def synthetic_pixels(shape: tuple[int, int, int], count: int = _GOLDEN) -> Pixels:
+    """Images that belong to nobody: smooth random colours, the same each time; uint8 (count, *shape)."""
+    height, width, channels = shape
+    coarse = np.random.default_rng(0).integers(0, 256, (count, 6, 6, channels), dtype=np.uint8)
+    planes = [
+        [np.asarray(Image.fromarray(image[..., c]).resize((width, height), Image.Resampling.BICUBIC)) for c in range(channels)]
+        for image in coarse
+    ]
+    return np.stack([np.stack(image, axis=-1) for image in planes])
+
+
+def timings(run: Run, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Milliseconds per image in batches of 1 and 32, the median of some calls, on this machine."""
+    result: dict[str, Any] = {"cpus": os.cpu_count()}
+    for count in (1, 32):
+        images = synthetic_pixels(shape, count)
+        run(images)
+        seconds = []
+        for _ in range(30):
+            began = time.perf_counter()
+            run(images)
+            seconds.append(time.perf_counter() - began)
+        result[f"ms_per_image_batch_{count}"] = round(float(np.median(seconds)) * 1000 / count, 4)
+    return result
+
+
+def write_extras(folder: Path, golden: Pixels, scores: Scores, card: Mapping[str, Any], figures: Sequence[Path]) -> None:
+    """Put golden samples, model card and figures into `assets.extra`."""
+    np.savez_compressed(folder / store.GOLDEN, image=golden, scores=scores)
+    (folder / store.MODEL_CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    for figure in figures:
+        (folder / store.EXTRA / figure.name).write_bytes(figure.read_bytes())

@@ -1,0 +1,237 @@
+"""The training loop, all of it: batches, steps, the averaged weights, a checkpoint after each epoch.
+
+It is written out instead of hidden in `Model.fit`, because resuming to the very same numbers needs to know exactly
+what happens when. Only Keras 3 and NumPy, so it runs on any of Keras's backends.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from training import architectures, checkpoints, evaluate
+from training.averaging import WeightAverage, Weights
+from training.batches import epoch_batches, steps_per_epoch
+from training.checkpoints import Checkpoint, History
+from training.datasets import Dataset
+from training.errors import Interrupted, TrainingError
+from training.progress import Progress
+from training.recipe import Recipe
+from training.schedule import learning_rate, phase_of
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a training leaves behind.
+
+    Attributes:
+        weights: of the network that `architectures.build` makes, averaged.
+        history: the numbers of each epoch.
+    """
+
+    weights: Weights
+    history: History
+
+
+def fit(
+    recipe: Recipe,
+    train: Dataset,
+    validation: Dataset,
+    *,
+    seed: int,
+    progress: Progress,
+    keep: Path | None = None,
+    resume: bool = False,
+    start: Weights | None = None,
+) -> Fitted:
+    """Train a network.
+
+    Args:
+        recipe: the choices.
+        train: the images to learn from.
+        validation: images to draw the curves with; may be empty.
+        seed: the same seed gives the same numbers on the same machine.
+        progress: hears how it goes.
+        keep: folder for a checkpoint after each epoch; None keeps nothing.
+        resume: go on from the checkpoint in `keep`.
+        start: weights to begin with; None for fresh ones.
+
+    Raises:
+        TrainingError: the loss is no number any more, or the checkpoint is of another run or can't be written.
+        Interrupted: Ctrl-C; the message says what was kept.
+    """
+    keras.utils.set_random_seed(seed)
+    # Any size is fine where the network ends in a mean over the places; `dense` and `vgg` need to know theirs.
+    growing = any(phase.size not in (None, *recipe.size) for phase in recipe.phases)
+    shape = (None, None, recipe.channels) if growing else (*recipe.size, recipe.channels)
+    network = architectures.build(recipe.architecture, shape, len(train.classes), recipe.precision)
+    judge = architectures.build(recipe.architecture, shape, len(train.classes), recipe.precision)
+    if start is not None:
+        set_weights(network, start)
+    optimizer = make_optimizer(recipe)
+    network.compile(
+        optimizer=optimizer,
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        jit_compile=keras.backend.backend() != "tensorflow",  # on a CPU, XLA is slower than oneDNN
+    )
+    optimizer.build(network.trainable_variables)
+    average = WeightAverage(network.get_weights(), recipe.average_decay)
+    history: History = []
+    identity = {"choices": _plain(recipe.choices()), "seed": seed, "images": len(train)}
+    if resume:
+        if keep is None:
+            raise TrainingError("There is no folder to resume from; name it with --checkpoints.")
+        history = _restore(checkpoints.load(keep), identity, keep, network, optimizer, average)
+        progress.say(f"Going on after epoch {len(history)} of {recipe.epochs}, from {keep}.")
+    steps = steps_per_epoch(train, recipe.batch_size)
+    try:
+        for epoch in range(len(history), recipe.epochs):
+            began = time.monotonic()
+            numbers = _one_epoch(recipe, network, average, train, epoch, steps, seed, progress)
+            seconds = time.monotonic() - began
+            numbers |= {"seconds": seconds, "images_per_s": steps * min(recipe.batch_size, len(train)) / seconds}
+            if len(validation):
+                judge.set_weights(average.weights)
+                scores = evaluate.predict(judge, validation, recipe.size)
+                numbers |= evaluate.loss_and_accuracy(scores, validation.targets())
+            history.append(numbers)
+            progress.epoch(epoch + 1, recipe.epochs, numbers)
+            if keep is not None:
+                checkpoints.save(keep, _state(identity, history, network, optimizer, average))
+    except KeyboardInterrupt as error:
+        raise Interrupted(_what_was_kept(len(history), recipe.epochs, keep)) from error
+    return Fitted(average.weights, history)
+
+
+def _one_epoch(
+    recipe: Recipe,
+    network: keras.Model,
+    average: WeightAverage,
+    train: Dataset,
+    epoch: int,
+    steps: int,
+    seed: int,
+    progress: Progress,
+) -> dict[str, float]:
+    phase = phase_of(recipe.phases, epoch)
+    size = recipe.size if phase.size is None else (phase.size, phase.size)
+    how = recipe.augmentation if phase.mix else replace(recipe.augmentation, mixup=0.0, cutmix=0.0)
+    sums = np.zeros(2)
+    numbers: dict[str, float] = {}
+    batches = epoch_batches(
+        train,
+        size=size,
+        batch_size=recipe.batch_size,
+        how=how,
+        smoothing=recipe.label_smoothing,
+        seed=seed,
+        epoch=epoch,
+    )
+    for step, (images, targets) in enumerate(batches, start=1):
+        done = (epoch * steps + step - 1) / (recipe.epochs * steps)
+        rate = learning_rate(done, recipe.learning_rate, recipe.warmup)
+        network.optimizer.learning_rate = rate
+        logs = network.train_on_batch(images, targets, return_dict=True)  # of this batch alone
+        sums += (logs["loss"], logs["accuracy"])
+        if not math.isfinite(sums[0]):
+            raise TrainingError(
+                f"The loss is no number any more at step {step} of epoch {epoch + 1}, with learning rate {rate:.2g}; "
+                "try a lower --learning-rate."
+            )
+        if step % average.every == 0 or step == steps:
+            average.update(network.get_weights())
+        numbers = {"loss": float(sums[0] / step), "accuracy": float(sums[1] / step), "learning_rate": rate}
+        progress.step(epoch + 1, recipe.epochs, step, steps, numbers)
+    return numbers
+
+
+def make_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
+    """The optimizer of a recipe; its learning rate is set before each step.
+
+    Raises:
+        TrainingError: there is no such optimizer.
+    """
+    rate = recipe.learning_rate
+    match recipe.optimizer:
+        case "adamw":
+            optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
+            optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+            return optimizer
+        case "adam":
+            return keras.optimizers.Adam(rate)
+        case "rmsprop":
+            return keras.optimizers.RMSprop(rate)
+        case "sgd":
+            return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
+    raise TrainingError(f"There is no optimizer {recipe.optimizer!r}; there are adamw, adam, rmsprop and sgd.")
+
+
+def set_weights(network: keras.Model, weights: Weights) -> None:
+    """Load weights into a network.
+
+    Raises:
+        TrainingError: they are of another architecture.
+    """
+    if not checkpoints.same(network.get_weights(), weights):
+        raise TrainingError("The weights are of another architecture than the recipe's; use those of the same recipe.")
+    network.set_weights(weights)
+
+
+def _state(
+    identity: Mapping[str, Any],
+    history: History,
+    network: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    average: WeightAverage,
+) -> Checkpoint:
+    return Checkpoint(
+        identity=identity,
+        epoch=len(history),
+        network=[keras.ops.convert_to_numpy(variable) for variable in network.variables],
+        optimizer=[keras.ops.convert_to_numpy(variable) for variable in optimizer.variables],
+        average=list(average.weights),
+        average_steps=average.steps,
+        history=history,
+    )
+
+
+def _restore(
+    state: Checkpoint,
+    identity: Mapping[str, Any],
+    keep: Path,
+    network: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    average: WeightAverage,
+) -> History:
+    if state.identity != identity:
+        raise TrainingError(f"The checkpoint in {keep} is of another recipe, seed or data; repeat that command's options.")
+    for variables, arrays in ((network.variables, state.network), (optimizer.variables, state.optimizer)):
+        if len(variables) != len(arrays):
+            raise TrainingError(f"The checkpoint in {keep} is of another version of Signpost or Keras; start again.")
+        for variable, array in zip(variables, arrays, strict=True):
+            variable.assign(array)
+    average.weights = [np.array(weight) for weight in state.average]
+    average.steps = state.average_steps
+    return list(state.history)
+
+
+def _plain(choices: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON's type
+    """As JSON gives it back, so that it compares equal to what a checkpoint holds."""
+    import json
+
+    return json.loads(json.dumps(choices))
+
+
+def _what_was_kept(done: int, epochs: int, keep: Path | None) -> str:
+    if keep is None or not done:
+        return f"Stopped in epoch {done + 1} of {epochs}; nothing was kept or published."
+    return (
+        f"Stopped in epoch {done + 1} of {epochs}; epochs 1 to {done} are kept in {keep}: "
+        "repeat the command with --resume to go on. Nothing was published."
+    )

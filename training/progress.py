@@ -1,0 +1,108 @@
+"""What the user sees while a training runs: a bar on a terminal, a line per epoch anywhere else."""
+
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Protocol, Self
+
+import rich.progress
+
+
+class Progress(Protocol):
+    """Hears about each step and epoch."""
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+
+    def step(self, epoch: int, epochs: int, step: int, steps: int, numbers: Mapping[str, float]) -> None:
+        """A step is done; `epoch` and `step` count from 1."""
+
+    def epoch(self, epoch: int, epochs: int, numbers: Mapping[str, float]) -> None:
+        """An epoch is done."""
+
+
+class Lines:
+    """One line per epoch, for logs and pipes."""
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        print(text, flush=True)
+
+    def step(self, epoch: int, epochs: int, step: int, steps: int, numbers: Mapping[str, float]) -> None:
+        """Say nothing: a log wants no line per step."""
+
+    def epoch(self, epoch: int, epochs: int, numbers: Mapping[str, float]) -> None:
+        """Print the numbers of the epoch."""
+        self.say(describe(epoch, epochs, numbers))
+
+
+class Bar(AbstractContextManager["Bar"]):
+    """A bar per epoch, on a terminal."""
+
+    def __init__(self) -> None:
+        """Make the bar; it shows up with the first step."""
+        self._bar = rich.progress.Progress(
+            rich.progress.TextColumn("{task.description}"),
+            rich.progress.BarColumn(),
+            rich.progress.MofNCompleteColumn(),
+            rich.progress.TimeRemainingColumn(),
+            rich.progress.TextColumn("{task.fields[numbers]}"),
+            transient=True,
+        )
+        self._task: rich.progress.TaskID | None = None
+        self._drawn = 0.0
+
+    def __enter__(self) -> Self:
+        """Take the terminal."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the terminal back."""
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._bar.console.print(text, highlight=False)
+
+    def step(self, epoch: int, epochs: int, step: int, steps: int, numbers: Mapping[str, float]) -> None:
+        """Move the bar, ten times a second at most."""
+        if self._task is None:
+            self._task = self._bar.add_task(f"epoch {epoch}/{epochs}", total=steps, numbers="")
+        now = time.monotonic()
+        if step < steps and now - self._drawn < 0.1:
+            return
+        self._drawn = now
+        text = f"loss {numbers['loss']:.4f}  accuracy {numbers['accuracy']:.4f}"
+        self._bar.update(self._task, completed=step, total=steps, description=f"epoch {epoch}/{epochs}", numbers=text)
+
+    def epoch(self, epoch: int, epochs: int, numbers: Mapping[str, float]) -> None:
+        """Print the numbers of the epoch above the bar."""
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+            self._task = None
+        self.say(describe(epoch, epochs, numbers))
+
+
+def describe(epoch: int, epochs: int, numbers: Mapping[str, float]) -> str:
+    """One line about an epoch."""
+    text = f"epoch {epoch}/{epochs}: loss {numbers['loss']:.4f}, accuracy {numbers['accuracy']:.4f}"
+    if "val_accuracy" in numbers:
+        text += f", validation loss {numbers['val_loss']:.4f}, accuracy {numbers['val_accuracy']:.4f}"
+    return f"{text}; {numbers['seconds']:.1f} s, {numbers['images_per_s']:.0f} images/s"
+
+
+def for_terminal() -> AbstractContextManager[Progress]:
+    """The bar when standard output is a terminal, lines otherwise."""
+    return Bar() if sys.stdout.isatty() else _LinesContext()
+
+
+class _LinesContext(Lines, AbstractContextManager["Progress"]):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to give back."""

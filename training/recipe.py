@@ -1,0 +1,115 @@
+"""A recipe: all choices of one training run, as data.
+
+Nothing here imports Keras, so that the command line can list the recipes at once.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from training.augmentation import Augmentation
+from training.datasets import Data
+from training.schedule import Phase
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Which network, and its knobs; a network ignores the knobs it has no use for.
+
+    Attributes:
+        kind: a name in `ARCHITECTURES`.
+        widths: channels of each stage (units of each hidden layer for `dense`).
+        depths: blocks of each stage; 1 for those not named.
+        normalise: batch normalisation after each convolution.
+        dropout: share of the features dropped before the last layer.
+        l2: weight of the penalty on the squares of the kernels.
+        stem: channels of the first convolution of `resnet`.
+        units: units of the hidden layer before the last one; 0 for none.
+    """
+
+    kind: str = "cnn"
+    widths: tuple[int, ...] = (32, 64, 128)
+    depths: tuple[int, ...] = ()
+    normalise: bool = True
+    dropout: float = 0.0
+    l2: float = 0.0
+    stem: int = 32
+    units: int = 0
+
+    def depth(self, stage: int) -> int:
+        """Blocks of a stage."""
+        return self.depths[stage] if stage < len(self.depths) else 1
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks a recipe's data source for.
+
+    Attributes:
+        paths: the values of --data; empty means that none was given.
+        seed: of the run.
+        samples: how many images to draw, for the recipes that draw; None for the recipe's own number.
+        cache: folder for decoded pixels and downloads.
+        say: prints a line for the user.
+    """
+
+    paths: tuple[Path, ...]
+    seed: int
+    samples: int | None
+    cache: Path
+    say: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All choices of one training run.
+
+    Attributes:
+        model: name under which the result is published.
+        load: reads or draws the data.
+        size: height and width of the images that the published model takes, in pixels.
+        channels: 3 (RGB) or 1 (L).
+        architecture: the network.
+        augmentation: how the training images are varied.
+        phases: epochs, in growing image sizes or at one.
+        batch_size: images per step.
+        optimizer: `adamw`, `adam`, `rmsprop` or `sgd` (with momentum 0.9).
+        learning_rate: the highest rate; a linear warm-up leads to it, half a cosine away from it.
+        warmup: share of the run that the warm-up takes.
+        weight_decay: for `adamw`, on the kernels only.
+        label_smoothing: share of each target that is spread over all classes.
+        average_decay: of the moving average of the weights, which is what gets published; 0 for none.
+        precision: `float32` or `mixed_bfloat16` (faster where the processor has AMX or the accelerator bfloat16).
+        validation: share of the training images that is set aside to draw the curves.
+    """
+
+    model: str
+    load: Callable[[Request], Data]
+    size: tuple[int, int]
+    channels: int
+    architecture: Architecture
+    augmentation: Augmentation
+    phases: tuple[Phase, ...]
+    batch_size: int = 128
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    warmup: float = 0.05
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    average_decay: float = 0.0
+    precision: str = "float32"
+    validation: float = 0.1
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all phases together."""
+        return sum(phase.epochs for phase in self.phases)
+
+    def choices(self) -> Mapping[str, Any]:
+        """All choices as plain data, for the model card and for telling runs apart."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "load"}
+        for name in ("architecture", "augmentation"):
+            plain[name] = asdict(plain[name])
+        plain["phases"] = [asdict(phase) for phase in self.phases]
+        return plain

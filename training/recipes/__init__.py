@@ -1,0 +1,21 @@
+"""The recipes, by name; each is one readable file."""
+
+import importlib
+from typing import Final
+
+from training.errors import TrainingError
+from training.recipe import Recipe
+
+NAMES: Final = ("circles", "sign_language", "cats_vs_dogs")
+
+
+def get(name: str) -> Recipe:
+    """The recipe of a name.
+
+    Raises:
+        TrainingError: there is none of that name.
+    """
+    if name not in NAMES:
+        raise TrainingError(f"There is no recipe {name!r}; there are {', '.join(NAMES)}.")
+    recipe: Recipe = importlib.import_module(f"training.recipes.{name}").RECIPE
+    return recipe
