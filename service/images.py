@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from service.errors import InvalidImage, TooLarge
 
@@ -118,13 +118,13 @@ def _decode(image: bytes, height: int, width: int, mode: str, limits: ImageLimit
 def _open(image: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(image), formats=FORMATS)
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         start = image[:512].lstrip().lower()
         if start.startswith((b"<!doctype html", b"<html")):
             found = "it is an HTML page"
         elif start.startswith((b"<?xml", b"<svg")):
             found = "it is XML or SVG"
-        elif start.isascii() and start.isprintable():
+        elif start.isascii() and not start.translate(None, bytes(range(32, 127)) + b"\t\r\n"):
             found = "it is text"
         else:
             found = "its first bytes are of no known format"

@@ -66,22 +66,26 @@ def incomplete(model: Path) -> list[Path]:
     return sorted(path for path in _folders(model) if _is_number(path.name) and not _is_version(path))
 
 
-def fingerprint(version: Path) -> Mapping[str, tuple[int, int]]:
-    """Size and time of change (ns) of every file in a version's folder, by relative path.
+def fingerprint(version: Path) -> dict[str, tuple[int, int]]:
+    """Size in bytes and time of the last change (ctime, ns) of every file in a version's folder, by relative path.
 
-    Two equal fingerprints taken some time apart mean that nothing is being copied into the folder.
+    The ctime can't be set by copying tools, so a file that is being copied always shows.
 
     Raises:
         StoreError: the folder can't be read.
     """
     try:
         return {
-            str(path.relative_to(version)): (stat.st_size, stat.st_mtime_ns)
+            str(path.relative_to(version)): (path.stat().st_size, path.stat().st_ctime_ns)
             for path in sorted(version.rglob("*"))
-            if (stat := path.stat()) and path.is_file()
         }
     except OSError as error:
         raise StoreError(f"The version {version} can't be read: {error.strerror}.") from error
+
+
+def newest_s(files: Mapping[str, tuple[int, int]]) -> float:
+    """Time (seconds since the epoch) of the last change of any file in a fingerprint."""
+    return max((ctime_ns for _, ctime_ns in files.values()), default=0) / 1e9
 
 
 def publish(store: Path, model: str, write: Callable[[Path], None]) -> int:

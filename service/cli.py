@@ -1,0 +1,82 @@
+"""The command `signpost`: serve, train and what goes with them.
+
+Commands are imported when they are asked for, so that `signpost --help` does not wait for Keras.
+"""
+
+import importlib
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from service import settings as service_settings
+from service.errors import SignpostError
+from service.settings import Settings
+from service.version import __version__
+
+# Commands of other packages: module and attribute.
+_ELSEWHERE: Final = {"train": ("training.commands", "train")}
+
+
+class _Refusal(click.ClickException):
+    """An error of ours on its way to the shell."""
+
+    exit_code = 2
+
+
+class _Group(click.Group):
+    """A group whose commands may live in packages that are slow to import; errors of ours end with exit code 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_ELSEWHERE})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _ELSEWHERE:
+            module, attribute = _ELSEWHERE[cmd_name]
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+            return command
+        return super().get_command(ctx, cmd_name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SignpostError as error:
+            raise _Refusal(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="signpost")
+def main() -> None:
+    """Train image classifiers and serve SavedModels over HTTP and gRPC."""
+
+
+def _setting_options(command: Any) -> Any:
+    """Give a command an option for each setting."""
+    for setting in reversed(list(service_settings.each_setting())):
+        kind: Any = {"store": click.Path(path_type=Path), "ready_file": click.Path(path_type=Path)}.get(setting.name)
+        command = click.option(
+            service_settings.flag(setting),
+            setting.name,
+            type=kind or type(setting.default),
+            default=setting.default,
+            show_default=setting.default is not None,
+            envvar=service_settings.variable(setting),
+            help=setting.metadata["help"],
+        )(command)
+    return command
+
+
+# `--rest-api-port` and `--rest_api_port` are the same flag.
+@main.command(context_settings={"token_normalize_func": lambda token: token.replace("-", "_")})
+@_setting_options
+def serve(**values: Any) -> None:
+    """Serve the models of a store over HTTP and gRPC.
+
+    Every option can also be set by the environment variable SIGNPOST_<OPTION>, e.g. SIGNPOST_REST_API_PORT.
+    """
+    for name in service_settings.unknown_variables(os.environ):
+        click.echo(f"Warning: {name} is no setting of Signpost and is ignored.", err=True)
+    from service import launcher  # gunicorn, only for this command
+
+    launcher.serve(Settings(**values))

@@ -1,0 +1,255 @@
+"""The local engine: versions of the store, loaded in this process, kept in step with the store by one thread.
+
+The thread is started by `start` and stopped by `close`. An error of one step (a store that can't be read, a version
+that does not load) is logged once and changes nothing that serves; the thread goes on.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from service import store
+from service.engine.interface import ModelSpec, Servable, State, Status, VersionStatus
+from service.engine.lifecycle import Action, Version, latest, next_action
+from service.errors import NotFound, SignpostError, StoreError, Unavailable
+
+log = logging.getLogger(__name__)
+
+# A folder in which nothing has changed for this long is taken to be complete.
+QUIET_S = 1.0
+# How long a version that is no longer wanted may finish what it has begun.
+DRAIN_S = 60.0
+
+
+class ClosableServable(Servable, Protocol):
+    """A servable whose owner gives its memory back."""
+
+    def close(self) -> None:
+        """Fail what waits and give the memory back."""
+        ...
+
+
+Load = Callable[[Path, str, int], ClosableServable]
+Files = Mapping[str, tuple[int, int]]  # a fingerprint, see `store.fingerprint`
+
+
+@dataclass
+class _Held:
+    """One version that is loaded, being loaded, or has failed."""
+
+    state: State
+    servable: ClosableServable | None = None
+    error: str = ""
+    files: Files = field(default_factory=dict)
+    leases: int = 0
+
+
+class LocalEngine:
+    """Serves the latest version of every model of a store; see `service.engine.interface.Engine`.
+
+    Args:
+        path: the store.
+        load: makes a servable of a version's folder, its model's name and its number.
+        poll_s: seconds between two looks at the store.
+    """
+
+    def __init__(self, path: Path, load: Load, poll_s: float = 1.0) -> None:
+        """Hold nothing yet; `start` begins."""
+        self._path = path
+        self._load = load
+        self._poll_s = poll_s
+        self._lock = threading.Condition()
+        # Only the watcher changes these; others read them, and `leases`, under the lock.
+        self._held: dict[Version, _Held] = {}
+        self._models: frozenset[str] = frozenset()  # those wanted, loaded or not
+        self._seen: dict[Version, tuple[Files, float]] = {}  # files of a young folder, and since when they are so
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep_in_step, name="store-watcher", daemon=True)
+        self._complaints: set[str] = set()
+
+    def start(self) -> None:
+        """Start the thread that keeps the engine in step with the store."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the thread and unload everything, each version after at most `DRAIN_S` seconds of draining."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(DRAIN_S)
+        for version in list(self._held):
+            self._unload(version)
+
+    @contextmanager
+    def lease(self, spec: ModelSpec) -> Iterator[Servable]:
+        """Borrow a servable; see `Engine.lease`."""
+        with self._lock:
+            held = self._find(spec)
+            held.leases += 1
+        try:
+            assert held.servable is not None  # what is AVAILABLE has one
+            yield held.servable
+        finally:
+            with self._lock:
+                held.leases -= 1
+                if held.leases == 0:
+                    self._lock.notify_all()
+
+    def status(self) -> Status:
+        """The state of every version of every model; see `Engine.status`."""
+        with self._lock:
+            models: dict[str, list[VersionStatus]] = {name: [] for name in sorted(self._models)}
+            for (name, version), held in sorted(self._held.items(), reverse=True):
+                models.setdefault(name, []).append(VersionStatus(version, held.state, held.error))
+        return Status({name: tuple(versions) for name, versions in models.items()})
+
+    def _find(self, spec: ModelSpec) -> _Held:
+        versions = {version: held for (name, version), held in self._held.items() if name == spec.name}
+        if not versions and spec.name not in self._models:
+            raise NotFound(f"Servable not found for request: {spec}; GET /v1/models lists the models.")
+        if spec.label is not None:
+            raise NotFound(f"Servable not found for request: {spec}; no version has this label.")
+        if spec.version is not None:
+            held = versions.get(spec.version)
+            if held is None or held.state is State.END:
+                raise NotFound(f"Servable not found for request: {spec}{_why(held)}; {_available(versions)}.")
+        else:
+            held = next((versions[v] for v in sorted(versions, reverse=True) if _serves(versions[v])), None)
+        if held is None or held.state is not State.AVAILABLE:
+            why = "; ".join(f"version {v}: {h.error or h.state.name}" for v, h in sorted(versions.items()))
+            raise Unavailable(f"Model {spec.name} is not ready ({why or 'not loaded yet'}); try again.")
+        return held
+
+    def _keep_in_step(self) -> None:
+        while not self._stop.is_set():
+            try:
+                settled = self._step()
+            except StoreError as error:
+                settled = True
+                self._complain(str(error))
+            except Exception:  # the thread's death would freeze the versions for ever
+                settled = True
+                log.exception("A step of the store watcher failed; it goes on.")
+            if settled:
+                self._stop.wait(self._poll_s)
+
+    def _step(self) -> bool:
+        """Take one action; True when there was none to take."""
+        wanted, changed = self._look()
+        with self._lock:
+            self._models = frozenset(wanted)
+            action = next_action(wanted, {key: held.state for key, held in self._held.items()}, changed)
+        if action is None:
+            return True
+        self._act(action)
+        return False
+
+    def _look(self) -> tuple[dict[str, frozenset[int]], frozenset[Version]]:
+        """What the store holds: the versions that should serve, and those that failed and have changed since."""
+        store.check(self._path)
+        folders = store.models(self._path)
+        wanted = {name: self._wanted_versions(name, folder) for name, folder in folders.items()}
+        for name in self._models - wanted.keys():
+            if not folders or (self._path / name).is_dir():  # an unmounted disk looks like this
+                self._complain(f"{self._path / name} has no version any more; what was loaded goes on serving.")
+                wanted[name] = frozenset(number for model, number in self._held if model == name)
+        failed = {key: held.files for key, held in self._held.items() if held.state is State.END}
+        changed = {key for key, files in failed.items() if files != self._files_when_quiet(key, default=files)}
+        return wanted, frozenset(changed)
+
+    def _wanted_versions(self, name: str, folder: Path) -> frozenset[int]:
+        for path in store.incomplete(folder):
+            self._complain(f"{path} has no {store.SAVED_MODEL} and is skipped; is it still being copied?")
+        complete = [
+            number
+            for number in store.versions(folder)
+            if (name, number) in self._held or self._files_when_quiet((name, number))
+        ]
+        failed = {number for number in complete if (h := self._held.get((name, number))) and h.state is State.END}
+        return latest(complete, failed)
+
+    def _files_when_quiet(self, key: Version, default: Files | None = None) -> Files | None:
+        """The fingerprint of a version's folder, or `default` while something still changes in it.
+
+        It is quiet when its files are older than `QUIET_S`, or (clocks differ and jump) were the same that long ago.
+        """
+        folder = self._path / key[0] / str(key[1])
+        files = store.fingerprint(folder)
+        if time.time() - store.newest_s(files) >= QUIET_S:
+            return files
+        now = time.monotonic()
+        seen, since = self._seen.get(key, (None, now))
+        if seen != files:
+            self._seen[key] = (files, now)
+            return default
+        return files if now - since >= QUIET_S else default
+
+    def _act(self, action: Action) -> None:
+        if action.verb == "load":
+            self._load_version(action.version)
+        elif action.verb == "unload":
+            self._unload(action.version)
+            log.info("Unloaded %s version %d.", *action.version)
+        else:
+            with self._lock:
+                self._held.pop(action.version, None)
+
+    def _load_version(self, key: Version) -> None:
+        name, number = key
+        folder = self._path / name / str(number)
+        files = store.fingerprint(folder)
+        with self._lock:
+            self._held[key] = _Held(State.LOADING, files=files)
+        started_s = time.monotonic()
+        try:
+            servable = self._load(folder, name, number)
+        except SignpostError as error:
+            self._fail(key, files, str(error))
+        except Exception as error:
+            log.exception("Loading %s failed in an unforeseen way.", folder)
+            self._fail(key, files, f"{folder} can't be loaded: {error}")
+        else:
+            with self._lock:
+                self._held[key] = _Held(State.AVAILABLE, servable, files=files)
+            log.info("Loaded %s version %d in %.1f s.", name, number, time.monotonic() - started_s)
+
+    def _fail(self, key: Version, files: Files, error: str) -> None:
+        log.error("%s", error)
+        with self._lock:
+            self._held[key] = _Held(State.END, error=error, files=files)
+
+    def _unload(self, key: Version) -> None:
+        with self._lock:
+            held = self._held[key]
+            if held.servable is None:
+                del self._held[key]
+                return
+            held.state = State.UNLOADING
+            if not self._lock.wait_for(lambda: held.leases == 0, timeout=DRAIN_S):
+                log.warning("%s version %d is unloaded although %d requests still use it.", *key, held.leases)
+        held.servable.close()
+        with self._lock:
+            del self._held[key]
+
+    def _complain(self, message: str) -> None:
+        """Log a warning, once as long as the process lives: the store is looked at every second."""
+        if message not in self._complaints:
+            self._complaints.add(message)
+            log.warning("%s", message)
+
+
+def _serves(held: _Held) -> bool:
+    return held.state is State.AVAILABLE
+
+
+def _why(held: _Held | None) -> str:
+    return f" ({held.error})" if held is not None and held.error else ""
+
+
+def _available(versions: Mapping[int, _Held]) -> str:
+    serving = [str(version) for version, held in sorted(versions.items()) if _serves(held)]
+    return f"available: {', '.join(serving)}" if serving else "no version is available"

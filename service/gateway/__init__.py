@@ -1,0 +1,31 @@
+"""The gateway: HTTP in, engine calls, HTTP out. It never imports TensorFlow."""
+
+from flask import Flask
+
+from service.engine.interface import Engine
+from service.gateway import exchange, health, http_errors, metrics, predict, status
+from service.settings import Settings
+
+
+def create_app(settings: Settings, engine: Engine) -> Flask:
+    """Make the application.
+
+    Args:
+        settings: limits and time-outs.
+        engine: what answers; its owner starts and closes it.
+    """
+    app = Flask("signpost", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config["MAX_FORM_PARTS"] = settings.max_images + 16  # some parts may be plain fields
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
+    measured = metrics.Metrics(engine)
+    exchange.register(app, measured)
+    http_errors.register(app)
+    for routes in (
+        predict.blueprint(settings, engine, measured),
+        status.blueprint(engine),
+        health.blueprint(engine),
+        metrics.blueprint(measured),
+    ):
+        app.register_blueprint(routes)
+    return app

@@ -1,0 +1,29 @@
+"""Is it alive, is it ready."""
+
+from flask import Blueprint, Response, jsonify
+
+from service.engine.interface import Engine, State, VersionStatus
+
+
+def blueprint(engine: Engine) -> Blueprint:
+    """The routes `/healthz` (the process answers) and `/readyz` (every model can)."""
+    routes = Blueprint("health", __name__)
+
+    @routes.get("/healthz")
+    def live() -> Response:
+        return jsonify(status="live")
+
+    @routes.get("/readyz")
+    def ready() -> tuple[Response, int]:
+        status = engine.status()
+        models = {
+            name: "ready" if any(v.state is State.AVAILABLE for v in versions) else _why_not(versions)
+            for name, versions in status.models.items()
+        }
+        return jsonify(ready=status.ready, models=models), 200 if status.ready else 503
+
+    return routes
+
+
+def _why_not(versions: tuple[VersionStatus, ...]) -> str:
+    return next((version.error for version in versions if version.error), "loading")

@@ -1,0 +1,79 @@
+"""Errors on their way to an HTTP client: one table from our errors to statuses, JSON everywhere."""
+
+import logging
+import math
+from typing import Final
+
+from flask import Flask, Response, g, jsonify, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.exceptions import NotFound as NoRoute
+
+from service import errors
+
+log = logging.getLogger(__name__)
+
+# From the most special class to the least: the first that fits counts.
+STATUSES: Final[tuple[tuple[type[errors.SignpostError], int], ...]] = (
+    (errors.TooLarge, 413),
+    (errors.UnsupportedMedia, 415),
+    (errors.InvalidRequest, 400),
+    (errors.NotFound, 404),
+    (errors.Overloaded, 429),
+    (errors.Unavailable, 503),
+    (errors.DeadlineExceeded, 504),
+    (errors.Abandoned, 499),  # nginx's number for "the client closed the connection"; nobody reads it
+    (errors.SignpostError, 500),
+)
+
+
+def status_of(error: errors.SignpostError) -> int:
+    """The HTTP status of one of our errors."""
+    return next(status for kind, status in STATUSES if isinstance(error, kind))
+
+
+def register(app: Flask) -> None:
+    """Make the application answer every error as `{"error": "…"}`."""
+    app.register_error_handler(errors.SignpostError, _answer_ours)
+    app.register_error_handler(HTTPException, _answer_http)
+    app.register_error_handler(Exception, _answer_unforeseen)
+
+
+def _answer(message: str, status: int) -> Response:
+    response = jsonify(error=message)
+    response.status_code = status
+    return response
+
+
+def _answer_ours(error: errors.SignpostError) -> Response:
+    status = status_of(error)
+    if status == 500:
+        log.error("Request %s failed: %s", g.request_id, error, exc_info=error)
+    response = _answer(str(error), status)
+    if isinstance(error, errors.Overloaded):
+        response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    elif status == 503:
+        response.headers["Retry-After"] = "1"
+    return response
+
+
+def _answer_http(error: HTTPException) -> Response:
+    if isinstance(error, NoRoute):
+        message = f"There is no {request.path}; POST /v1/models/<model>:predict, or GET /v1/models for the models."
+    elif isinstance(error, MethodNotAllowed):
+        message = f"{request.path} does not take {request.method}; use {', '.join(sorted(error.valid_methods or ()))}."
+    elif isinstance(error, RequestEntityTooLarge):
+        message = (
+            f"The body is larger than the {request.max_content_length} bytes (or has more parts than) that are taken; "
+            "send fewer or smaller images."
+        )
+    else:
+        message = error.description or error.name
+    response = _answer(message, error.code or 500)
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return response
+
+
+def _answer_unforeseen(error: Exception) -> Response:
+    log.error("Request %s failed in an unforeseen way.", g.request_id, exc_info=error)
+    return _answer(f"Signpost failed on this request; its log says why under the request ID {g.request_id}.", 500)

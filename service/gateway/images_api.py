@@ -1,0 +1,86 @@
+"""Images as they are: a plain body or a form's files in, classes and scores out."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from service import images
+from service.engine.interface import Array, Call, ImageSize, Servable
+from service.errors import InvalidRequest, TooLarge, UnsupportedMedia
+from service.gateway.exchange import timings
+from service.images import ImageLimits
+
+
+def size_of(servable: Servable, signature_name: str) -> ImageSize:
+    """The size of image that a signature takes.
+
+    Raises:
+        UnsupportedMedia: it belongs to no image classifier.
+    """
+    signature = servable.signatures.get(signature_name)
+    size = signature.image if signature is not None else None
+    if size is None:
+        raise UnsupportedMedia(
+            f"{servable.name} version {servable.version} is no image classifier; send JSON with its inputs "
+            f"(GET /v1/models/{servable.name}/metadata shows them)."
+        )
+    return size
+
+
+def decode(encoded: Sequence[bytes], size: ImageSize, limits: ImageLimits) -> Array:
+    """Decode the images of a request, timed as its stage "decode".
+
+    Returns:
+        uint8 array (N, H, W, C).
+
+    Raises:
+        InvalidImage, TooLarge: an image that can't be decoded within the limits; the message tells which.
+    """
+    started_s = time.monotonic()
+    pixels = np.empty((len(encoded), size.height, size.width, size.channels), dtype=np.uint8)
+    for number, image in enumerate(encoded):
+        try:
+            pixels[number] = images.decode(image, size.height, size.width, size.channels, limits)
+        except InvalidRequest as error:
+            raise error if len(encoded) == 1 else type(error)(f"Image {number}: {error}") from error
+    timings().add("decode", time.monotonic() - started_s)
+    return pixels
+
+
+def check_number(count: int, max_images: int) -> None:
+    """Make sure that a request holds images, and not too many.
+
+    Raises:
+        InvalidRequest: there are none.
+        TooLarge: there are more than `max_images`.
+    """
+    if count == 0:
+        raise InvalidRequest("The request holds no image; send one as the body, or several as files of a form.")
+    if count > max_images:
+        raise TooLarge(f"The request holds {count} images; at most {max_images} are taken.")
+
+
+def scores_only(call: Call) -> Call:
+    """The call, with the scores as the only output: the servable knows its classes."""
+    return Call(call.deadline, call.signature_name, ("scores",), call.abandoned)
+
+
+def to_json(servable: Servable, scores: Array, top_k: int | None) -> dict[str, Any]:
+    """Make the answer to a request of images.
+
+    Args:
+        servable: names the model, its version and its classes.
+        scores: float32 (N, K).
+        top_k: how many of the scores to tell, the highest first; None tells all in the order of the classes.
+    """
+    classes = servable.classes
+    best = scores.argmax(axis=1).tolist()
+    predictions = []
+    for row, index in zip(scores.tolist(), best, strict=True):
+        named = dict(zip(classes, row, strict=True))
+        if top_k is not None:
+            named = dict(sorted(named.items(), key=lambda item: -item[1])[:top_k])
+        predictions.append({"class": classes[index], "score": row[index], "scores": named})
+    return {"model": {"name": servable.name, "version": servable.version}, "predictions": predictions}

@@ -1,0 +1,96 @@
+"""Prometheus metrics, and the route that shows them."""
+
+from collections.abc import Iterator, Mapping
+
+from flask import Blueprint, Response
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from service.engine.interface import Engine, State
+
+# Seconds; from a cache hit in a tiny model to a large model on a slow host.
+_STAGE_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """The metrics of one gateway, in a registry of its own so that several can live in one process."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Make the metrics; `engine` is asked for the states of its versions when they are read."""
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "signpost_requests",
+            "Requests answered.",
+            ("route", "model", "version", "status"),
+            registry=self.registry,
+        )
+        self._stages = Histogram(
+            "signpost_stage_seconds",
+            "Seconds that requests spent in each stage: decode, queue, infer, encode and in total.",
+            ("model", "version", "stage"),
+            buckets=_STAGE_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._batches = Histogram(
+            "signpost_batch_instances",
+            "Instances in the batch in which a request ran.",
+            ("model", "version"),
+            buckets=_BATCH_BUCKETS,
+            registry=self.registry,
+        )
+        self._images = Counter("signpost_images", "Images decoded.", ("model", "version"), registry=self.registry)
+        self.registry.register(_VersionStates(engine))
+        ProcessCollector(registry=self.registry)
+
+    def count(self, route: str, model: str, version: str, status: int, stages_s: Mapping[str, float]) -> None:
+        """Count an answered request and, where a model answered it, the seconds of each stage."""
+        self._requests.labels(route, model, version, status).inc()
+        if version:
+            for stage, seconds in stages_s.items():
+                self._stages.labels(model, version, stage).observe(seconds)
+
+    def count_batch(self, model: str, version: int, instances: int) -> None:
+        """Count the batch in which a request ran."""
+        self._batches.labels(model, str(version)).observe(instances)
+
+    def count_images(self, model: str, version: int, images: int) -> None:
+        """Count decoded images."""
+        self._images.labels(model, str(version)).inc(images)
+
+
+class _VersionStates(Collector):
+    """The state of each version, read from the engine when Prometheus asks."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def collect(self) -> Iterator[Metric]:
+        states = GaugeMetricFamily(
+            "signpost_version_state", "1 for the state in which a version is.", labels=("model", "version", "state")
+        )
+        for model, versions in self._engine.status().models.items():
+            for version in versions:
+                for state in State:
+                    if state is not State.UNKNOWN:
+                        states.add_metric([model, str(version.version), state.name], float(version.state is state))
+        yield states
+
+
+def blueprint(metrics: Metrics) -> Blueprint:
+    """The route `/metrics`."""
+    routes = Blueprint("metrics", __name__)
+
+    @routes.get("/metrics")
+    def show() -> Response:
+        return Response(generate_latest(metrics.registry), content_type=CONTENT_TYPE_LATEST)
+
+    return routes

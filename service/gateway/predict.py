@@ -1,0 +1,129 @@
+"""`POST /v1/models/…:predict`: images as they are, or TF Serving's JSON.
+
+Errors leave as exceptions; `http_errors.py` turns them into answers.
+"""
+
+import json
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from flask import Blueprint, Response, request
+
+from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Engine, ModelSpec, Servable
+from service.errors import InvalidRequest, UnsupportedMedia
+from service.gateway import images_api, tensor_json
+from service.gateway.exchange import served_by, timings
+from service.gateway.metrics import Metrics
+from service.images import ImageLimits
+from service.settings import Settings
+
+# Content types under which clients send both images and JSON: curl's default, requests' default, none at all.
+_VAGUE: Final = (
+    "",
+    "application/x-www-form-urlencoded",
+    "application/octet-stream",
+    "text/plain",
+    "binary/octet-stream",
+)
+
+
+def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint:
+    """The `:predict` routes of a model, of a version and of a label."""
+    routes = Blueprint("predict", __name__)
+    limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
+
+    @routes.post("/v1/models/<name>:predict")
+    @routes.post("/v1/models/<name>/versions/<int:version>:predict")
+    @routes.post("/v1/models/<name>/labels/<label>:predict")
+    def predict(name: str, version: int | None = None, label: str | None = None) -> Response:
+        files = _read_images(settings.max_images)
+        body = b"" if files is not None else request.get_data(cache=False)
+        call = Call(
+            deadline=time.monotonic() + settings.rest_api_timeout_in_ms / 1e3, abandoned=_has_left(request.environ)
+        )
+        with engine.lease(ModelSpec(name, version, label)) as servable:
+            served_by(servable.name, servable.version)
+            if files is not None:
+                answered = _predict_images(servable, files, call)
+            else:
+                answered = _predict_json(servable, tensor_json.parse(body), call)
+        return _encode(answered)
+
+    def _predict_images(servable: Servable, files: list[bytes], call: Call) -> dict[str, Any]:
+        top_k = _top_k()
+        pixels = images_api.decode(files, images_api.size_of(servable, DEFAULT_SIGNATURE), limits)
+        metrics.count_images(servable.name, servable.version, len(files))
+        answer = _run(servable, {"image": pixels}, images_api.scores_only(call))
+        return images_api.to_json(servable, answer.outputs["scores"], top_k)
+
+    def _predict_json(servable: Servable, wanted: tensor_json.JsonRequest, call: Call) -> dict[str, Any]:
+        signature = tensor_json.find_signature(servable.signatures, wanted.signature_name)
+        size = signature.image
+        decode = None if size is None else lambda image: images_api.decode([image], size, limits)[0]
+        inputs = tensor_json.to_arrays(wanted, signature, decode)
+        answer = _run(servable, inputs, Call(call.deadline, wanted.signature_name, (), call.abandoned))
+        return tensor_json.to_json(answer.outputs, wanted.rows)
+
+    def _run(servable: Servable, inputs: dict[str, Array], call: Call) -> Answer:
+        answer = servable.predict(inputs, call)
+        timings().add("queue", answer.queue_s)
+        timings().add("infer", answer.infer_s)
+        metrics.count_batch(servable.name, servable.version, answer.batch_rows)
+        return answer
+
+    return routes
+
+
+def _read_images(max_images: int) -> list[bytes] | None:
+    """The encoded images of the request, or None when its body is JSON."""
+    kind = request.mimetype
+    if kind == "multipart/form-data":
+        files = [file for _, file in request.files.items(multi=True)]
+        images_api.check_number(len(files), max_images)
+        return [file.read() for file in files]
+    if kind == "application/json" or kind.endswith("+json"):
+        return None
+    if not kind.startswith("image/") and kind not in _VAGUE:
+        raise UnsupportedMedia(
+            f"Content-Type {kind} is not taken; send image/*, multipart/form-data with files, or application/json."
+        )
+    body = request.get_data()
+    if kind in _VAGUE and body.lstrip(b" \t\r\n").startswith((b"{", b"[")):
+        return None
+    return [body]
+
+
+def _top_k() -> int | None:
+    text = request.args.get("top_k")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= 10**6):
+        raise InvalidRequest(f"top_k must be a whole number of at least 1, not {text[:40]!r}.")
+    return int(text)
+
+
+def _encode(answer: dict[str, Any]) -> Response:
+    started_s = time.monotonic()
+    response = Response(json.dumps(answer, ensure_ascii=False, separators=(",", ":")), mimetype="application/json")
+    timings().add("encode", time.monotonic() - started_s)
+    return response
+
+
+def _has_left(environ: dict[str, Any]) -> Callable[[], bool] | None:
+    """How to find out whether the client has closed its connection, where the server lets us see it."""
+    connection = environ.get("gunicorn.socket")
+    if not isinstance(connection, socket.socket) or isinstance(connection, ssl.SSLSocket):
+        return None
+
+    def has_left() -> bool:
+        try:
+            return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    return has_left

@@ -1,0 +1,77 @@
+"""What the engine holds, as TF Serving prints it: the status of versions and the signatures of a model."""
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify
+
+from service.engine.interface import Engine, ModelSpec, Signature, TensorSpec, VersionStatus
+from service.errors import NotFound
+
+
+def blueprint(engine: Engine) -> Blueprint:
+    """The `GET /v1/models…` routes."""
+    routes = Blueprint("status", __name__)
+
+    @routes.get("/v1/models")
+    def list_models() -> Response:
+        models = [{"name": name, **_versions(versions)} for name, versions in engine.status().models.items()]
+        return jsonify(models=models)
+
+    @routes.get("/v1/models/<name>")
+    @routes.get("/v1/models/<name>/versions/<int:version>")
+    @routes.get("/v1/models/<name>/labels/<label>")
+    def show_status(name: str, version: int | None = None, label: str | None = None) -> Response:
+        if label is not None:
+            with engine.lease(ModelSpec(name, label=label)) as servable:
+                version = servable.version
+        found = [each for each in engine.status().models.get(name, ()) if version is None or each.version == version]
+        if not found:
+            asked = f"version {version} of model {name}" if version is not None else f"any versions of model {name}"
+            raise NotFound(f"Could not find {asked}; GET /v1/models lists what there is.")
+        return jsonify(_versions(found))
+
+    @routes.get("/v1/models/<name>/metadata")
+    @routes.get("/v1/models/<name>/versions/<int:version>/metadata")
+    @routes.get("/v1/models/<name>/labels/<label>/metadata")
+    def show_metadata(name: str, version: int | None = None, label: str | None = None) -> Response:
+        with engine.lease(ModelSpec(name, version, label)) as servable:
+            signatures = {key: _signature(value) for key, value in servable.signatures.items()}
+            return jsonify(
+                model_spec={"name": servable.name, "signature_name": "", "version": str(servable.version)},
+                metadata={"signature_def": {"signature_def": signatures}},
+            )
+
+    return routes
+
+
+def _versions(versions: tuple[VersionStatus, ...] | list[VersionStatus]) -> dict[str, Any]:
+    return {
+        "model_version_status": [
+            {
+                "version": str(each.version),
+                "state": each.state.name,
+                "status": {"error_code": "UNKNOWN" if each.error else "OK", "error_message": each.error},
+            }
+            for each in versions
+        ]
+    }
+
+
+def _signature(signature: Signature) -> dict[str, Any]:
+    return {
+        "inputs": {name: _tensor(spec) for name, spec in signature.inputs.items()},
+        "outputs": {name: _tensor(spec) for name, spec in signature.outputs.items()},
+        "method_name": signature.method_name,
+        "defaults": {},
+    }
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {
+        "dtype": spec.dtype_name,
+        "tensor_shape": {
+            "dim": [{"size": str(size), "name": ""} for size in spec.shape or ()],
+            "unknown_rank": spec.shape is None,
+        },
+        "name": spec.tensor,
+    }

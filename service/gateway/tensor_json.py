@@ -1,0 +1,243 @@
+"""TF Serving's JSON of tensors: requests in row (`instances`) or column (`inputs`) form, and their answers.
+
+The format is that of TensorFlow Serving's RESTful API (https://www.tensorflow.org/tfx/serving/api_rest). Beyond it,
+an image classifier takes `{"b64": "…"}` for an encoded image wherever it takes pixels.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from service.engine.interface import DEFAULT_SIGNATURE, Array, Signature, TensorSpec
+from service.errors import InvalidRequest, NotFound
+
+# Turns one encoded image into pixels (H, W, C).
+DecodeImage = Callable[[bytes], Array]
+
+_KINDS: Final = {"f": "numbers", "i": "whole numbers", "u": "whole numbers", "b": "true or false", "O": "strings"}
+
+
+@dataclass(frozen=True)
+class JsonRequest:
+    """The body of a `:predict` request, parsed but not yet fitted to a signature.
+
+    Attributes:
+        signature_name: the signature wanted.
+        rows: True for `instances`, False for `inputs`.
+        values: what stood under that name.
+    """
+
+    signature_name: str
+    rows: bool
+    values: Any
+
+
+def parse(body: bytes) -> JsonRequest:
+    """Parse a request's body.
+
+    Raises:
+        InvalidRequest: it is no JSON object with exactly one of `instances` and `inputs`.
+    """
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise InvalidRequest(f"The body is no JSON: {reason}.") from error
+    if not isinstance(document, dict):
+        raise InvalidRequest('The body must be a JSON object such as {"instances": […]}.')
+    if ("instances" in document) == ("inputs" in document):
+        raise InvalidRequest('The body must have either "instances" (one value each) or "inputs" (one tensor each).')
+    name = document.get("signature_name", DEFAULT_SIGNATURE) or DEFAULT_SIGNATURE
+    if not isinstance(name, str):
+        raise InvalidRequest('"signature_name" must be a string.')
+    rows = "instances" in document
+    return JsonRequest(name, rows, document["instances" if rows else "inputs"])
+
+
+def find_signature(signatures: Mapping[str, Signature], name: str) -> Signature:
+    """The signature of that name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    if name not in signatures:
+        raise NotFound(
+            f'Serving signature name: "{name}" not found in signature def; the model has {", ".join(signatures)}.'
+        )
+    return signatures[name]
+
+
+def to_arrays(request: JsonRequest, signature: Signature, decode_image: DecodeImage | None) -> dict[str, Array]:
+    """Make the arrays of a signature's inputs.
+
+    Args:
+        request: the parsed body.
+        signature: what is to be fed.
+        decode_image: for an image classifier, turns an encoded image into pixels.
+
+    Raises:
+        InvalidRequest: the values do not fit the signature.
+    """
+    columns = _columns_of_rows(request.values, signature) if request.rows else _columns(request.values, signature)
+    return {name: _to_array(values, signature.inputs[name], decode_image) for name, values in columns.items()}
+
+
+def to_json(outputs: Mapping[str, Array], rows: bool) -> dict[str, Any]:
+    """Make the JSON answer in the form of the request: `predictions` for rows, `outputs` for columns.
+
+    A signature with one output answers its bare values, one with several answers objects by name.
+
+    Raises:
+        InvalidRequest: rows were asked for, but the outputs have no common first dimension.
+    """
+    lists = {name: _to_lists(array, as_b64=name.endswith("_bytes")) for name, array in outputs.items()}
+    if not rows:
+        return {"outputs": next(iter(lists.values())) if len(lists) == 1 else lists}
+    if len({array.shape[0] if array.ndim else -1 for array in outputs.values()} - {-1}) != 1 or any(
+        array.ndim == 0 for array in outputs.values()
+    ):
+        raise InvalidRequest('The outputs have no common first dimension; ask in column form ("inputs").')
+    if len(lists) == 1:
+        return {"predictions": next(iter(lists.values()))}
+    return {"predictions": [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]}
+
+
+def _columns_of_rows(instances: Any, signature: Signature) -> dict[str, list[Any]]:
+    if not isinstance(instances, list) or not instances:
+        raise InvalidRequest('"instances" must be a list with at least one value.')
+    named = _is_named(instances[0])
+    if any(_is_named(instance) != named for instance in instances):
+        raise InvalidRequest('"instances" must be either all objects with named inputs or all bare values.')
+    if not named:
+        return {_only_input(signature): instances}
+    _check_names(instances[0], signature)
+    for number, instance in enumerate(instances):
+        if instance.keys() != instances[0].keys():
+            raise InvalidRequest(f"Instance {number} has the inputs {sorted(instance)}, the first has others.")
+    return {name: [instance[name] for instance in instances] for name in instances[0]}
+
+
+def _columns(inputs: Any, signature: Signature) -> dict[str, Any]:
+    if not _is_named(inputs):
+        return {_only_input(signature): inputs}
+    _check_names(inputs, signature)
+    return dict(inputs)
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, dict) and not _is_b64(value)
+
+
+def _is_b64(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"b64"}
+
+
+def _only_input(signature: Signature) -> str:
+    if len(signature.inputs) != 1:
+        raise InvalidRequest(f"The signature has several inputs; name them: {', '.join(sorted(signature.inputs))}.")
+    return next(iter(signature.inputs))
+
+
+def _check_names(found: Mapping[str, Any], signature: Signature) -> None:
+    if set(found) != set(signature.inputs):
+        raise InvalidRequest(f"The signature takes the inputs {sorted(signature.inputs)}, not {sorted(found)}.")
+
+
+def _to_array(values: Any, spec: TensorSpec, decode_image: DecodeImage | None) -> Array:
+    if spec.dtype.kind == "O":
+        return _to_strings(values, spec)
+    if decode_image is not None and isinstance(values, list) and any(map(_is_b64, values)):
+        return _to_pixels(values, spec, decode_image)
+    try:
+        array = np.array(values)
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequest(f"Input {spec.name!r} is ragged; every instance must have the same shape.") from error
+    if array.size == 0 and array.ndim:
+        raise InvalidRequest(f"Input {spec.name!r} is empty; send at least one value.")
+    wanted = spec.dtype.kind if spec.dtype.kind in _KINDS else "f"
+    fitting = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}[wanted]
+    if array.dtype.kind not in fitting:
+        raise InvalidRequest(f"Input {spec.name!r} takes {_KINDS[wanted]} ({spec.dtype_name}) only.")
+    if wanted in "iu":
+        bounds = np.iinfo(spec.dtype)
+        if int(array.min()) < bounds.min or int(array.max()) > bounds.max:
+            raise InvalidRequest(
+                f"Input {spec.name!r} takes {spec.dtype_name}: {bounds.min} to {bounds.max}, "
+                f"not {int(array.min())} to {int(array.max())}."
+            )
+    with np.errstate(over="ignore"):  # too large a float becomes infinite, as in TF Serving
+        return array.astype(spec.dtype)
+
+
+def _to_pixels(values: Sequence[Any], spec: TensorSpec, decode_image: DecodeImage) -> Array:
+    pixels = []
+    for number, value in enumerate(values):
+        if _is_b64(value):
+            pixels.append(_decoded_image(value, number, decode_image))
+        else:
+            pixels.append(_to_array(value, spec, None))
+    if len({each.shape for each in pixels}) != 1:
+        raise InvalidRequest(f"Input {spec.name!r} is ragged; every instance must have the same shape.")
+    return np.stack(pixels)  # (N, H, W, C)
+
+
+def _decoded_image(value: Mapping[str, Any], number: int, decode_image: DecodeImage) -> Array:
+    try:
+        return decode_image(_decode_b64(value["b64"]))
+    except InvalidRequest as error:
+        raise type(error)(f"Image {number}: {error}") from error
+
+
+def _to_strings(values: Any, spec: TensorSpec) -> Array:
+    try:
+        array = np.array(_to_bytes(values), dtype=np.object_)
+    except ValueError as error:
+        raise InvalidRequest(f"Input {spec.name!r} is ragged; every instance must have the same shape.") from error
+    if any(isinstance(value, list) for value in array.flat):
+        raise InvalidRequest(f"Input {spec.name!r} is ragged; every instance must have the same shape.")
+    return array
+
+
+def _to_bytes(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_to_bytes(each) for each in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    if _is_b64(value):
+        return _decode_b64(value["b64"])
+    raise InvalidRequest('A string input takes strings or {"b64": "…"} only.')
+
+
+def _decode_b64(text: Any) -> bytes:
+    if not isinstance(text, str):
+        raise InvalidRequest('"b64" must be a string of base64.')
+    try:
+        # TF Serving takes the alphabet for URLs too, and missing padding.
+        text = text.replace("-", "+").replace("_", "/")
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidRequest('"b64" holds no base64; encode the bytes with the standard alphabet.') from error
+
+
+def _to_lists(array: Array, as_b64: bool) -> Any:
+    if array.dtype.kind == "O":
+        return _strings_to_json(array.tolist(), as_b64)
+    if array.dtype.kind == "c":
+        raise InvalidRequest("JSON has no complex numbers; use gRPC for this model.")
+    if array.dtype.kind not in "fiub":  # bfloat16
+        array = array.astype(np.float32)
+    return array.tolist()
+
+
+def _strings_to_json(value: Any, as_b64: bool) -> Any:
+    if isinstance(value, list):
+        return [_strings_to_json(each, as_b64) for each in value]
+    data = value if isinstance(value, bytes) else str(value).encode()
+    if as_b64:
+        return {"b64": base64.b64encode(data).decode()}
+    return data.decode("utf-8", "replace")

@@ -1,0 +1,79 @@
+"""The parts of one worker process, put together: engine, gateway, gRPC server, announcement."""
+
+import json
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from flask import Flask
+
+from service import gateway
+from service.engine.batching import BatchingParameters
+from service.engine.interface import Engine
+from service.engine.local import ClosableServable, LocalEngine
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """What a worker process holds; `start` begins to load, `stop` ends everything within a bounded time."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Put the parts together; nothing runs yet."""
+        # Odd but readable metadata of an image is nobody's concern here.
+        warnings.filterwarnings("ignore", module="PIL")
+        self._settings = settings
+        self._stopping = threading.Event()
+        self.engine = LocalEngine(settings.store, _loader(settings), settings.file_system_poll_wait_seconds)
+        self.app: Flask = gateway.create_app(settings, self.engine)
+
+    def start(self, ports: dict[str, int]) -> None:
+        """Start the engine and announce when it is ready.
+
+        Args:
+            ports: the ports in use by protocol, for the announcement.
+        """
+        self.engine.start()
+        announcer = threading.Thread(
+            target=_announce, args=(self.engine, ports, self._settings.ready_file, self._stopping), daemon=True
+        )
+        announcer.start()
+
+    def stop(self) -> None:
+        """Stop the announcer and the engine."""
+        self._stopping.set()
+        self.engine.close()
+
+
+def _loader(settings: Settings) -> Callable[[Path, str, int], ClosableServable]:
+    parameters = BatchingParameters(
+        max_batch_size=settings.max_batch_size,
+        batch_timeout_micros=settings.batch_timeout_micros,
+        max_enqueued_batches=settings.max_enqueued_batches,
+        num_batch_threads=settings.num_batch_threads,
+    )
+
+    def load(folder: Path, name: str, version: int) -> ClosableServable:
+        from service.engine import servable  # TensorFlow: only in the process that runs it
+
+        return servable.load(folder, name, version, parameters, servable.DeviceSettings(settings.tensorflow_threads))
+
+    return load
+
+
+def _announce(engine: Engine, ports: dict[str, int], ready_file: Path | None, stopping: threading.Event) -> None:
+    """Wait until the engine is ready, log it and write the ports to the file; ends with `stopping`."""
+    while not engine.status().ready:
+        if stopping.wait(0.05):
+            return
+    models = ", ".join(f"{name} version {v[0].version}" for name, v in engine.status().models.items())
+    log.info("Ready: %s.", models)
+    if ready_file is not None:
+        # By rename, so that nobody reads half of it.
+        temporary = ready_file.with_name(f".{ready_file.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(ports) + "\n")
+        temporary.replace(ready_file)
