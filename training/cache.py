@@ -86,16 +86,14 @@ def _key(files: Sequence[File], size: tuple[int, int], channels: int) -> str:
     return digest.hexdigest()
 
 
-def _fill(
-    place: Path, files: Sequence[File], size: tuple[int, int], channels: int, say: Callable[[str], None]
-) -> None:
+def _fill(place: Path, files: Sequence[File], size: tuple[int, int], channels: int, say: Callable[[str], None]) -> None:
     """Decode everything into a folder beside `place`, then rename it."""
     say(f"Decoding {len(files)} files to {size[1]}x{size[0]} pixels, once ...")
     began = time.monotonic()
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=place.parent))
     try:
-        pixels = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]  # NumPy's stub
+        pixels = np.lib.format.open_memmap(
             temporary / "pixels.npy", mode="w+", dtype=np.uint8, shape=(len(files), *size, channels)
         )
         rows: list[int] = []

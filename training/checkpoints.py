@@ -85,7 +85,7 @@ def load(folder: Path) -> Checkpoint:
     """
     path = folder / FILE
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:
             about = json.loads(str(file["about"]))
             found = {name: file[name] for name in file.files if name != "about"}
     except FileNotFoundError as error:

@@ -25,7 +25,9 @@ def _cache() -> str:
 @click.option("--batch-size", type=click.IntRange(1), help="Images per step, instead of the recipe's.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Highest rate, instead of the recipe's.")
 @click.option("--samples", type=click.IntRange(1), help="Images to draw, for the recipes that draw their own.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The same seed gives the same numbers.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="The same seed gives the same numbers."
+)
 @click.option("--report", type=_PATH, help="Folder for the figures.")
 @click.option(
     "--cache",

@@ -88,9 +88,11 @@ def dataset(pixels: Pixels, labels: Labels, classes: Sequence[str], names: Seque
     """
     if pixels.ndim != 4 or len(pixels) != len(labels):
         raise TrainingError(f"{len(labels)} labels do not fit pixels of shape {pixels.shape}; (N, H, W, C) is wanted.")
-    if len(labels) and not (0 <= labels.min() and labels.max() < len(classes)):
+    if len(labels) and (labels.min() < 0 or labels.max() >= len(classes)):
         wrong = labels.max() if labels.max() >= len(classes) else labels.min()
-        raise TrainingError(f"The label {wrong} is out of range; there are {len(classes)} classes, 0 to {len(classes) - 1}.")
+        raise TrainingError(
+            f"The label {wrong} is out of range; there are {len(classes)} classes, 0 to {len(classes) - 1}."
+        )
     return Dataset(pixels, labels.astype(np.int32), tuple(classes), np.arange(len(labels)), tuple(names))
 
 

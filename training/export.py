@@ -45,7 +45,7 @@ def write(folder: Path, network: keras.Model, classes: Sequence[str], shape: tup
     names = tf.constant(list(classes))
 
     @tf.function(input_signature=[tf.TensorSpec((None, *shape), tf.uint8, name="image")])  # type: ignore[untyped-decorator]
-    def classify(image: Any) -> dict[str, Any]:  # noqa: ANN401 - TensorFlow has no types
+    def classify(image: Any) -> dict[str, Any]:
         scores = tf.nn.softmax(tf.cast(network(image, training=False), tf.float32))
         return {"scores": scores, "classes": tf.tile(names[tf.newaxis], [tf.shape(scores)[0], 1])}
 
@@ -76,7 +76,9 @@ def load(folder: Path) -> Run:
     return run
 
 
-def check(run: Run, test: Dataset, size: tuple[int, int], scores: Scores, golden: Pixels, golden_scores: Scores) -> None:
+def check(
+    run: Run, test: Dataset, size: tuple[int, int], scores: Scores, golden: Pixels, golden_scores: Scores
+) -> None:
     """Compare what was written with what the trainer saw.
 
     Args:
@@ -107,7 +109,10 @@ def synthetic_pixels(shape: tuple[int, int, int], count: int = _GOLDEN) -> Pixel
     height, width, channels = shape
     coarse = np.random.default_rng(0).integers(0, 256, (count, 6, 6, channels), dtype=np.uint8)
     planes = [
-        [np.asarray(Image.fromarray(image[..., c]).resize((width, height), Image.Resampling.BICUBIC)) for c in range(channels)]
+        [
+            np.asarray(Image.fromarray(image[..., c]).resize((width, height), Image.Resampling.BICUBIC))
+            for c in range(channels)
+        ]
         for image in coarse
     ]
     return np.stack([np.stack(image, axis=-1) for image in planes])
@@ -128,7 +133,9 @@ def timings(run: Run, shape: tuple[int, int, int]) -> dict[str, Any]:
     return result
 
 
-def write_extras(folder: Path, golden: Pixels, scores: Scores, card: Mapping[str, Any], figures: Sequence[Path]) -> None:
+def write_extras(
+    folder: Path, golden: Pixels, scores: Scores, card: Mapping[str, Any], figures: Sequence[Path]
+) -> None:
     """Put golden samples, model card and figures into `assets.extra`."""
     np.savez_compressed(folder / store.GOLDEN, image=golden, scores=scores)
     (folder / store.MODEL_CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")

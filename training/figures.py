@@ -24,7 +24,9 @@ def curves(history: History, path: Path) -> None:
     for axes, name, title in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("Loss", "Accuracy"), strict=True):
         epochs = np.arange(1, len(history) + 1)
         marker = "o" if len(history) < 20 else ""
-        axes.plot(epochs, [row[name] for row in history], color=_TRAIN, marker=marker, ms=3, label="training (augmented)")
+        axes.plot(
+            epochs, [row[name] for row in history], color=_TRAIN, marker=marker, ms=3, label="training (augmented)"
+        )
         if history and f"val_{name}" in history[0]:
             values = [row[f"val_{name}"] for row in history]
             axes.plot(epochs, values, color=_VALIDATION, marker=marker, ms=3, label="validation (averaged weights)")

@@ -83,7 +83,7 @@ def fit(
     optimizer.build(network.trainable_variables)
     average = WeightAverage(network.get_weights(), recipe.average_decay)
     history: History = []
-    identity = {"choices": _plain(recipe.choices()), "seed": seed, "images": len(train)}
+    identity = {"choices": recipe.choices(), "seed": seed, "images": len(train)}
     if resume:
         if keep is None:
             raise TrainingError("There is no folder to resume from; name it with --checkpoints.")
@@ -193,8 +193,8 @@ def _state(
     return Checkpoint(
         identity=identity,
         epoch=len(history),
-        network=[keras.ops.convert_to_numpy(variable) for variable in network.variables],
-        optimizer=[keras.ops.convert_to_numpy(variable) for variable in optimizer.variables],
+        network=[variable.numpy() for variable in network.variables],
+        optimizer=[variable.numpy() for variable in optimizer.variables],
         average=list(average.weights),
         average_steps=average.steps,
         history=history,
@@ -209,8 +209,10 @@ def _restore(
     optimizer: keras.optimizers.Optimizer,
     average: WeightAverage,
 ) -> History:
-    if state.identity != identity:
-        raise TrainingError(f"The checkpoint in {keep} is of another recipe, seed or data; repeat that command's options.")
+    if not _agree(state.identity, identity):
+        raise TrainingError(
+            f"The checkpoint in {keep} is of another recipe, seed or data; repeat that command's options."
+        )
     for variables, arrays in ((network.variables, state.network), (optimizer.variables, state.optimizer)):
         if len(variables) != len(arrays):
             raise TrainingError(f"The checkpoint in {keep} is of another version of Signpost or Keras; start again.")
@@ -221,11 +223,13 @@ def _restore(
     return list(state.history)
 
 
-def _plain(choices: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON's type
-    """As JSON gives it back, so that it compares equal to what a checkpoint holds."""
-    import json
-
-    return json.loads(json.dumps(choices))
+def _agree(saved: Any, now: Any) -> bool:
+    """Whether two sets of choices are the same, as far as both know them; newer versions may know more."""
+    if isinstance(saved, Mapping) and isinstance(now, Mapping):
+        return all(_agree(saved[name], now[name]) for name in saved.keys() & now.keys())
+    if isinstance(saved, list | tuple) and isinstance(now, list | tuple):
+        return len(saved) == len(now) and all(_agree(a, b) for a, b in zip(saved, now, strict=True))
+    return bool(saved == now)
 
 
 def _what_was_kept(done: int, epochs: int, keep: Path | None) -> str:

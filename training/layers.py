@@ -14,7 +14,7 @@ class FastBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[m
     makes a whole training step of a ResNet 1.7 times as fast (bfloat16, 96 px: 2.2 instead of 3.7 ms per image).
     """
 
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:  # noqa: ANN401
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Normalise (N, H, W, C) or (N, C) activations; the statistics stay float32 whatever the compute type."""
         if keras.backend.backend() != "tensorflow" or len(inputs.shape) != 4 or mask is not None:
             return super().call(inputs, training=training, mask=mask)

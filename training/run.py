@@ -65,8 +65,8 @@ def _train(recipe_name: str, recipe: Recipe, options: Options, progress: Progres
     training, validation = split(data.train, recipe.validation, options.seed)
     classes = training.classes
     progress.say(
-        f"{recipe_name}: {len(classes)} classes, {len(training)} images to learn from, {len(validation)} for validation, "
-        f"{len(data.test)} for the test."
+        f"{recipe_name}: {len(classes)} classes, {len(training)} images to learn from, "
+        f"{len(validation)} for validation, {len(data.test)} for the test."
     )
     for fact, value in data.facts.items():
         if value:
@@ -123,7 +123,9 @@ def _train(recipe_name: str, recipe: Recipe, options: Options, progress: Progres
     return version
 
 
-def _draw(folder: Path, about: dict[str, object], history: list[dict[str, float]], metrics: evaluate.Metrics) -> Sequence[Path]:
+def _draw(
+    folder: Path, about: dict[str, object], history: list[dict[str, float]], metrics: evaluate.Metrics
+) -> Sequence[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         curves, matrix = folder / "curves.png", folder / "confusion_matrix.png"
@@ -142,4 +144,6 @@ def _check_writable(store: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=".tmp-", dir=store):
             pass
     except OSError as error:
-        raise StoreError(f"The store {store} can't be written: {error.strerror or error}; name another with --store.") from error
+        raise StoreError(
+            f"The store {store} can't be written: {error.strerror or error}; name another with --store."
+        ) from error

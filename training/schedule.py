@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def stretch(phases: tuple[Phase, ...], epochs: int) -> tuple[Phase, ...]:
     for phase in phases:
         end += phase.epochs
         ends.append(round(end * epochs / total))
-    lengths = [after - before for before, after in zip(ends[:-1], ends[1:], strict=True)]
+    lengths = [after - before for before, after in pairwise(ends)]
     return tuple(replace(phase, epochs=length) for length, phase in zip(lengths, phases, strict=True) if length)
 
 

@@ -73,7 +73,8 @@ def parse(name: str, text: bytes) -> Dataset:
 
 def _bad(table: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     labels, pixels = table[:, 0], table[:, 1:]
-    return (labels < 0) | (labels > len(LETTERS)) | (labels == _J) | (pixels < 0).any(1) | (pixels > 255).any(1)
+    bad: npt.NDArray[np.bool_] = (labels < 0) | (labels > len(LETTERS)) | (labels == _J)
+    return bad | (pixels < 0).any(axis=1) | (pixels > 255).any(axis=1)
 
 
 def _first_bad_line(body: bytes) -> tuple[int, str]:
@@ -111,7 +112,9 @@ def _read(path: Path) -> dict[str, bytes]:
                 if name.endswith(_SUFFIXES) and not name.startswith("__MACOSX/")
             }
     except FileNotFoundError as error:
-        raise TrainingError(f"There is nothing at {path}; --data takes the folder, zip or CSV files of Sign MNIST.") from error
+        raise TrainingError(
+            f"There is nothing at {path}; --data takes the folder, zip or CSV files of Sign MNIST."
+        ) from error
     except (zipfile.BadZipFile, zlib.error) as error:
         raise TrainingError(f"{path} is neither a folder, a CSV file nor a whole zip archive.") from error
     except OSError as error:
@@ -132,6 +135,8 @@ def _pick(files: dict[str, bytes], part: str, paths: Sequence[Path]) -> tuple[st
     names = [name for name in files if part in name.rsplit("/", 1)[-1]]
     if not names:
         where = " or ".join(map(str, paths))
-        raise TrainingError(f"There is no sign_mnist_{part}.csv in {where}; give both CSV files, their folder or the zip.")
+        raise TrainingError(
+            f"There is no sign_mnist_{part}.csv in {where}; give both CSV files, their folder or the zip."
+        )
     # Kaggle's zip holds the training file twice, in a folder and beside it; both are the same.
     return names[0], files[names[0]]

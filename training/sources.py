@@ -1,9 +1,9 @@
 """Where labelled images come from: folders and zip archives, in the layouts that people have.
 
-    class/image                     a folder of class folders, as deep as it may lie
-    train/class/image, test/class/image, validation/class/image
-    PetImages/Cat/0.jpg             Microsoft's cats and dogs
-    train/cat.0.jpg                 Kaggle's cats and dogs: the class is the beginning of the name
+class/image                     a folder of class folders, as deep as it may lie
+train/class/image, test/class/image, validation/class/image
+PetImages/Cat/0.jpg             Microsoft's cats and dogs
+train/cat.0.jpg                 Kaggle's cats and dogs: the class is the beginning of the name
 """
 
 import re

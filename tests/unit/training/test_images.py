@@ -1,0 +1,137 @@
+"""Folders of images become data sets, with their faults counted."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training import cache, images
+from training.errors import TrainingError
+from training.images import Layout
+from training.recipe import Request
+
+LAYOUT = Layout(size=(6, 8), stored=(12, 16))
+
+
+def photo(seed: int, form: str = "PNG") -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, form)
+    return out.getvalue()
+
+
+def tree(at: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (at / name).parent.mkdir(parents=True, exist_ok=True)
+        (at / name).write_bytes(content)
+    return at
+
+
+def request(at: Path, *paths: Path, said: list[str] | None = None) -> Request:
+    return Request(paths, 0, None, at / "cache", (said if said is not None else []).append)
+
+
+def pets(count: int = 20, **others: bytes) -> dict[str, bytes]:
+    made = {f"{name}/{n}.png": photo(2 * n + k) for k, name in enumerate(("cat", "dog")) for n in range(count)}
+    return made | others
+
+
+def test_a_part_is_held_out_when_the_source_names_none(tmp_path: Path) -> None:
+    data = images.load(request(tmp_path, tree(tmp_path / "pets", pets())), LAYOUT)
+    assert data.test.counts() == {"cat": 3, "dog": 3}
+    assert data.train.counts() == {"cat": 17, "dog": 17}
+    assert data.train.shape == (12, 16, 3)
+    assert data.test.shape == (6, 8, 3)
+    names = [{part.name(n) for n in range(len(part))} for part in (data.train, data.test)]
+    assert not names[0] & names[1]
+
+
+def test_the_list_beside_the_source_names_the_test(tmp_path: Path) -> None:
+    (tmp_path / "pets.test.txt").write_text("cat/3.png\ndog/0.png\n")
+    data = images.load(request(tmp_path, tree(tmp_path / "pets", pets())), LAYOUT)
+    assert [data.test.name(n) for n in range(2)] == ["cat/3.png", "dog/0.png"]
+    assert len(data.train) == 38
+
+
+def test_parts_that_the_source_names_are_used(tmp_path: Path) -> None:
+    files = {f"train/{name}": content for name, content in pets().items()}
+    files |= {f"validation/{name}": photo(1000 + n) for n, name in enumerate(pets(4))}
+    data = images.load(request(tmp_path, tree(tmp_path / "pets", files)), LAYOUT)
+    assert (len(data.train), len(data.test)) == (40, 8)
+
+
+def test_copies_of_test_images_are_not_learned(tmp_path: Path) -> None:
+    (tmp_path / "pets.test.txt").write_text("cat/3.png\n")
+    files = pets() | {"cat/copy.png": photo(6)}  # cat/3.png again
+    data = images.load(request(tmp_path, tree(tmp_path / "pets", files)), LAYOUT)
+    assert "cat/copy.png" not in [data.train.name(n) for n in range(len(data.train))]
+    assert data.facts["training_copies_of_test_images_left_out"] == 1
+
+
+def test_files_that_are_no_images_are_skipped_and_counted(tmp_path: Path) -> None:
+    files = pets() | {"cat/Thumbs.db": b"not an image", "dog/zero.jpg": b"", "dog/cut.png": photo(77)[:200]}
+    data = images.load(request(tmp_path, tree(tmp_path / "pets", files)), LAYOUT)
+    assert len(data.train) + len(data.test) == 40
+    assert data.facts["skipped"] == {"no image": 2, "empty": 1}
+    assert {data.train.name(n).rsplit("/", 1)[0] for n in range(len(data.train))} == {"cat", "dog"}
+    assert all(
+        data.train.name(n).startswith(data.train.classes[data.train.targets()[n]]) for n in range(len(data.train))
+    )
+
+
+def test_groups_are_found_by_their_names(tmp_path: Path) -> None:
+    files = {f"train/{name}": content for name, content in pets().items()}
+    files |= {
+        f"test/cat/{kind}_{n}.png": photo(500 + 10 * n + len(kind)) for kind in ("web", "phone") for n in range(2)
+    }
+    layout = Layout((6, 8), (12, 16), groups=(("phones", "phone_"), ("webcams", "web_"), ("drones", "drone_")))
+    data = images.load(request(tmp_path, tree(tmp_path / "pets", files)), layout)
+    assert {name: [data.test.name(n) for n in at] for name, at in data.groups.items()} == {
+        "phones": ["test/cat/phone_0.png", "test/cat/phone_1.png"],
+        "webcams": ["test/cat/web_0.png", "test/cat/web_1.png"],
+    }
+
+
+def test_nothing_is_decoded_twice_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tree(tmp_path / "pets", pets())
+    first = images.load(request(tmp_path, source), LAYOUT)
+    decoded = 0
+    real = cache.decode
+
+    def counting(*arguments: object) -> object:
+        nonlocal decoded
+        decoded += 1
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cache, "decode", counting)
+    again = images.load(request(tmp_path, source), LAYOUT)
+    assert decoded == 0
+    assert again.train.fingerprint() == first.train.fingerprint()
+    assert isinstance(again.train.pixels.base, np.memmap)
+    name = again.train.name(0)
+    (source / name).write_bytes(photo(999))
+    changed = images.load(request(tmp_path, source), LAYOUT)
+    assert decoded == len(changed.train)
+    assert changed.train.fingerprint() != first.train.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        ({"cat/1.png": photo(1), "cat/2.png": photo(2)}, "one class, 'cat'"),
+        (pets() | {"eel/1.png": b"broken", "eel/2.png": b""}, "'eel' has 0 training images"),
+    ],
+)
+def test_folders_that_can_not_be_learned_from_are_refused(
+    files: dict[str, bytes], problem: str, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=problem):
+        images.load(request(tmp_path, tree(tmp_path / "pets", files)), LAYOUT)
+
+
+def test_a_cache_that_can_not_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file in the way")
+    with pytest.raises(TrainingError, match=r"The cache .* can't be used"):
+        images.load(request(tmp_path, tree(tmp_path / "pets", pets())), LAYOUT)

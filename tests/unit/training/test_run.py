@@ -1,0 +1,161 @@
+"""The command from end to end: what it publishes, and what it says when it can't."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from service import store
+from service.cli import main
+from training import export, fit
+from training.errors import TrainingError
+
+
+def train(at: Path, *options: str) -> Result:
+    arguments = ["train", "circles", "--samples", "300", "--epochs", "1", "--store", str(at / "store"), *options]
+    return CliRunner(env={"SIGNPOST_CACHE": str(at / "cache")}).invoke(main, arguments)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    at = tmp_path_factory.mktemp("published")
+    result = train(at, "--report", str(at / "report"))
+    assert result.exit_code == 0, result.output
+    assert "epoch 1/1: loss" in result.output
+    assert "Published" in result.output
+    return at
+
+
+def test_the_version_is_contract_1(published: Path) -> None:
+    import tensorflow as tf
+
+    version = published / "store" / "circles" / "1"
+    assert store.versions(version.parent) == [1]
+    signature = tf.saved_model.load(str(version)).signatures["serving_default"]
+    (image,) = signature.structured_input_signature[1].values()
+    assert (image.name, image.dtype, image.shape.as_list()) == ("image", tf.uint8, [None, 32, 32, 1])
+    golden = np.load(version / store.GOLDEN)
+    answer = signature(image=tf.constant(golden["image"]))
+    assert {name: value.dtype for name, value in answer.items()} == {"scores": tf.float32, "classes": tf.string}
+    np.testing.assert_allclose(answer["scores"], golden["scores"], atol=1e-4)
+    assert answer["classes"].numpy()[-1].tolist() == [b"1", b"2", b"3", b"4", b"5"]
+    assert len(answer["classes"]) == len(golden["image"])
+
+
+def test_the_warm_up_requests_are_what_tensorflow_serving_reads(published: Path) -> None:
+    import tensorflow as tf
+
+    from service.protocol import from_tensor_proto, prediction_log_pb2
+
+    path = published / "store" / "circles" / "1" / store.WARMUP
+    logs = [
+        prediction_log_pb2.PredictionLog.FromString(raw)
+        for raw in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    ]
+    shapes = [from_tensor_proto(log.predict_log.request.inputs["image"]).shape for log in logs]
+    assert shapes == [(1, 32, 32, 1), (8, 32, 32, 1)]
+    assert logs[0].predict_log.request.model_spec.name == "circles"
+    assert logs[0].predict_log.request.model_spec.signature_name == "serving_default"
+
+
+def test_the_card_tells_what_the_version_is(published: Path) -> None:
+    card = json.loads((published / "store" / "circles" / "1" / store.MODEL_CARD).read_text())
+    assert card["name"] == "circles"
+    assert card["classes"] == ["1", "2", "3", "4", "5"]
+    test = card["metrics"]["test"]
+    assert test["images"] == sum(map(sum, test["confusion"])) == 50
+    assert test["accuracy"] == test["correct"] / test["images"]
+    assert card["recipe"]["phases"] == [{"epochs": 1, "size": None, "mix": True}]
+    assert card["data"]["train"]["images"] == 270
+    assert card["timings"]["ms_per_image_batch_32"] > 0
+    assert {"keras", "tensorflow", "signpost"} <= set(card["libraries"])
+
+
+def test_the_figures_are_in_the_report_and_in_the_version(published: Path) -> None:
+    for folder in (published / "report", published / "store" / "circles" / "1" / store.EXTRA):
+        for name in ("curves.png", "confusion_matrix.png"):
+            assert (folder / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_finished_run_resumed_publishes_the_same_scores(published: Path) -> None:
+    result = train(published, "--resume")
+    assert result.exit_code == 0, result.output
+    first, second = (np.load(published / "store" / "circles" / number / store.GOLDEN)["scores"] for number in "12")
+    np.testing.assert_array_equal(first, second)
+    shutil.rmtree(published / "store" / "circles" / "2")
+
+
+def test_a_version_that_answers_otherwise_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = export.load
+
+    def wrong(folder: Path) -> export.Run:
+        run = real(folder)
+        return lambda images: run(images)[:, ::-1]
+
+    monkeypatch.setattr(export, "load", wrong)
+    result = train(tmp_path)
+    assert result.exit_code == 2
+    assert "does not give the trainer's answers" in result.output
+    assert not list((tmp_path / "store" / "circles").iterdir())
+
+
+def test_a_small_difference_of_the_scores_is_found_too() -> None:
+    from training.datasets import dataset
+
+    data = dataset(np.zeros((3, 4, 4, 1), dtype=np.uint8), np.zeros(3, dtype=int), ["a", "b"])
+    scores = np.tile(np.array([[0.6, 0.4]], dtype=np.float32), (3, 1))
+    export.check(lambda _: scores, data, (4, 4), scores, data.pixels, scores)
+    with pytest.raises(TrainingError, match="0 of 3 classes differ"):
+        export.check(lambda _: scores + np.float32([0.01, -0.01]), data, (4, 4), scores, data.pixels, scores)
+
+
+def sign_csv(*labels: int) -> str:
+    return "\n".join(["label," + ",".join(f"pixel{n}" for n in range(1, 785)), *(f"{n}" + ",7" * 784 for n in labels)])
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        ({}, r"no sign_mnist_train\.csv"),
+        ({"sign_mnist_train.csv": "", "sign_mnist_test.csv": sign_csv(1)}, "header"),
+        ({"sign_mnist_train.csv": sign_csv(1, 9), "sign_mnist_test.csv": sign_csv(1)}, "line 3: the label 9"),
+        ({"sign_mnist_train.csv": sign_csv(1, 2), "sign_mnist_test.csv": sign_csv(77)}, "line 2: the label 77"),
+    ],
+)
+def test_bad_data_is_one_sentence_and_exit_code_2(files: dict[str, str], problem: str, tmp_path: Path) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    result = CliRunner().invoke(
+        main, ["train", "sign_language", "--data", str(tmp_path), "--store", str(tmp_path / "store")]
+    )
+    assert result.exit_code == 2
+    assert result.output.startswith("Error: ")
+    assert result.output.count("\n") == 1
+    assert re.search(problem, result.output)
+    assert not list((tmp_path / "store").iterdir())
+
+
+def test_a_store_that_can_not_be_written_is_found_before_the_training(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("a file in the way")
+    result = train(tmp_path)
+    assert result.exit_code == 2
+    assert "can't be written" in result.output
+    assert "epoch" not in result.output
+
+
+def test_an_interruption_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = fit.checkpoints.save
+
+    def interrupted(*arguments: object) -> object:
+        real(*arguments)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit.checkpoints, "save", interrupted)
+    result = train(tmp_path, "--epochs", "2")
+    assert result.exit_code == 2
+    assert "--resume" in result.output
+    assert not (tmp_path / "store" / "circles").exists()
