@@ -101,7 +101,8 @@ def _decode(image: bytes, height: int, width: int, mode: str, limits: ImageLimit
             raise TooLarge(
                 f"The image has {picture.width}x{picture.height} pixels; at most {limits.max_pixels} are taken."
             )
-        turn = _UPRIGHT.get(_orientation(picture))
+        # Pillow turns a TIFF upright by itself while it loads it, and no other format.
+        turn = None if picture.format == "TIFF" else _UPRIGHT.get(_orientation(picture))
         wanted = (height, width) if turn in _SWAPS_AXES else (width, height)
         # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size for a fraction of the time; never below `wanted`.
         picture.draft(mode, wanted)
@@ -144,12 +145,12 @@ def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
     """Convert any mode of Pillow's to L or RGB."""
     if picture.mode in _SIXTEEN_BIT:
         # Pillow's own conversion clips at 255 instead of scaling.
-        values = np.asarray(picture).astype(np.uint32)
-        picture = Image.fromarray((values.clip(0, 0xFFFF) >> 8).astype(np.uint8))
+        values = np.asarray(picture).clip(0, 0xFFFF)
+        picture = Image.fromarray((values >> 8).astype(np.uint8))
     elif picture.mode == "F":
-        values = np.nan_to_num(np.asarray(picture, dtype=np.float32))
-        top = 1.0 if values.max(initial=0.0) <= 1.0 else 255.0
-        picture = Image.fromarray((values / top * 255.0).clip(0, 255).astype(np.uint8))
+        values = np.nan_to_num(np.asarray(picture, dtype=np.float32)).clip(0.0, 255.0)
+        scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
+        picture = Image.fromarray((values * scale).astype(np.uint8))
     if picture.mode in _ALPHA or "transparency" in picture.info:
         layer = picture.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))

@@ -26,7 +26,9 @@ from service.errors import (
 LONG_S = 20.0  # nothing here takes this long; what waits for it has failed
 
 
-def call(deadline_s: float = LONG_S, outputs: tuple[str, ...] = (), abandoned: Callable[[], bool] | None = None) -> Call:
+def call(
+    deadline_s: float = LONG_S, outputs: tuple[str, ...] = (), abandoned: Callable[[], bool] | None = None
+) -> Call:
     return Call(deadline=time.monotonic() + deadline_s, outputs=outputs, abandoned=abandoned)
 
 
@@ -293,7 +295,9 @@ def test_a_leader_that_is_torn_away_leaves_nobody_waiting(pool: ThreadPoolExecut
     assert batcher.submit(rows(3), call()).outputs["y"].tolist() == [[6]]
 
 
-@pytest.mark.parametrize("inputs", [{}, {"x": np.zeros((0, 1))}, {"x": np.zeros(())}, {"x": np.zeros(1), "y": np.zeros(2)}])
+@pytest.mark.parametrize(
+    "inputs", [{}, {"x": np.zeros((0, 1))}, {"x": np.zeros(())}, {"x": np.zeros(1), "y": np.zeros(2)}]
+)
 def test_inputs_without_rows_are_refused(model: Doubler, inputs: dict[str, Array]) -> None:
     with pytest.raises(InvalidRequest):
         Batcher(model, BatchingParameters()).submit(inputs, call())

@@ -1,0 +1,126 @@
+"""Engines and servables without TensorFlow, fitting `service.engine.interface`."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from service.engine.interface import (
+    DEFAULT_SIGNATURE,
+    Answer,
+    Array,
+    Call,
+    ModelSpec,
+    Servable,
+    Signature,
+    State,
+    Status,
+    TensorSpec,
+    VersionStatus,
+)
+from service.errors import NotFound
+
+_DTYPES: Mapping[str, Any] = {
+    "DT_FLOAT": np.float32,
+    "DT_DOUBLE": np.float64,
+    "DT_HALF": np.float16,
+    "DT_INT8": np.int8,
+    "DT_INT32": np.int32,
+    "DT_INT64": np.int64,
+    "DT_UINT8": np.uint8,
+    "DT_UINT64": np.uint64,
+    "DT_BOOL": np.bool_,
+    "DT_COMPLEX64": np.complex64,
+    "DT_STRING": np.object_,
+}
+
+Predict = Callable[[Mapping[str, Array], Call], Mapping[str, Array]]
+
+
+def spec(name: str, dtype_name: str, *shape: int) -> TensorSpec:
+    return TensorSpec(name, f"{name}:0", dtype_name, np.dtype(_DTYPES[dtype_name]), shape)
+
+
+def signature(inputs: list[TensorSpec], outputs: list[TensorSpec]) -> Signature:
+    return Signature({each.name: each for each in inputs}, {each.name: each for each in outputs})
+
+
+def classifier_signature(height: int = 2, width: int = 3, channels: int = 3, classes: int = 2) -> Signature:
+    return signature(
+        [spec("image", "DT_UINT8", -1, height, width, channels)],
+        [spec("classes", "DT_STRING", -1, classes), spec("scores", "DT_FLOAT", -1, classes)],
+    )
+
+
+@dataclass
+class FakeServable:
+    """A servable whose answers a function gives; it remembers what it was asked."""
+
+    run: Predict
+    signatures: Mapping[str, Signature]
+    name: str = "fake"
+    version: int = 1
+    classes: tuple[str, ...] = ()
+    asked: list[tuple[Mapping[str, Array], Call]] = field(default_factory=list)
+    closed: bool = False
+
+    def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
+        self.asked.append((inputs, call))
+        return Answer(self.run(inputs, call), queue_s=0.001, infer_s=0.002, batch_rows=4)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def classifier(name: str = "fake", version: int = 1, classes: tuple[str, ...] = ("dark", "bright")) -> FakeServable:
+    """Two classes: the brightness of an image is the score of the last one."""
+
+    def run(inputs: Mapping[str, Array], call: Call) -> Mapping[str, Array]:
+        bright = inputs["image"].mean(axis=(1, 2, 3)) / 255
+        scores = np.zeros((len(bright), len(classes)), dtype=np.float32)
+        scores[:, 0], scores[:, -1] = 1 - bright, bright
+        names = np.broadcast_to(np.array([each.encode() for each in classes], dtype=np.object_), scores.shape)
+        outputs = {"classes": names, "scores": scores}
+        return {key: outputs[key] for key in call.outputs or outputs}
+
+    return FakeServable(
+        run, {DEFAULT_SIGNATURE: classifier_signature(classes=len(classes))}, name, version, classes=classes
+    )
+
+
+class FakeEngine:
+    """Holds the servables it is given; its `fault`, where set, is raised by every lease."""
+
+    def __init__(self, *servables: FakeServable, labels: Mapping[str, int] | None = None) -> None:
+        self.servables = list(servables)
+        self.labels = dict(labels or {})
+        self.fault: Exception | None = None
+        self.states: dict[str, tuple[VersionStatus, ...]] | None = None
+        self.leases = 0
+
+    @contextmanager
+    def lease(self, spec: ModelSpec) -> Iterator[Servable]:
+        if self.fault is not None:
+            raise self.fault
+        version = self.labels.get(spec.label, -1) if spec.label is not None else spec.version
+        found = [s for s in self.servables if s.name == spec.name and version in (None, s.version)]
+        if not found:
+            raise NotFound(f"Servable not found for request: {spec}")
+        self.leases += 1
+        try:
+            yield max(found, key=lambda servable: servable.version)
+        finally:
+            self.leases -= 1
+
+    def status(self) -> Status:
+        if self.states is not None:
+            return Status(self.states)
+        models: dict[str, tuple[VersionStatus, ...]] = {}
+        for each in sorted(self.servables, key=lambda servable: -servable.version):
+            models[each.name] = (*models.get(each.name, ()), VersionStatus(each.version, State.AVAILABLE))
+        return Status(models)
+
+    def close(self) -> None:
+        return

@@ -1,0 +1,1 @@
+"""Tests of the gateway, over an engine without TensorFlow."""
