@@ -26,7 +26,8 @@ def serve(settings: Settings) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Without a GPU TensorFlow logs the lack of one as an error; with one its errors are worth reading.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if Path("/dev/nvidiactl").exists() else "3")
     store.check(settings.store)
     if not store.models(settings.store):
         raise StoreError(
@@ -35,11 +36,13 @@ def serve(settings: Settings) -> None:
         )
     if settings.ready_file is not None:
         _prepare_ready_file(settings.ready_file)
+    if settings.port:
+        listen(settings.host, settings.port, "--port").close()  # gRPC binds it after the fork; told now if it can't
     listener = listen(settings.host, settings.rest_api_port, "--rest_api_port")
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     logging.info("Signpost %s listens on http://%s:%d; loading %s.", __version__, shown, port, settings.store)
-    _Application(settings, listener, {"rest_api_port": port}).run()
+    _Application(settings, listener, port).run()
 
 
 def listen(host: str, port: int, flag: str) -> socket.socket:
@@ -77,10 +80,10 @@ def _prepare_ready_file(path: Path) -> None:
 class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """Gunicorn's view of Signpost: one worker process, made after the fork."""
 
-    def __init__(self, settings: Settings, listener: socket.socket, ports: dict[str, int]) -> None:
+    def __init__(self, settings: Settings, listener: socket.socket, rest_api_port: int) -> None:
         self._settings = settings
         self._bind = f"fd://{listener.detach()}"
-        self._ports = ports
+        self._rest_api_port = rest_api_port
         self._worker: Worker | None = None
         super().__init__()
 
@@ -108,7 +111,7 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
 
     def _start(self) -> None:
         if self._worker is not None:
-            self._worker.start(self._ports)
+            self._worker.start(self._rest_api_port)
 
     def _stop(self) -> None:
         if self._worker is not None:

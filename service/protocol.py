@@ -79,6 +79,7 @@ __all__ = [
     "saved_model_pb2",
     "tensor_pb2",
     "to_tensor_proto",
+    "write_signature",
 ]
 
 # TensorFlow's name of each element type that signatures can carry: the NumPy type, and the field of TensorProto
@@ -199,6 +200,19 @@ def _read_tensor_info(name: str, info: meta_graph_pb2.TensorInfo) -> TensorSpec:
         dtype=np.dtype(_TYPES[dtype][0]) if dtype in _TYPES else np.dtype(np.object_),
         shape=None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim),
     )
+
+
+def write_signature(signature: Signature) -> meta_graph_pb2.SignatureDef:
+    """Turn a Signature into a SignatureDef."""
+    proto = meta_graph_pb2.SignatureDef(method_name=signature.method_name)
+    for specs, infos in ((signature.inputs, proto.inputs), (signature.outputs, proto.outputs)):
+        for name, spec in specs.items():
+            infos[name].name = spec.tensor
+            infos[name].dtype = types_pb2.DataType.Value(spec.dtype_name)
+            infos[name].tensor_shape.unknown_rank = spec.shape is None
+            for size in spec.shape or ():
+                infos[name].tensor_shape.dim.add(size=size)
+    return proto
 
 
 def predict_log(model: str, signature_name: str, inputs: Mapping[str, Array]) -> bytes:

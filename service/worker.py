@@ -8,10 +8,12 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import prometheus_client
 from flask import Flask
 
 from service import gateway
 from service.engine.batching import BatchingParameters
+from service.engine.grpc_server import GrpcServer
 from service.engine.interface import Engine
 from service.engine.local import ClosableServable, LocalEngine
 from service.settings import Settings
@@ -26,26 +28,35 @@ class Worker:
         """Put the parts together; nothing runs yet."""
         # Odd but readable metadata of an image is nobody's concern here.
         warnings.filterwarnings("ignore", module="PIL")
+        prometheus_client.disable_created_metrics()  # the time of a series' birth doubles the page and helps nobody
         self._settings = settings
         self._stopping = threading.Event()
         self.engine = LocalEngine(settings.store, _loader(settings), settings.file_system_poll_wait_seconds)
         self.app: Flask = gateway.create_app(settings, self.engine)
+        self._grpc = GrpcServer(
+            self.engine, settings.threads, settings.rest_api_timeout_in_ms / 1e3, settings.max_body_bytes
+        )
 
-    def start(self, ports: dict[str, int]) -> None:
-        """Start the engine and announce when it is ready.
+    def start(self, rest_api_port: int) -> None:
+        """Start the engine and the gRPC server, and announce when all is ready.
 
         Args:
-            ports: the ports in use by protocol, for the announcement.
+            rest_api_port: the port on which the gateway is reached, for the announcement.
         """
         self.engine.start()
+        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+        port = self._grpc.start(f"{host}:{self._settings.port}")
+        log.info("gRPC listens on %s:%d.", host, port)
+        ports = {"port": port, "rest_api_port": rest_api_port}
         announcer = threading.Thread(
             target=_announce, args=(self.engine, ports, self._settings.ready_file, self._stopping), daemon=True
         )
         announcer.start()
 
     def stop(self) -> None:
-        """Stop the announcer and the engine."""
+        """Stop the announcer, the gRPC server and the engine."""
         self._stopping.set()
+        self._grpc.close()
         self.engine.close()
 
 

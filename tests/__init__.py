@@ -1,1 +1,1 @@
-"""The tests of Signpost."""
+"""The tests; see CONTRIBUTING.md for how they are laid out."""

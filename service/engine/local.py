@@ -178,7 +178,11 @@ class LocalEngine:
         It is quiet when its files are older than `QUIET_S`, or (clocks differ and jump) were the same that long ago.
         """
         folder = self._path / key[0] / str(key[1])
-        files = store.fingerprint(folder)
+        try:
+            files = store.fingerprint(folder)
+        except StoreError as error:  # it must not keep the other versions from being looked at
+            self._complain(str(error))
+            return default
         if time.time() - store.newest_s(files) >= QUIET_S:
             return files
         now = time.monotonic()

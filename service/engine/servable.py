@@ -6,7 +6,6 @@ gives its memory back when the session is closed (docs/decisions/0004). What can
 """
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -141,8 +140,8 @@ def load(
         if default is not None and default.image is not None:
             servable.classes = _read_classes(runs[DEFAULT_SIGNATURE], default)
             _warm_up(runs[DEFAULT_SIGNATURE], default, parameters)
-        _replay_warmup_file(folder, servable)
-        _check_golden(folder, servable)
+        _replay_warmup_file(folder, signatures, runs)
+        _check_golden(folder, runs)
     except Exception as error:
         servable.close()
         if isinstance(error, LoadFailed):
@@ -202,8 +201,7 @@ def _make_runs(
 
 
 def import_tensorflow() -> Any:
-    """Import TensorFlow, quietly and without taking all of a GPU's memory; costs seconds the first time."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    """Import TensorFlow without taking all of a GPU's memory; costs seconds the first time."""
     import tensorflow as tf
 
     for gpu in tf.config.list_physical_devices("GPU"):
@@ -327,7 +325,7 @@ def _blank(spec: TensorSpec, rows: int) -> Array:
     return np.zeros((rows, *(spec.shape or ())[1:]), dtype=np.uint8)
 
 
-def _replay_warmup_file(folder: Path, servable: TensorflowServable) -> None:
+def _replay_warmup_file(folder: Path, signatures: Mapping[str, Signature], runs: Mapping[str, Run]) -> None:
     path = folder / store.WARMUP
     if not path.is_file():
         return
@@ -336,18 +334,21 @@ def _replay_warmup_file(folder: Path, servable: TensorflowServable) -> None:
         request = protocol.prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         if not request.inputs:  # a log of another kind than predict
             continue
-        inputs = {name: protocol.from_tensor_proto(tensor) for name, tensor in request.inputs.items()}
         name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-        servable.predict(inputs, Call(time.monotonic() + 60.0, name))
+        if name not in signatures:
+            raise LoadFailed(f"{path} asks for the signature {name!r}; the model has {', '.join(signatures)}.")
+        inputs = {name: protocol.from_tensor_proto(tensor) for name, tensor in request.inputs.items()}
+        _check_inputs(inputs, signatures[name])
+        runs[name](inputs, ())
 
 
-def _check_golden(folder: Path, servable: TensorflowServable) -> None:
+def _check_golden(folder: Path, runs: Mapping[str, Run]) -> None:
     path = folder / store.GOLDEN
     if not path.is_file():
         return
     with np.load(path, allow_pickle=False) as golden:
         pixels, recorded = golden["image"], golden["scores"]  # (N, H, W, C), (N, K)
-    scores = servable.predict({"image": pixels}, Call(time.monotonic() + 60.0, outputs=("scores",))).outputs["scores"]
+    scores = runs[DEFAULT_SIGNATURE]({"image": pixels}, ("scores",))["scores"]
     if scores.shape != recorded.shape:
         raise LoadFailed(f"{folder}: {scores.shape} scores for {path.name}, which recorded {recorded.shape}.")
     difference = float(np.abs(scores - recorded).max(initial=0.0))

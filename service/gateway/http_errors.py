@@ -63,8 +63,8 @@ def _answer_http(error: HTTPException) -> Response:
         message = f"{request.path} does not take {request.method}; use {', '.join(sorted(error.valid_methods or ()))}."
     elif isinstance(error, RequestEntityTooLarge):
         message = (
-            f"The body is larger than the {request.max_content_length} bytes (or has more parts than) that are taken; "
-            "send fewer or smaller images."
+            f"The body has more than the {request.max_content_length} bytes, or the form more than the "
+            f"{request.max_form_parts} parts, that are taken; send fewer or smaller images."
         )
     else:
         message = error.description or error.name

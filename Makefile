@@ -1,0 +1,49 @@
+# Short verbs; each needs nothing but Python 3.11 to 3.13 and is quick the second time.
+# Settings reach the service by its SIGNPOST_* variables: SIGNPOST_REST_API_PORT=9000 make serve
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Install again only when what is to be installed has changed.
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve test lint types format train loadtest lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## Make .venv and install Signpost with its development tools into it
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); sys.exit(0 if ok else \
+	  f"Signpost needs Python 3.11 to 3.13; {sys.executable} is {sys.version.split()[0]}. Name another: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+serve: $(INSTALLED) ## Serve model_store/ on http://127.0.0.1:8501
+	@exec $(BIN)/signpost serve
+
+test: $(INSTALLED) ## Run the tests
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## Check format and style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(INSTALLED) ## Check the types
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## Format the code and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+train: $(INSTALLED) ## Train a model: make train RECIPE="circles --epochs 5"
+	$(BIN)/signpost train $(or $(RECIPE),circles)
+
+lock: $(INSTALLED) ## Look for newer versions of everything and write them to constraints.txt
+	$(BIN)/uv pip compile --upgrade --universal --all-extras --no-emit-index-url --no-annotate --no-header \
+	  --index-strategy unsafe-best-match --output-file constraints.txt pyproject.toml
+
+clean: ## Remove what was built; the store stays
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
