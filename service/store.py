@@ -28,11 +28,11 @@ def check(store: Path) -> None:
     Raises:
         StoreError: it is missing, a file, or not readable.
     """
-    if not store.exists():
-        raise StoreError(f"There is no store at {store}; name an existing folder with --store.")
-    if not store.is_dir():
-        raise StoreError(f"The store {store} is a file; --store takes the folder that holds <model>/<version>/.")
     try:
+        if not store.exists():
+            raise StoreError(f"There is no store at {store}; name an existing folder with --store.")
+        if not store.is_dir():
+            raise StoreError(f"The store {store} is a file; --store takes the folder that holds <model>/<version>/.")
         next(store.iterdir(), None)
     except OSError as error:
         raise StoreError(f"The store {store} can't be read: {error.strerror}.") from error
@@ -41,13 +41,15 @@ def check(store: Path) -> None:
 def models(store: Path) -> dict[str, Path]:
     """Find the models of a store: its folders that hold at least one version.
 
+    A folder that can't be read holds none: the `lost+found` of a mounted disk must not hide the models beside it.
+
     Returns:
         The folder of each model by name, in the order of their names.
 
     Raises:
         StoreError: the store can't be read.
     """
-    return {path.name: path for path in sorted(_folders(store)) if versions(path)}
+    return {path.name: path for path in sorted(_folders(store)) if _holds_version(path)}
 
 
 def versions(model: Path) -> list[int]:
@@ -102,7 +104,7 @@ def publish(store: Path, model: str, write: Callable[[Path], None]) -> int:
     Raises:
         StoreError: the store can't be written, or `write` left no `saved_model.pb`.
     """
-    if not model or model.startswith(".") or "/" in model:
+    if not model or model.startswith(".") or "/" in model or not model.isprintable():
         raise StoreError(f"{model!r} is no name for a model; use letters, digits, '_', '-' and '.', no '/'.")
     folder = store / model
     try:
@@ -148,4 +150,14 @@ def _is_number(name: str) -> bool:
 
 
 def _is_version(path: Path) -> bool:
-    return _is_number(path.name) and (path / SAVED_MODEL).is_file()
+    try:
+        return _is_number(path.name) and (path / SAVED_MODEL).is_file()
+    except PermissionError:  # what can't be read can't be served
+        return False
+
+
+def _holds_version(model: Path) -> bool:
+    try:
+        return bool(versions(model))
+    except StoreError:
+        return False
