@@ -17,6 +17,7 @@ from training.recipe import Architecture
 Tensor = Any  # keras.KerasTensor; Keras has no types
 Shape = tuple[int | None, int | None, int]
 
+EPSILON: Final = 1e-3  # of batch normalisation
 NORM: Final = "_norm"  # a convolution's batch normalisation is called like it, with this behind
 
 
@@ -132,7 +133,7 @@ def _convolution(
     )(x)
     if how.normalise:
         # A gain of zero makes a residual block begin as the identity, which eases the first epochs.
-        x = FastBatchNormalization(momentum=0.95, epsilon=1e-3, gamma_initializer=gain, name=f"{name}{NORM}")(x)
+        x = FastBatchNormalization(momentum=0.95, epsilon=EPSILON, gamma_initializer=gain, name=f"{name}{NORM}")(x)
     return layers.Activation(activation)(x) if activation else x
 
 

@@ -4,6 +4,7 @@ import importlib.metadata
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import keras
@@ -31,6 +32,7 @@ def card(
     scores: Scores,
     history: History,
     parameters: int,
+    start: Path | None,
 ) -> dict[str, Any]:
     """Write down a finished training.
 
@@ -45,6 +47,7 @@ def card(
         scores: for the test images, (N, K).
         history: the numbers of each epoch.
         parameters: number of weights of the published network.
+        start: the version that the training began with, or None.
     """
     classes = data.test.classes
     labels = data.test.targets()
@@ -65,6 +68,7 @@ def card(
         "training": {
             "epochs": len(history),
             "seconds": round(sum(row["seconds"] for row in history), 1),
+            "began_with": "random weights" if start is None else f"weights of {start.name}",
             "machine": f"{platform.machine()}, {keras.backend.backend()} backend",
             "last_epoch": history[-1] if history else {},
         },

@@ -38,6 +38,7 @@ def _cache() -> str:
     help="Folder for decoded pixels and downloads.",
 )
 @click.option("--checkpoints", type=_PATH, help="Folder for this run's checkpoint; by default below --cache.")
+@click.option("--weights", type=_PATH, help="Begin with the weights of this model or version in the store.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint of an interrupted run.")
 def train(
     recipe: str,
@@ -52,6 +53,7 @@ def train(
     report: Path | None,
     cache: Path,
     checkpoints: Path | None,
+    weights: Path | None,
     resume: bool,
 ) -> None:
     """Train RECIPE, evaluate it once on its test images, and publish the next version in the store."""
@@ -78,6 +80,7 @@ def train(
         cache=cache,
         checkpoints=checkpoints or cache / "checkpoints" / name,
         resume=resume,
+        weights=weights,
     )
     with progress.for_terminal() as shown:
         run.train(recipe, chosen, options, shown)

@@ -27,6 +27,8 @@ class Dataset:
         classes: the name of each class.
         rows: int64 (N,), which of the M images belong to this view, in order.
         names: the name of each of the M images in its source, or empty.
+        kin: for each of the M images what it belongs with (frames of one clip, say), or empty; a split keeps those
+            together.
     """
 
     pixels: Pixels
@@ -34,6 +36,7 @@ class Dataset:
     classes: tuple[str, ...]
     rows: Rows
     names: tuple[str, ...] = ()
+    kin: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """The number of images in this view."""
@@ -80,7 +83,9 @@ class Dataset:
         return total.hexdigest()
 
 
-def dataset(pixels: Pixels, labels: Labels, classes: Sequence[str], names: Sequence[str] = ()) -> Dataset:
+def dataset(
+    pixels: Pixels, labels: Labels, classes: Sequence[str], names: Sequence[str] = (), kin: Sequence[str] = ()
+) -> Dataset:
     """The view of all images.
 
     Raises:
@@ -93,7 +98,7 @@ def dataset(pixels: Pixels, labels: Labels, classes: Sequence[str], names: Seque
         raise TrainingError(
             f"The label {wrong} is out of range; there are {len(classes)} classes, 0 to {len(classes) - 1}."
         )
-    return Dataset(pixels, labels.astype(np.int32), tuple(classes), np.arange(len(labels)), tuple(names))
+    return Dataset(pixels, labels.astype(np.int32), tuple(classes), np.arange(len(labels)), tuple(names), tuple(kin))
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ class Data:
 
 
 def split(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Split off a part, class by class, with exact duplicates all on one side.
+    """Split off a part, class by class, with exact duplicates, and what is of one kin, all on one side.
 
     Args:
         data: what to split.
@@ -129,10 +134,7 @@ def split(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
     """
     if fraction == 0.0:
         return data, data.subset(np.arange(0))
-    groups: dict[bytes, list[int]] = {}
-    for position, digest in enumerate(data.digests()):
-        groups.setdefault(digest, []).append(position)
-    members = list(groups.values())
+    members = _together(data)
     order = np.random.default_rng(seed).permutation(len(members))
     targets = data.targets()
     wanted = {label: fraction * count for label, count in enumerate(np.bincount(targets, minlength=len(data.classes)))}
@@ -147,6 +149,26 @@ def split(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
     if mask.all() or not mask.any():
         raise TrainingError(f"{len(data)} images are too few to set {fraction:.0%} aside for validation.")
     return data.subset(np.flatnonzero(~mask)), data.subset(np.flatnonzero(mask))
+
+
+def _together(data: Dataset) -> list[list[int]]:
+    """The positions in groups that must not be split."""
+    leader = list(range(len(data)))  # a union-find forest: each position points towards its group's first
+
+    def first(position: int) -> int:
+        while leader[position] != position:
+            leader[position] = position = leader[leader[position]]
+        return position
+
+    seen: dict[bytes | str, int] = {}
+    kin = [data.kin[row] for row in data.rows] if data.kin else []
+    for marks in (data.digests(), kin):
+        for position, mark in enumerate(marks):
+            leader[first(position)] = first(seen.setdefault(mark, position))
+    groups: dict[int, list[int]] = {}
+    for position in range(len(data)):
+        groups.setdefault(first(position), []).append(position)
+    return list(groups.values())
 
 
 def without_copies(data: Dataset, other: Dataset) -> tuple[Dataset, int]:

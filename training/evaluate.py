@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.batches import plain_batches
-from training.datasets import Dataset, Labels
+from training.datasets import Dataset, Labels, Pixels
 
 if TYPE_CHECKING:
     import keras
@@ -21,10 +21,15 @@ _BINS = 15
 
 def predict(network: "keras.Model", data: Dataset, size: tuple[int, int]) -> Scores:
     """The scores of all images: float32 (N, K), each row adding up to 1."""
-    logits = np.zeros((len(data), len(data.classes)), dtype=np.float32)
+    scores = np.zeros((len(data), len(data.classes)), dtype=np.float32)
     for images, at in plain_batches(data, size):
-        logits[at] = np.asarray(network.predict_on_batch(images), dtype=np.float32)
-    return softmax(logits)
+        scores[at] = predict_pixels(network, images)
+    return scores
+
+
+def predict_pixels(network: "keras.Model", pixels: Pixels) -> Scores:
+    """The scores of one batch: uint8 (N, H, W, C) to float32 (N, K)."""
+    return softmax(np.asarray(network.predict_on_batch(pixels), dtype=np.float32))
 
 
 def softmax(logits: Scores) -> Scores:

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from training import architectures, checkpoints, evaluate
+from training import architectures, checkpoints, evaluate, initial
 from training.averaging import WeightAverage, Weights
 from training.batches import epoch_batches, steps_per_epoch
 from training.checkpoints import Checkpoint, History
@@ -47,7 +47,7 @@ def fit(
     progress: Progress,
     keep: Path | None = None,
     resume: bool = False,
-    start: Weights | None = None,
+    start: Path | None = None,
 ) -> Fitted:
     """Train a network.
 
@@ -59,7 +59,7 @@ def fit(
         progress: hears how it goes.
         keep: folder for a checkpoint after each epoch; None keeps nothing.
         resume: go on from the checkpoint in `keep`.
-        start: weights to begin with; None for fresh ones.
+        start: a version in the store to begin with; None for random weights.
 
     Raises:
         TrainingError: the loss is no number any more, or the checkpoint is of another run or can't be written.
@@ -71,8 +71,11 @@ def fit(
     shape = (None, None, recipe.channels) if growing else (*recipe.size, recipe.channels)
     network = architectures.build(recipe.architecture, shape, len(train.classes), recipe.precision)
     judge = architectures.build(recipe.architecture, shape, len(train.classes), recipe.precision)
-    if start is not None:
-        set_weights(network, start)
+    origin = initial.load_into(network, start) if start is not None and not resume else None
+    if origin is not None:
+        progress.say(
+            f"Beginning with {origin.layers} layers of {origin.version}; fresh: {', '.join(origin.fresh) or 'none'}."
+        )
     optimizer = make_optimizer(recipe)
     network.compile(
         optimizer=optimizer,
@@ -83,7 +86,7 @@ def fit(
     optimizer.build(network.trainable_variables)
     average = WeightAverage(network.get_weights(), recipe.average_decay)
     history: History = []
-    identity = {"choices": recipe.choices(), "seed": seed, "images": len(train)}
+    identity = {"choices": recipe.choices(), "seed": seed, "images": len(train), "start": str(start)}
     if resume:
         if keep is None:
             raise TrainingError("There is no folder to resume from; name it with --checkpoints.")

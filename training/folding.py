@@ -1,7 +1,5 @@
 """Batch normalisation folded into the convolutions before it: the same function in fewer steps."""
 
-from dataclasses import replace
-
 import keras
 import numpy as np
 
@@ -21,7 +19,7 @@ def fold(network: keras.Model, how: Architecture, shape: architectures.Shape) ->
         A float32 model with fewer layers and equal answers, but for rounding.
     """
     classes = network.output_shape[-1]
-    folded = architectures.build(replace(how, normalise=False), shape, classes)
+    folded = architectures.build(how.without_normalisation(), shape, classes)
     norms = {layer.name: layer for layer in network.layers if layer.name.endswith(architectures.NORM)}
     for layer in folded.layers:
         if not layer.weights:

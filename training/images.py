@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -28,6 +27,8 @@ class Layout:
         channels: 3 (RGB) or 1 (L).
         label: turns a folder's name into a class's.
         groups: beginnings of file names that are reported apart, by the name of the group.
+        kin: from a file's name, what it belongs with (the clip that it is a frame of, say); those stay on one side
+            of the validation split.
     """
 
     size: tuple[int, int]
@@ -35,6 +36,7 @@ class Layout:
     channels: int = 3
     label: Callable[[str], str] = str
     groups: tuple[tuple[str, str], ...] = ()
+    kin: Callable[[str], str] | None = None
 
 
 def load(request: Request, layout: Layout) -> Data:
@@ -58,9 +60,9 @@ def load(request: Request, layout: Layout) -> Data:
     trains = [file for file in found if id(file) not in chosen]
     if not tests:
         trains, tests = _hold_out(trains, request.seed)
-    train, skipped, examples = _decode(trains, classes, layout.stored, layout.channels, request)
-    test, test_skipped, _ = _decode(tests, classes, layout.size, layout.channels, request)
-    like_train, _, _ = _decode(tests, classes, layout.stored, layout.channels, request)
+    train, skipped, examples = _decode(trains, classes, layout.stored, layout, request)
+    test, test_skipped, _ = _decode(tests, classes, layout.size, layout, request)
+    like_train, _, _ = _decode(tests, classes, layout.stored, layout, request)
     train, copies = without_copies(train, like_train)
     for name, count in train.counts().items():
         if count < _FEWEST:
@@ -78,12 +80,13 @@ def load(request: Request, layout: Layout) -> Data:
 
 
 def _decode(
-    files: Sequence[File], classes: tuple[str, ...], size: tuple[int, int], channels: int, request: Request
+    files: Sequence[File], classes: tuple[str, ...], size: tuple[int, int], layout: Layout, request: Request
 ) -> tuple[Dataset, dict[str, int], list[str]]:
-    result = decoded(files, size, channels, Path(request.cache), request.say)
+    result = decoded(files, size, layout.channels, request.cache, request.say)
     labels = np.array([classes.index(files[row].label) for row in result.rows], dtype=np.int32)
     names = [files[row].name for row in result.rows]
-    return dataset(result.pixels[: len(labels)], labels, classes, names), result.skipped, result.examples
+    kin = [layout.kin(name.rsplit("/", 1)[-1]) for name in names] if layout.kin else []
+    return dataset(result.pixels[: len(labels)], labels, classes, names, kin), result.skipped, result.examples
 
 
 def _hold_out(files: Sequence[File], seed: int) -> tuple[list[File], list[File]]:

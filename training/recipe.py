@@ -4,7 +4,7 @@ Nothing here imports Keras, so that the command line can list the recipes at onc
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,10 @@ class Architecture:
     def depth(self, stage: int) -> int:
         """Blocks of a stage."""
         return self.depths[stage] if stage < len(self.depths) else 1
+
+    def without_normalisation(self) -> "Architecture":
+        """The same network with its normalisation folded into the convolutions."""
+        return replace(self, normalise=False)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from service import store as model_store
 from service.errors import StoreError
-from training import architectures, evaluate, export, figures
+from training import architectures, evaluate, export, figures, initial
 from training.card import card
 from training.datasets import split
 from training.errors import Interrupted
@@ -31,6 +31,7 @@ class Options:
         cache: folder for decoded pixels and downloads.
         checkpoints: folder of this run's checkpoint.
         resume: go on from it.
+        weights: a version in the store to begin with, or None.
     """
 
     data: tuple[Path, ...]
@@ -42,6 +43,7 @@ class Options:
     cache: Path
     checkpoints: Path
     resume: bool
+    weights: Path | None = None
 
 
 def train(recipe_name: str, recipe: Recipe, options: Options, progress: Progress) -> int:
@@ -79,6 +81,7 @@ def _train(recipe_name: str, recipe: Recipe, options: Options, progress: Progres
         progress=progress,
         keep=options.checkpoints,
         resume=options.resume,
+        start=options.weights,
     )
     shape = (*recipe.size, recipe.channels)
     network = architectures.build(recipe.architecture, shape, len(classes))  # float32, whatever trained it
@@ -105,14 +108,16 @@ def _train(recipe_name: str, recipe: Recipe, options: Options, progress: Progres
         scores=scores,
         history=fitted.history,
         parameters=folded.count_params(),
+        start=options.weights,
     )
     golden = export.synthetic_pixels(shape)
-    golden_scores = evaluate.softmax(network.predict_on_batch(golden))
+    golden_scores = evaluate.predict_pixels(network, golden)
     with tempfile.TemporaryDirectory(prefix="signpost-") as scratch:
         drawn = _draw(Path(scratch) if options.report is None else options.report, about, fitted.history, metrics)
 
         def write(folder: Path) -> None:
             export.write(folder, folded, classes, shape, options.name)
+            initial.write_normalisation(folder, network)
             run = export.load(folder)
             export.check(run, data.test, recipe.size, scores, golden, golden_scores)
             about["timings"] = export.timings(run, shape)

@@ -80,10 +80,12 @@ def _place(name: PurePosixPath, source: Path) -> tuple[str, str] | None:
     folders = name.parts[:-1]
     if name.name.startswith(".") or any(part in _IGNORED or part.startswith(".") for part in folders):
         return None
-    # The folder that was given may itself be called train or test: `--data photos/train --data photos/test`.
-    parts = [part.lower() for part in (source.stem, *folders)]
-    part = "test" if _TEST.intersection(parts) else "train" if _TRAIN.intersection(parts) else ""
-    if folders and folders[-1].lower() not in _TRAIN | _TEST:
+    in_class = bool(folders) and folders[-1].lower() not in _TRAIN | _TEST
+    # What was given may itself be called train or test: `--data photos/train`, `--data rps-test-set.zip`.
+    above = " ".join((source.stem, *(folders[:-1] if in_class else folders))).lower()
+    words = set(re.split(r"[^a-z]+", above))
+    part = "test" if words & _TEST else "train" if words & _TRAIN else ""
+    if in_class:
         return folders[-1], part
     flat = _FLAT.fullmatch(name.name)
     return (flat["label"], part) if flat else None

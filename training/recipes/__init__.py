@@ -6,7 +6,7 @@ from typing import Final
 from training.errors import TrainingError
 from training.recipe import Recipe
 
-NAMES: Final = ("circles", "sign_language", "cats_vs_dogs")
+NAMES: Final = ("cats_vs_dogs", "rock_paper_scissors", "sign_language", "circles", "image_folder")
 
 
 def get(name: str) -> Recipe:

@@ -49,6 +49,17 @@ def test_copies_of_an_image_stay_on_one_side_of_the_split() -> None:
     assert not set(first.digests()) & set(second.digests())
 
 
+def test_kin_stay_together_even_when_linked_by_a_copy() -> None:
+    pixels = images(60)
+    pixels[59] = pixels[0]  # the last clip's last frame is the first clip's first
+    kin = [f"clip {n // 3}" for n in range(60)]
+    first, second = split(dataset(pixels, np.zeros(60, dtype=int), ["a"], kin=kin), 0.4, seed=1)
+    sides = [{part.kin[row] for row in part.rows} for part in (first, second)]
+    assert len(second)
+    assert not sides[0] & sides[1]
+    assert ("clip 0" in sides[0]) == ("clip 19" in sides[0])
+
+
 def test_a_split_of_too_few_images_is_refused() -> None:
     with pytest.raises(TrainingError, match="too few"):
         split(dataset(images(2), np.array([0, 1]), ["a", "b"]), 0.1, seed=0)

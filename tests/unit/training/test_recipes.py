@@ -10,6 +10,7 @@ import pytest
 from training import recipes
 from training.errors import TrainingError
 from training.recipe import Request
+from training.recipes import rock_paper_scissors
 
 
 @pytest.mark.parametrize("name", recipes.NAMES)
@@ -39,6 +40,21 @@ def test_letters_are_never_mirrored() -> None:
 def test_data_that_is_missing_is_asked_for(name: str, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="--data"):
         recipes.get(name).load(Request((), 0, None, tmp_path, print))
+
+
+@pytest.mark.parametrize(
+    ("name", "kin"),
+    [
+        ("people_rock.IMG_2734_MOV-12_jpg.rf.fd555f67_00828.webp", "IMG_2734_MOV"),
+        ("people_paper.youtube-108_jpg.rf.e51c937f_00932.webp", "youtube"),
+        ("people_rock.egohands-public-1620849855892_png_jpg.rf.7245_01535.webp", "egohands-public-1620849"),
+        ("people_rock.0260_png.rf.d531fcc2_01181.webp", "people_rock.0260"),
+        ("greenscreen_BYoDUgGsCMmAIF9I.webp", "greenscreen_BYoDUgGsCMmAIF9I.webp"),
+        ("rock01-000.png", "rock01-000.png"),
+    ],
+)
+def test_frames_of_a_clip_are_known_by_their_names(name: str, kin: str) -> None:
+    assert rock_paper_scissors.clip(name) == kin
 
 
 def test_circles_draws_other_images_for_the_test(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from click.testing import CliRunner, Result
 
 from service import store
 from service.cli import main
-from training import export, fit
+from training import architectures, evaluate, export, fit, initial, recipes
 from training.errors import TrainingError
+from training.recipe import Architecture
 
 
 def train(at: Path, *options: str) -> Result:
@@ -79,6 +80,30 @@ def test_the_figures_are_in_the_report_and_in_the_version(published: Path) -> No
     for folder in (published / "report", published / "store" / "circles" / "1" / store.EXTRA):
         for name in ("curves.png", "confusion_matrix.png"):
             assert (folder / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_network_can_begin_with_the_weights_of_a_version(published: Path) -> None:
+    recipe = recipes.get("circles")
+    model = published / "store" / "circles"
+    network = architectures.build(recipe.architecture, (32, 32, 1), 5)
+    origin = initial.load_into(network, model)
+    golden = np.load(model / "1" / store.GOLDEN)
+    np.testing.assert_allclose(evaluate.predict_pixels(network, golden["image"]), golden["scores"], atol=1e-4)
+    assert (origin.version, origin.fresh) == (model / "1", ())
+    more_classes = architectures.build(recipe.architecture, (32, 32, 1), 7)
+    assert initial.load_into(more_classes, model / "1").fresh == ("logits",)
+    np.testing.assert_array_equal(more_classes.get_weights()[0], network.get_weights()[0])
+
+
+def test_weights_that_do_not_fit_are_refused(published: Path, tmp_path: Path) -> None:
+    other = architectures.build(Architecture("cnn", widths=(4, 8)), (32, 32, 1), 5)
+    with pytest.raises(TrainingError, match="of another architecture"):
+        initial.load_into(other, published / "store" / "circles")
+    with pytest.raises(TrainingError, match="no version at"):
+        initial.load_into(other, tmp_path)
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(TrainingError, match="not trained by this Signpost"):
+        initial.load_into(other, tmp_path)
 
 
 def test_a_finished_run_resumed_publishes_the_same_scores(published: Path) -> None:

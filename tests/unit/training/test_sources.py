@@ -52,6 +52,11 @@ def test_a_folder_that_is_called_test_is_the_test_part(tmp_path: Path) -> None:
     assert found(folder(tmp_path / "test", "a/1.jpg")) == [("a/1.jpg", "a", "test")]
 
 
+def test_an_archive_that_is_called_test_is_the_test_part(tmp_path: Path) -> None:
+    assert found(folder(tmp_path / "rps-test-set", "rps-test-set/rock/1.png"))[0][1:] == ("rock", "test")
+    assert found(folder(tmp_path / "contest", "latest/1.png"))[0][1:] == ("latest", "")
+
+
 def test_several_sources_add_up_and_labels_can_be_renamed(tmp_path: Path) -> None:
     paths = [folder(tmp_path / "one", "Cat/1.jpg"), folder(tmp_path / "two", "cat/2.jpg")]
     assert [file.label for file in sources.files(paths, str.lower)] == ["cat", "cat"]

@@ -1,0 +1,119 @@
+"""Weights to begin with: those of a version in the store, taken apart into what folding had joined."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from service import store
+from training import architectures
+from training.errors import TrainingError
+from training.recipe import Architecture
+
+NORMALISATION: Final = f"{store.EXTRA}/normalisation.npz"
+_LAST: Final = "logits"
+_PARTS: Final = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where initial weights came from.
+
+    Attributes:
+        version: folder of the version.
+        layers: how many layers were taken over.
+        fresh: names of those that begin at random, since their shapes differ.
+    """
+
+    version: Path
+    layers: int
+    fresh: tuple[str, ...]
+
+
+def write_normalisation(folder: Path, network: keras.Model) -> None:
+    """Keep beside a folded network what folding removed, so that training can go on from it."""
+    arrays = {
+        f"{layer.name}/{part}": getattr(layer, part).numpy()
+        for layer in network.layers
+        if layer.name.endswith(architectures.NORM)
+        for part in _PARTS
+    }
+    np.savez(folder / NORMALISATION, **arrays)  # type: ignore[arg-type]  # NumPy's stub
+
+
+def load_into(network: keras.Model, path: Path) -> Origin:
+    """Load the weights of a version, layer by layer as far as shapes agree.
+
+    Args:
+        network: from `architectures.build`, of the same kind; the last layer may have other classes.
+        path: a version's folder, or a model's, whose latest version is then taken.
+
+    Raises:
+        TrainingError: it is no version that Signpost trained, or one of another architecture.
+    """
+    version = _version(path)
+    layers = _read(version)
+    wanted = [layer for layer in network.layers if layer.weights]
+    fitting = [layer for layer in wanted if _fits(layer, layers.get(layer.name))]
+    fresh = tuple(layer.name for layer in wanted if layer not in fitting)
+    if not fitting or any(name.removesuffix(architectures.NORM) != _LAST for name in fresh):
+        names = ", ".join(fresh[:3])
+        raise TrainingError(
+            f"The weights of {version} are of another architecture than the recipe's (layers {names} differ); "
+            "use those of a model that was trained with the same one."
+        )
+    for layer in fitting:
+        layer.set_weights(layers[layer.name])
+    return Origin(version, len(fitting), fresh)
+
+
+def _fits(layer: Any, weights: list[npt.NDArray[np.float32]] | None) -> bool:
+    return weights is not None and [w.shape for w in weights] == [tuple(w.shape) for w in layer.weights]
+
+
+def _version(path: Path) -> Path:
+    if (path / store.SAVED_MODEL).is_file():
+        return path
+    numbers = store.versions(path) if path.is_dir() else []
+    if not numbers:
+        raise TrainingError(f"There is no version at {path}; --weights takes a model's folder in the store.")
+    return path / str(numbers[-1])
+
+
+def _read(version: Path) -> Mapping[str, list[npt.NDArray[np.float32]]]:
+    """The weights of each layer by name, with the normalisation taken out of the kernels again."""
+    import tensorflow as tf
+
+    try:
+        card = json.loads((version / store.MODEL_CARD).read_text("utf-8"))
+        chosen = {field.name: card["recipe"]["architecture"][field.name] for field in fields(Architecture)}
+        knobs: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in chosen.items()}
+        how = Architecture(**knobs)
+        with np.load(version / NORMALISATION) as file:
+            norms = {name: file[name] for name in file.files}
+        saved = tf.train.load_checkpoint(str(version / "variables" / "variables"))
+        shape = (card["input"]["height"], card["input"]["width"], card["input"]["channels"])
+        folded = architectures.build(how.without_normalisation(), shape, len(card["classes"]))
+        count = len(folded.weights)
+        folded.set_weights([saved.get_tensor(f"weights/{n}/.ATTRIBUTES/VARIABLE_VALUE") for n in range(count)])
+    except (OSError, KeyError, TypeError, ValueError, tf.errors.OpError) as error:
+        raise TrainingError(
+            f"{version} was not trained by this Signpost; its weights can't be read ({error})."
+        ) from error
+    layers: dict[str, list[npt.NDArray[np.float32]]] = {}
+    for layer in folded.layers:
+        weights = layer.get_weights()
+        name = f"{layer.name}{architectures.NORM}"
+        if f"{name}/gamma" in norms:
+            gamma, beta, mean, variance = (norms[f"{name}/{part}"] for part in _PARTS)
+            scale = gamma / np.sqrt(variance + architectures.EPSILON)
+            # A channel that normalisation had all but switched off can't be taken apart; it stays as it is.
+            weights = [(weights[0] / np.where(np.abs(scale) > 1e-6, scale, 1.0)).astype(np.float32)]
+            layers[name] = [gamma, beta, mean, variance]
+        layers[layer.name] = weights
+    return layers

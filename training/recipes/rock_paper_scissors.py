@@ -1,0 +1,71 @@
+"""Rock, paper, scissors: rendered hands and photographs together, beginning with what cats_vs_dogs has learned.
+
+    signpost train rock_paper_scissors --data rps.zip --data rps-test-set.zip --data rps_photos.zip \
+        --weights model_store/cats_vs_dogs --store model_store
+
+Takes about a quarter of an hour on two cores with AMX. The rendered hands alone teach nothing about photographs, and
+there are few of those; edges, textures and shapes learned on cats and dogs make up for it. Hands may be mirrored and
+turned, a right hand's rock is also a left hand's.
+"""
+
+import re
+
+from training import images
+from training.augmentation import Augmentation
+from training.datasets import Data
+from training.errors import TrainingError
+from training.recipe import Architecture, Recipe, Request
+from training.schedule import Phase
+
+SIZE = (128, 128)
+
+
+def load(request: Request) -> Data:
+    """Read Moroney's two archives and the archive of photographs, or whichever of them are given."""
+    if not request.paths:
+        raise TrainingError("rock_paper_scissors needs --data: rps.zip, rps-test-set.zip and photographs of your own.")
+    groups = (("rendered", "test"), ("people", "people_"), ("greenscreen", "greenscreen_"))
+    return images.load(request, images.Layout(size=SIZE, stored=(160, 160), label=str.lower, groups=groups, kin=clip))
+
+
+def clip(name: str) -> str:
+    """What a frame belongs with: `people_rock.IMG_12_MOV-3_jpg.rf.x.webp` is of the clip `IMG_12_MOV`.
+
+    Photographs called by the time they were taken (in ms) belong with those of the same quarter of an hour.
+    """
+    base = name.split(".rf.")[0].removesuffix("_jpg").removesuffix("_png")
+    timed = re.fullmatch(r"people_[a-z]+\.(.*\D)(\d{13})", base)
+    if timed:
+        return f"{timed[1]}{timed[2][:7]}"
+    framed = re.fullmatch(r"people_[a-z]+\.(.*[A-Za-z].*)-\d+", base)
+    return framed[1] if framed else base
+
+
+RECIPE = Recipe(
+    model="rock_paper_scissors",
+    load=load,
+    size=SIZE,
+    channels=3,
+    # The same network as cats_vs_dogs, so that its weights fit.
+    architecture=Architecture("resnet", stem=32, widths=(64, 128, 256), depths=(1, 2, 2), dropout=0.2),
+    augmentation=Augmentation(
+        flip=True,
+        rotation=25,
+        crop=0.35,
+        brightness=0.35,
+        contrast=0.35,
+        saturation=0.6,
+        tint=0.2,
+        grey=0.15,
+        cutmix=0.5,
+    ),
+    phases=(Phase(15, 96), Phase(10, 112), Phase(10, 112, mix=False)),
+    batch_size=64,
+    learning_rate=1.5e-3,
+    warmup=0.1,
+    weight_decay=0.05,
+    label_smoothing=0.05,
+    average_decay=0.998,
+    precision="mixed_bfloat16",
+    validation=0.08,
+)
