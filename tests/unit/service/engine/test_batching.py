@@ -45,7 +45,7 @@ class Doubler:
         self.may_run.set()
         self.running = threading.Semaphore(0)
 
-    def __call__(self, inputs: Mapping[str, Array], outputs: tuple[str, ...]) -> dict[str, Array]:
+    def __call__(self, inputs: Mapping[str, Array], outputs: tuple[str, ...]) -> dict[str, Array]:  # noqa: ARG002 - as the batcher calls it
         self.batches.append(inputs["x"][:, 0].tolist())
         self.running.release()
         assert self.may_run.wait(LONG_S)

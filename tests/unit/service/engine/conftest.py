@@ -1,0 +1,31 @@
+"""A local engine for each test that asks for one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.engine import local
+from service.engine.local import LocalEngine
+from tests.unit.service.engine.versions import POLL_S, Loader
+
+
+@pytest.fixture
+def loader() -> Loader:
+    return Loader()
+
+
+@pytest.fixture
+def engine(tmp_path: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalEngine]:
+    """An engine that is not started, over an empty store; a folder is complete as soon as it is there."""
+    monkeypatch.setattr(local, "QUIET_S", 0.0)
+    (tmp_path / "store").mkdir()
+    engine = LocalEngine(tmp_path / "store", loader, POLL_S)
+    yield engine
+    loader.may_load.set()
+    engine.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "store"
