@@ -41,6 +41,10 @@ format: $(INSTALLED) ## Format the code and mend what can be mended
 train: $(INSTALLED) ## Train a model: make train RECIPE="circles --epochs 5"
 	$(BIN)/signpost train $(or $(RECIPE),circles)
 
+loadtest: $(INSTALLED) ## Load a running service: make loadtest USERS=32 SECONDS=20 HOST=http://127.0.0.1:8501
+	$(BIN)/locust -f loadtests/locustfile.py --headless --only-summary --users $(or $(USERS),32) --spawn-rate 100 \
+	  --run-time $(or $(SECONDS),20)s --host $(or $(HOST),http://127.0.0.1:8501)
+
 lock: $(INSTALLED) ## Look for newer versions of everything and write them to constraints.txt
 	$(BIN)/uv pip compile --upgrade --universal --all-extras --no-emit-index-url --no-annotate --no-header \
 	  --index-strategy unsafe-best-match --output-file constraints.txt pyproject.toml

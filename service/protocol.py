@@ -150,20 +150,25 @@ def from_tensor_proto(proto: tensor_pb2.TensorProto) -> Array:
                 f"A tensor of shape {list(shape)} and type {name} needs {count * dtype.itemsize} bytes of content, "
                 f"not {len(proto.tensor_content)}."
             )
-        return np.frombuffer(proto.tensor_content, dtype=dtype).reshape(shape)
-    values = getattr(proto, _FIELDS[name])
-    if len(values) > count or (count > 0 and not values):
-        raise InvalidRequest(f"A tensor of shape {list(shape)} needs {count} values, not {len(values)}.")
-    array = _from_values(values, name, dtype)
-    if len(array) < count:
-        if count > _MAX_REPEATED:
-            raise InvalidRequest(f"A tensor of shape {list(shape)} needs {count} values, not {len(values)}.")
-        array = np.concatenate([array, np.repeat(array[-1:], count - len(array))])
-    return array.reshape(shape)
+        return _reshaped(np.frombuffer(proto.tensor_content, dtype=dtype), shape)
+    array = _from_values(getattr(proto, _FIELDS[name]), name, dtype)
+    missing = count - len(array)
+    if missing < 0 or (missing > 0 and (not len(array) or count > _MAX_REPEATED)):
+        raise InvalidRequest(f"A tensor of shape {list(shape)} needs {count} values, not {len(array)}.")
+    if missing:
+        array = np.concatenate([array, np.repeat(array[-1:], missing)])
+    return _reshaped(array, shape)
 
 
 # A few bytes must not become gigabytes: values are repeated up to this many elements.
 _MAX_REPEATED: Final = 16 * 1024 * 1024
+
+
+def _reshaped(array: Array, shape: tuple[int, ...]) -> Array:
+    try:
+        return array.reshape(shape)
+    except ValueError as error:  # more dimensions than NumPy has, or empty with sizes beyond any memory
+        raise InvalidRequest(f"A tensor of shape {list(shape)} is not taken: {error}.") from error
 
 
 def _from_values(values: Any, name: str, dtype: np.dtype[Any]) -> Array:
@@ -171,13 +176,16 @@ def _from_values(values: Any, name: str, dtype: np.dtype[Any]) -> Array:
         return np.array([v & 0xFFFF for v in values], dtype=np.uint16).view(dtype)
     if name in ("DT_COMPLEX64", "DT_COMPLEX128"):  # real and imaginary parts alternate
         parts = np.array(values, dtype=np.float64)
+        if len(parts) % 2:
+            raise InvalidRequest(f"A tensor of type {name} has {len(parts)} parts of numbers; each needs two.")
         return np.asarray(parts[0::2] + 1j * parts[1::2], dtype=dtype)
     if name == "DT_STRING":
         array = np.empty(len(values), dtype=np.object_)
         array[:] = list(values)
         return array
     try:
-        return np.array(values, dtype=dtype)
+        # Of a list NumPy checks each number; of protobuf's own sequence it would take the lowest bits.
+        return np.array(list(values), dtype=dtype)
     except OverflowError as error:
         raise InvalidRequest(f"A value does not fit {name}: {error}.") from error
 

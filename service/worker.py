@@ -28,7 +28,8 @@ class Worker:
         """Put the parts together; nothing runs yet."""
         # Odd but readable metadata of an image is nobody's concern here.
         warnings.filterwarnings("ignore", module="PIL")
-        prometheus_client.disable_created_metrics()  # the time of a series' birth doubles the page and helps nobody
+        # The time of each series' birth would double the page and helps nobody.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._settings = settings
         self._stopping = threading.Event()
         self.engine = LocalEngine(settings.store, _loader(settings), settings.file_system_poll_wait_seconds)
