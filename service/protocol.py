@@ -178,7 +178,7 @@ def _from_values(values: Any, name: str, dtype: np.dtype[Any]) -> Array:
         parts = np.array(values, dtype=np.float64)
         if len(parts) % 2:
             raise InvalidRequest(f"A tensor of type {name} has {len(parts)} parts of numbers; each needs two.")
-        return np.asarray(parts[0::2] + 1j * parts[1::2], dtype=dtype)
+        return parts.view(np.complex128).astype(dtype)
     if name == "DT_STRING":
         array = np.empty(len(values), dtype=np.object_)
         array[:] = list(values)
