@@ -21,6 +21,9 @@ DecodeImage = Callable[[bytes], Array]
 
 _KINDS: Final = {"f": "numbers", "i": "whole numbers", "u": "whole numbers", "b": "true or false", "O": "strings"}
 
+# Of strings; what NumPy can walk through.
+_MOST_DIMENSIONS: Final = 32
+
 
 @dataclass(frozen=True)
 class JsonRequest:
@@ -161,7 +164,9 @@ def _to_array(values: Any, spec: TensorSpec, decode_image: DecodeImage | None) -
         raise InvalidRequest(f"Input {spec.name!r} is empty; send at least one value.")
     wanted = spec.dtype.kind if spec.dtype.kind in _KINDS else "f"
     fitting = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}[wanted]
-    if array.dtype.kind not in fitting:
+    if array.dtype.kind in "fO" and array.dtype.kind not in fitting:
+        array = np.array(values, dtype=np.object_)
+    if array.dtype.kind not in fitting and not _are_large_integers(array, wanted):
         raise InvalidRequest(f"Input {spec.name!r} takes {_KINDS[wanted]} ({spec.dtype_name}) only.")
     if wanted in "iu":
         bounds = np.iinfo(spec.dtype)
@@ -171,7 +176,16 @@ def _to_array(values: Any, spec: TensorSpec, decode_image: DecodeImage | None) -
                 f"not {int(array.min())} to {int(array.max())}."
             )
     with np.errstate(over="ignore"):  # too large a float becomes infinite, as in TF Serving
-        return array.astype(spec.dtype)
+        try:
+            return array.astype(spec.dtype)
+        except OverflowError as error:
+            raise InvalidRequest(f"Input {spec.name!r} takes {spec.dtype_name}; a number is too large.") from error
+
+
+def _are_large_integers(array: Array, wanted: str) -> bool:
+    """Whether Python's own numbers are meant: integers that NumPy, of itself, would make floats or leave as objects."""
+    kinds = {type(value) for value in array.ravel().tolist()} if array.dtype.kind == "O" else set()
+    return bool(kinds) and kinds <= {"f": {int, float}, "i": {int}, "u": {int}, "b": set()}[wanted]
 
 
 def _to_pixels(values: Sequence[Any], spec: TensorSpec, decode_image: DecodeImage) -> Array:
@@ -195,7 +209,7 @@ def _decoded_image(value: Mapping[str, Any], number: int, decode_image: DecodeIm
 
 def _to_strings(values: Any, spec: TensorSpec) -> Array:
     try:
-        array = np.array(_to_bytes(values), dtype=np.object_)
+        array = np.array(_to_bytes(values, _MOST_DIMENSIONS), dtype=np.object_)
     except ValueError as error:
         raise InvalidRequest(f"Input {spec.name!r} is ragged; every instance must have the same shape.") from error
     if any(isinstance(value, list) for value in array.flat):
@@ -203,9 +217,11 @@ def _to_strings(values: Any, spec: TensorSpec) -> Array:
     return array
 
 
-def _to_bytes(value: Any) -> Any:
+def _to_bytes(value: Any, most_dimensions: int) -> Any:
     if isinstance(value, list):
-        return [_to_bytes(each) for each in value]
+        if most_dimensions == 0:
+            raise InvalidRequest(f"The strings are nested more than {_MOST_DIMENSIONS} deep.")
+        return [_to_bytes(each, most_dimensions - 1) for each in value]
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass")
     if _is_b64(value):

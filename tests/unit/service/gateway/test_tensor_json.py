@@ -1,0 +1,264 @@
+"""TF Serving's JSON of tensors: its forms, and what any other JSON is answered."""
+
+import base64
+import json
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from service.engine.interface import Array, Signature
+from service.errors import InvalidRequest, NotFound
+from service.gateway import tensor_json
+from tests.fakes import classifier_signature, signature, spec
+
+ONE = signature([spec("x", "DT_FLOAT", -1, 2)], [spec("y", "DT_FLOAT", -1, 2)])
+TWO = signature([spec("a", "DT_FLOAT", -1), spec("b", "DT_STRING", -1)], [spec("y", "DT_FLOAT", -1)])
+
+
+def arrays(document: Any, wanted: Signature = ONE, body: bytes | None = None) -> dict[str, Array]:
+    request = tensor_json.parse(json.dumps(document).encode() if body is None else body)
+    return tensor_json.to_arrays(request, wanted, None)
+
+
+def taking(dtype: str, *shape: int) -> Signature:
+    return signature([spec("x", dtype, *shape)], [spec("y", "DT_FLOAT", -1)])
+
+
+@pytest.mark.parametrize(
+    ("document", "wanted", "expected"),
+    [
+        ({"instances": [[1, 2], [3.5, 4]]}, ONE, {"x": [[1, 2], [3.5, 4]]}),
+        ({"instances": [{"x": [1, 2]}]}, ONE, {"x": [[1, 2]]}),
+        ({"inputs": [[1, 2]]}, ONE, {"x": [[1, 2]]}),
+        ({"inputs": {"x": [[1, 2]]}}, ONE, {"x": [[1, 2]]}),
+        ({"instances": [{"a": 1, "b": "s"}, {"b": "t", "a": 2}]}, TWO, {"a": [1, 2], "b": [b"s", b"t"]}),
+        ({"inputs": {"a": [1, 2], "b": ["s", "t"]}}, TWO, {"a": [1, 2], "b": [b"s", b"t"]}),
+        ({"inputs": 3}, taking("DT_INT32"), {"x": 3}),
+        ({"inputs": "s"}, taking("DT_STRING"), {"x": b"s"}),
+        ({"instances": [{"b64": "AP8="}]}, taking("DT_STRING", -1), {"x": [b"\x00\xff"]}),
+        ({"instances": [{"x": {"b64": "AP8="}}]}, taking("DT_STRING", -1), {"x": [b"\x00\xff"]}),
+        ({"inputs": {"x": [{"b64": "AP8"}]}}, taking("DT_STRING", -1), {"x": [b"\x00\xff"]}),
+        ({"inputs": [[["ä", "b"]]]}, taking("DT_STRING", -1, 1, 2), {"x": [[["ä".encode(), b"b"]]]}),
+        ({"instances": [True, False]}, taking("DT_BOOL", -1), {"x": [True, False]}),
+        ({"instances": [255, 0]}, taking("DT_UINT8", -1), {"x": [255, 0]}),
+        ({"instances": [2**64 - 1, 0]}, taking("DT_UINT64", -1), {"x": [2**64 - 1, 0]}),
+        ({"instances": [2**64 - 1, 1]}, taking("DT_FLOAT", -1), {"x": [2.0**64, 1]}),
+        ({"instances": [2**70, 1.5]}, taking("DT_DOUBLE", -1), {"x": [2.0**70, 1.5]}),
+        ({"instances": [-(2**63)]}, taking("DT_INT64", -1), {"x": [-(2**63)]}),
+        ({"instances": [1e300]}, taking("DT_FLOAT", -1), {"x": [np.inf]}),
+    ],
+)
+def test_rows_columns_names_and_bare_values_are_read(
+    document: Any, wanted: Signature, expected: dict[str, Any]
+) -> None:
+    found = arrays(document, wanted)
+    assert {name: array.tolist() for name, array in found.items()} == expected
+    assert all(array.dtype == wanted.inputs[name].dtype for name, array in found.items())
+
+
+@pytest.mark.parametrize(
+    ("document", "wanted", "says"),
+    [
+        ([1], ONE, "must be a JSON object"),
+        (None, ONE, "must be a JSON object"),
+        ({}, ONE, 'either "instances"'),
+        ({"instances": [[1, 2]], "inputs": [[1, 2]]}, ONE, 'either "instances"'),
+        ({"instances": []}, ONE, "at least one value"),
+        ({"instances": 3}, ONE, "must be a list"),
+        ({"instances": {"x": [1]}}, ONE, "must be a list"),
+        ({"instances": [[1, 2]], "signature_name": 3}, ONE, '"signature_name" must be a string'),
+        ({"instances": [[1, 2], [1]]}, ONE, "'x' is ragged"),
+        ({"instances": [[1, 2], 1]}, ONE, "'x' is ragged"),
+        ({"instances": [["a", "b"]]}, ONE, r"'x' takes numbers \(DT_FLOAT\) only"),
+        ({"instances": [[None, 1]]}, ONE, "takes numbers"),
+        ({"instances": [[True, False]]}, ONE, "takes numbers"),
+        ({"instances": [[]]}, ONE, "'x' is empty"),
+        ({"instances": [{"z": 1}]}, ONE, r"takes the inputs \['x'\], not \['z'\]"),
+        ({"instances": [{}]}, ONE, "takes the inputs"),
+        ({"instances": [{"x": [1, 2]}, [1, 2]]}, ONE, "either all objects"),
+        ({"inputs": {"x": [[1, 2]], "z": 1}}, ONE, "takes the inputs"),
+        ({"instances": [1, 2]}, TWO, "several inputs; name them: a, b"),
+        ({"inputs": [1, 2]}, TWO, "several inputs"),
+        ({"instances": [{"a": 1}]}, TWO, "takes the inputs"),
+        ({"instances": [{"a": 1, "b": "s"}, {"a": 1}]}, TWO, "Instance 1 has the inputs"),
+        ({"instances": [1.5]}, taking("DT_INT32", -1), "takes whole numbers"),
+        ({"instances": [2**31]}, taking("DT_INT32", -1), "-2147483648 to 2147483647, not 2147483648"),
+        ({"instances": [256]}, taking("DT_UINT8", -1), "0 to 255, not 256"),
+        ({"instances": [-1]}, taking("DT_UINT64", -1), "not -1"),
+        ({"instances": [2**70, 1]}, taking("DT_INT64", -1), "not 1 to 1180591620717411303424"),
+        ({"instances": [2**63, -1]}, taking("DT_INT64", -1), "not -1 to 9223372036854775808"),
+        ({"instances": [2**63, 1.5]}, taking("DT_UINT64", -1), "takes whole numbers"),
+        ({"instances": [10**400]}, taking("DT_FLOAT", -1), "too large"),
+        ({"instances": [1]}, taking("DT_BOOL", -1), "takes true or false"),
+        ({"instances": [1]}, taking("DT_STRING", -1), "takes strings"),
+        ({"instances": [["a"], "b"]}, taking("DT_STRING", -1), "ragged"),
+        ({"instances": [["a"], ["b", "c"]]}, taking("DT_STRING", -1), "ragged"),
+        ({"instances": [{"b64": 3}]}, taking("DT_STRING", -1), "string of base64"),
+        ({"instances": [{"b64": "*"}]}, taking("DT_STRING", -1), "no base64"),
+        ({"instances": [{"b64": "ä"}]}, taking("DT_STRING", -1), "no base64"),
+        ({"instances": [{"b64": "AAAA"}]}, ONE, "takes numbers"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_told(document: Any, wanted: Signature, says: str) -> None:
+    with pytest.raises(InvalidRequest, match=says):
+        arrays(document, wanted)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"\xff\xfe\xfd", b'{"instances": [1', b'"\\', b"[" * 100_000, b'{"instances": ' + b"[" * 100_000],
+)
+def test_a_body_that_is_no_json_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="no JSON"):
+        arrays(None, body=body)
+
+
+@pytest.mark.parametrize("depth", [65, 200, 900])
+@pytest.mark.parametrize("dtype", ["DT_FLOAT", "DT_STRING"])
+@pytest.mark.parametrize("leaf", ["1", '"s"'])
+def test_deep_nesting_is_refused(depth: int, dtype: str, leaf: str) -> None:
+    body = ('{"inputs": ' + "[" * depth + leaf + "]" * depth + "}").encode()
+    with pytest.raises(InvalidRequest):
+        arrays(None, taking(dtype, -1), body)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_javascripts_numbers_are_no_whole_numbers(number: str) -> None:
+    body = b'{"instances": [' + number.encode() + b"]}"
+    with pytest.raises(InvalidRequest, match="whole numbers"):
+        arrays(None, taking("DT_INT32", -1), body)
+
+
+def test_a_number_of_thousands_of_digits_is_refused() -> None:
+    with pytest.raises(InvalidRequest):
+        arrays(None, taking("DT_INT32", -1), b'{"instances": [' + b"9" * 5000 + b"]}")
+
+
+def test_half_a_surrogate_becomes_bytes() -> None:
+    found = arrays(None, taking("DT_STRING", -1), b'{"instances": ["\\ud800"]}')
+    assert found["x"].tolist() == [b"\xed\xa0\x80"]
+
+
+def test_both_alphabets_of_base64_are_taken() -> None:
+    data = bytes(range(248, 256)) * 3
+    for text in (base64.b64encode(data), base64.urlsafe_b64encode(data), base64.b64encode(data).rstrip(b"=")):
+        found = arrays({"instances": [{"b64": text.decode()}]}, taking("DT_STRING", -1))
+        assert found["x"].tolist() == [data]
+
+
+def test_an_encoded_image_stands_where_pixels_stand() -> None:
+    pixels = np.full((2, 3, 3), 7, dtype=np.uint8)
+    wanted = classifier_signature(2, 3)
+    for document in (
+        {"instances": [{"b64": "AAAA"}, pixels.tolist()]},
+        {"instances": [{"image": {"b64": "AAAA"}}, {"image": pixels.tolist()}]},
+        {"inputs": [{"b64": "AAAA"}, pixels.tolist()]},
+        {"inputs": {"image": [{"b64": "AAAA"}, pixels.tolist()]}},
+    ):
+        request = tensor_json.parse(json.dumps(document).encode())
+        found = tensor_json.to_arrays(request, wanted, lambda data: pixels + len(data))
+        np.testing.assert_array_equal(found["image"], [pixels + 3, pixels])
+
+
+def test_pixels_that_do_not_fit_those_of_an_encoded_image_are_refused() -> None:
+    pixels = np.zeros((2, 3, 3), dtype=np.uint8)
+    for other in ([[1]], 3, "s", [], None, [[[300] * 3] * 3] * 2):
+        request = tensor_json.JsonRequest("serving_default", True, [{"b64": "AAAA"}, other])
+        with pytest.raises(InvalidRequest):
+            tensor_json.to_arrays(request, classifier_signature(2, 3), lambda _: pixels)
+
+
+def test_a_missing_signature_is_not_found() -> None:
+    with pytest.raises(NotFound, match='"other" not found in signature def; the model has a, b'):
+        tensor_json.find_signature({"a": ONE, "b": TWO}, "other")
+
+
+F32 = np.float32
+STRINGS = np.array([b"a", b"\xff"], dtype=np.object_)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "rows", "expected"),
+    [
+        ({"y": np.array([[1.5], [2]], F32)}, True, {"predictions": [[1.5], [2.0]]}),
+        ({"y": np.array([[1.5], [2]], F32)}, False, {"outputs": [[1.5], [2.0]]}),
+        ({"y": np.array(3)}, False, {"outputs": 3}),
+        (
+            {"p": np.array([1, 2]), "q": np.array([True, False])},
+            True,
+            {"predictions": [{"p": 1, "q": True}, {"p": 2, "q": False}]},
+        ),
+        ({"p": np.array([1, 2]), "q": np.array([5])}, False, {"outputs": {"p": [1, 2], "q": [5]}}),
+        ({"y": STRINGS}, True, {"predictions": ["a", "\ufffd"]}),
+        ({"y_bytes": STRINGS}, True, {"predictions": [{"b64": "YQ=="}, {"b64": "/w=="}]}),
+        ({"y": np.array([1.5], ml_dtypes.bfloat16)}, True, {"predictions": [1.5]}),
+        ({"y": np.array([1.5], np.float16)}, True, {"predictions": [1.5]}),
+    ],
+)
+def test_answers_take_the_form_of_the_request(outputs: dict[str, Array], rows: bool, expected: Any) -> None:
+    found = tensor_json.to_json(outputs, rows)
+    assert found == expected
+    json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    "outputs", [{"p": np.array([1, 2]), "q": np.array([5])}, {"p": np.array(1)}, {"p": np.array([1]), "q": np.array(1)}]
+)
+def test_rows_need_a_common_number_of_rows(outputs: dict[str, Array]) -> None:
+    with pytest.raises(InvalidRequest, match="no common first dimension"):
+        tensor_json.to_json(outputs, rows=True)
+
+
+def test_complex_numbers_have_no_json() -> None:
+    with pytest.raises(InvalidRequest, match="complex"):
+        tensor_json.to_json({"y": np.array([1j])}, rows=True)
+
+
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(max_size=4)
+    | st.sampled_from(["\ud800", "AAAA"])
+)
+values = st.recursive(
+    leaves,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["x", "a", "b", "b64", "image", ""]), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+documents = st.fixed_dictionaries({}, optional={"instances": values, "inputs": values, "signature_name": values})
+signatures = st.sampled_from(
+    [
+        *(taking(dtype, -1) for dtype in ("DT_FLOAT", "DT_DOUBLE", "DT_HALF", "DT_INT8", "DT_INT32", "DT_INT64")),
+        *(taking(dtype, -1, 2) for dtype in ("DT_UINT8", "DT_UINT64", "DT_BOOL", "DT_STRING", "DT_COMPLEX64")),
+        TWO,
+        classifier_signature(1, 1, 1),
+    ]
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(document=documents | values, wanted=signatures)
+@example(document={"instances": [2**63, -1]}, wanted=taking("DT_INT64", -1))
+@example(document={"instances": [2**63, 1.5]}, wanted=taking("DT_INT64", -1))
+@example(document={"instances": [{"b64": "AAAA"}, [[["x"]]]]}, wanted=classifier_signature(1, 1, 1))
+def test_any_json_gives_arrays_of_the_right_type_or_is_refused(document: Any, wanted: Signature) -> None:
+    try:
+        request = tensor_json.parse(json.dumps(document).encode())
+        tensor_json.find_signature({"serving_default": wanted}, request.signature_name)
+        found = tensor_json.to_arrays(request, wanted, lambda _: np.zeros((1, 1, 1), np.uint8))
+    except (InvalidRequest, NotFound) as error:
+        assert str(error).encode()  # noqa: PT017 - either outcome is right; and the message can be sent
+    else:
+        assert {name: array.dtype for name, array in found.items()} == {
+            name: each.dtype for name, each in wanted.inputs.items()
+        }
