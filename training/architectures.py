@@ -107,7 +107,7 @@ def _residual(x: Tensor, width: int, stride: int, how: Architecture, name: str) 
         x = layers.AveragePooling2D(stride, padding="same")(x)  # keeps what a strided 1x1 would throw away
     if x.shape[-1] != width:
         x = _convolution(x, width, how, f"{name}_shortcut", kernel=1, activation=None)
-    return layers.Activation("relu")(layers.Add()([x, y]))
+    return layers.Activation("relu", name=f"{name}_relu")(layers.Add()([x, y]))
 
 
 def _convolution(
@@ -134,7 +134,7 @@ def _convolution(
     if how.normalise:
         # A gain of zero makes a residual block begin as the identity, which eases the first epochs.
         x = FastBatchNormalization(momentum=0.95, epsilon=EPSILON, gamma_initializer=gain, name=f"{name}{NORM}")(x)
-    return layers.Activation(activation)(x) if activation else x
+    return layers.Activation(activation, name=f"{name}_{activation}")(x) if activation else x
 
 
 def _l2(how: Architecture) -> keras.regularizers.Regularizer | None:

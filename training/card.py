@@ -31,6 +31,7 @@ def card(
     validation: Dataset,
     scores: Scores,
     history: History,
+    temperature: float,
     parameters: int,
     start: Path | None,
 ) -> dict[str, Any]:
@@ -46,6 +47,7 @@ def card(
         validation: the part set aside for the curves.
         scores: for the test images, (N, K).
         history: the numbers of each epoch.
+        temperature: by which the logits were divided.
         parameters: number of weights of the published network.
         start: the version that the training began with, or None.
     """
@@ -71,6 +73,7 @@ def card(
             "began_with": "random weights" if start is None else f"weights of {start.name}",
             "machine": f"{platform.machine()}, {keras.backend.backend()} backend",
             "last_epoch": history[-1] if history else {},
+            "temperature": round(temperature, 4),
         },
         "data": {
             "train": about(train),

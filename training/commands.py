@@ -16,9 +16,22 @@ def _cache() -> str:
     return str(Path(base).expanduser() / "signpost")
 
 
+_DATA = click.option(
+    "--data", type=_PATH, multiple=True, help="Folder, zip archive or file with the images; may be repeated."
+)
+_CACHE = click.option(
+    "--cache",
+    type=_PATH,
+    default=_cache,
+    envvar="SIGNPOST_CACHE",
+    show_default="~/.cache/signpost",
+    help="Folder for decoded pixels and downloads.",
+)
+
+
 @click.command()
 @click.argument("recipe", type=click.Choice(recipes.NAMES))
-@click.option("--data", type=_PATH, multiple=True, help="Folder, zip archive or file with the images; may be repeated.")
+@_DATA
 @click.option("--store", type=_PATH, default="model_store", show_default=True, help="Where to publish the model.")
 @click.option("--name", help="Name of the model; the recipe's own by default.")
 @click.option("--epochs", type=click.IntRange(1), help="Epochs, instead of the recipe's.")
@@ -28,15 +41,8 @@ def _cache() -> str:
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="The same seed gives the same numbers."
 )
-@click.option("--report", type=_PATH, help="Folder for the figures.")
-@click.option(
-    "--cache",
-    type=_PATH,
-    default=_cache,
-    envvar="SIGNPOST_CACHE",
-    show_default="~/.cache/signpost",
-    help="Folder for decoded pixels and downloads.",
-)
+@click.option("--report", type=_PATH, help="Folder for the report; reports/NAME by default.")
+@_CACHE
 @click.option("--checkpoints", type=_PATH, help="Folder for this run's checkpoint; by default below --cache.")
 @click.option("--weights", type=_PATH, help="Begin with the weights of this model or version in the store.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint of an interrupted run.")
@@ -76,7 +82,7 @@ def train(
         name=name,
         seed=seed,
         samples=samples,
-        report=report,
+        report=report or Path("reports") / name,
         cache=cache,
         checkpoints=checkpoints or cache / "checkpoints" / name,
         resume=resume,
@@ -84,3 +90,20 @@ def train(
     )
     with progress.for_terminal() as shown:
         run.train(recipe, chosen, options, shown)
+
+
+@click.command()
+@click.argument("model", metavar="MODEL[/VERSION]")
+@_DATA
+@click.option("--store", type=_PATH, default="model_store", show_default=True, help="Where the model is.")
+@click.option("--report", type=_PATH, help="Folder for the report; reports/MODEL-VERSION by default.")
+@_CACHE
+def evaluate(model: str, data: tuple[Path, ...], store: Path, report: Path | None, cache: Path) -> None:
+    """Evaluate a version of the store on labelled images, and write a report.
+
+    The latest version is taken when none is named. What the data call their test part is used, or else all of them.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from training import judge
+
+    judge.evaluate_version(judge.Options(model, data, store, report, cache), click.echo)

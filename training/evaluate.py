@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from training.batches import plain_batches
-from training.datasets import Dataset, Labels, Pixels
+from training.datasets import Dataset, Labels, Pixels, Rows
 
 if TYPE_CHECKING:
     import keras
+
+__all__ = ["Labels", "Metrics", "Rows", "Scores"]
 
 Scores = npt.NDArray[np.float32]
 

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,19 +62,49 @@ def write(folder: Path, network: keras.Model, classes: Sequence[str], shape: tup
             warmup.write(predict_log(model, SIGNATURE, {"image": images}))
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """An image classifier of the store.
+
+    Attributes:
+        run: pixels (N, H, W, C) to scores (N, K).
+        shape: (H, W, C).
+        classes: the K names.
+    """
+
+    run: Run
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+
+
 def load(folder: Path) -> Run:
     """The signature of a written version, as any server would load it: pixels (N, H, W, C) to scores (N, K)."""
+    return load_version(folder).run
+
+
+def load_version(folder: Path) -> Loaded:
+    """Load a version as any server would.
+
+    Raises:
+        TrainingError: it is no SavedModel, or no image classifier.
+    """
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(folder))
-    function = loaded.signatures[SIGNATURE]
+    try:
+        loaded = tf.saved_model.load(str(folder))
+        function = loaded.signatures[SIGNATURE]
+        height, width, channels = function.structured_input_signature[1]["image"].shape[1:]
+        blank = np.zeros((1, height, width, channels), dtype=np.uint8)
+        names = function(image=tf.constant(blank))["classes"].numpy()[0]
+    except (OSError, KeyError, ValueError, TypeError, tf.errors.OpError) as error:
+        raise TrainingError(f"{folder} is no image classifier that can be loaded ({error}).") from error
 
     def run(images: Pixels) -> Scores:
         _ = loaded  # keeps the variables alive as long as the function
         scores: Scores = function(image=tf.constant(images))["scores"].numpy()
         return scores
 
-    return run
+    return Loaded(run, (height, width, channels), tuple(name.decode("utf-8") for name in names))
 
 
 def check(

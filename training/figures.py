@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from training.checkpoints import History
+from training.datasets import Pixels
+
+if TYPE_CHECKING:
+    from training.insight import Activation, Maps
 
 _TRAIN: Final = "#2a6f97"
 _VALIDATION: Final = "#e07a1f"
@@ -64,3 +68,88 @@ def _plain(axes: Axes) -> None:
     axes.grid(color=_GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def reliability(bins: Sequence[tuple[int, float, float]], error: float, path: Path) -> None:
+    """How often scores of each height are right; on the diagonal they say what they mean."""
+    figure = Figure(figsize=(4.2, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--", label="says what it means")
+    most = max((count for count, _, _ in bins), default=1)
+    axes.plot([score for _, score, _ in bins], [right for _, _, right in bins], color=_TRAIN, linewidth=1)
+    sizes = [20 + 180 * count / most for count, _, _ in bins]
+    axes.scatter(
+        [score for _, score, _ in bins],
+        [right for _, _, right in bins],
+        s=sizes,
+        color=_TRAIN,
+        label="images, by number",
+    )
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="highest score", ylabel="share of right answers")
+    axes.set_title(f"Reliability (calibration error {error:.4f})", loc="left", fontsize=11)
+    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    _plain(axes)
+    figure.savefig(path, dpi=_DPI)
+
+
+def gallery(
+    images: Pixels, titles: Sequence[str], path: Path, overlays: "Maps | None" = None, columns: int = 6
+) -> None:
+    """Images with a line of text above each; `overlays` (N, h, w), 0 to 1, are laid over them as heat."""
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(1.7 * columns, 1.95 * rows), layout="constrained")
+    for index, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
+        axes.axis("off")
+        if index >= len(images):
+            continue
+        height, width, channels = images[index].shape
+        axes.imshow(images[index].squeeze(), cmap="gray" if channels == 1 else None, vmin=0, vmax=255)
+        axes.set_title(titles[index], fontsize=8)
+        if overlays is not None and overlays.shape[1]:
+            extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+            axes.imshow(overlays[index], cmap="inferno", alpha=0.45, extent=extent, interpolation="bilinear")
+            axes.set(xlim=extent[:2], ylim=extent[2:])
+    figure.savefig(path, dpi=_DPI)
+
+
+def filters(kernels: "Maps", path: Path, columns: int = 16) -> None:
+    """The kernels (F, h, w, C) of a first layer; each is scaled on its own."""
+    low, high = kernels.min(axis=(1, 2, 3), keepdims=True), kernels.max(axis=(1, 2, 3), keepdims=True)
+    scaled = (kernels - low) / np.maximum(high - low, 1e-9)
+    rows = -(-len(scaled) // columns)
+    figure = Figure(figsize=(0.55 * columns, 0.55 * rows), layout="constrained")
+    for index, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
+        axes.axis("off")
+        if index < len(scaled):
+            axes.imshow(scaled[index].squeeze(), cmap="gray")
+    figure.savefig(path, dpi=_DPI)
+
+
+def feature_maps(maps: "Sequence[tuple[str, Maps]]", path: Path) -> None:
+    """What some layers make of one image: a row for each layer."""
+    columns = max(len(layer) for _, layer in maps)
+    figure = Figure(figsize=(0.85 * columns, 1.05 * len(maps)), layout="constrained")
+    grid = figure.subplots(len(maps), columns, squeeze=False)
+    for row, (name, layer) in zip(grid, maps, strict=True):
+        for index, axes in enumerate(row):
+            axes.axis("off")
+            if index < len(layer):
+                axes.imshow(layer[index], cmap="viridis")
+        row[0].set_title(name, fontsize=8, loc="left")
+    figure.savefig(path, dpi=_DPI)
+
+
+def activations(found: "Sequence[Activation]", path: Path, columns: int = 4) -> None:
+    """Histograms of the layers' outputs; those with a warning are drawn in orange."""
+    rows = -(-len(found) // columns)
+    figure = Figure(figsize=(2.5 * columns, 1.5 * rows), layout="constrained")
+    for index, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
+        if index >= len(found):
+            axes.axis("off")
+            continue
+        layer = found[index]
+        axes.stairs(layer.counts, layer.edges, fill=True, color=_VALIDATION if layer.warning else _TRAIN)
+        axes.set_title(f"{layer.layer} (sd {layer.deviation:.2g})", fontsize=8, loc="left")
+        axes.set_yticks([])
+        axes.tick_params(labelsize=7)
+    figure.savefig(path, dpi=_DPI)

@@ -79,6 +79,34 @@ def load(request: Request, layout: Layout) -> Data:
     return Data(train, test, {group: at for group, at in positions.items() if len(at)}, facts)
 
 
+def load_labelled(request: Request, classes: Sequence[str], shape: tuple[int, int, int]) -> Data:
+    """Read images to evaluate a model with: the test part of the sources, or all of them where they name none.
+
+    Args:
+        request: with the sources.
+        classes: the model's; folders are matched to them without regard to upper and lower case.
+        shape: (H, W, C) that the model takes.
+
+    Raises:
+        TrainingError: a source can't be read, or a folder is called like no class of the model.
+    """
+    known = {name.lower(): name for name in classes}
+    found = sources.files(request.paths, lambda label: known.get(label.lower(), label))
+    unknown = sorted({file.label for file in found} - set(classes))
+    if unknown:
+        raise TrainingError(
+            f"There are folders called {', '.join(unknown[:5])}; the classes of the model are {', '.join(classes)}."
+        )
+    listed = sources.named(request.paths)
+    chosen = [file for file in found if file.name in listed or file.part == "test"] or found
+    height, width, channels = shape
+    layout = Layout(size=(height, width), stored=(height, width), channels=channels)
+    test, skipped, examples = _decode(chosen, tuple(classes), layout.size, layout, request)
+    if not len(test):
+        raise TrainingError(f"None of the {len(chosen)} files is an image.")
+    return Data(test.subset(np.arange(0)), test, {}, {"skipped": skipped, "skipped_examples": examples})
+
+
 def _decode(
     files: Sequence[File], classes: tuple[str, ...], size: tuple[int, int], layout: Layout, request: Request
 ) -> tuple[Dataset, dict[str, int], list[str]]:

@@ -43,7 +43,7 @@ def write_normalisation(folder: Path, network: keras.Model) -> None:
         if layer.name.endswith(architectures.NORM)
         for part in _PARTS
     }
-    np.savez(folder / NORMALISATION, **arrays)  # type: ignore[arg-type]  # NumPy's stub
+    np.savez(folder / NORMALISATION, **arrays)
 
 
 def load_into(network: keras.Model, path: Path) -> Origin:
@@ -72,6 +72,30 @@ def load_into(network: keras.Model, path: Path) -> Origin:
     return Origin(version, len(fitting), fresh)
 
 
+def rebuild(version: Path) -> keras.Model:
+    """The Keras network of a version, with its normalisation apart, to look into.
+
+    Raises:
+        TrainingError: it is no version that Signpost trained.
+    """
+    how, shape, classes = _about(version)
+    network = architectures.build(how, shape, classes)
+    load_into(network, version)
+    return network
+
+
+def _about(version: Path) -> tuple[Architecture, tuple[int, int, int], int]:
+    """Architecture, shape of the pixels and number of classes, from the model card."""
+    try:
+        card = json.loads((version / store.MODEL_CARD).read_text("utf-8"))
+        chosen = {field.name: card["recipe"]["architecture"][field.name] for field in fields(Architecture)}
+        knobs: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in chosen.items()}
+        shape = (int(card["input"]["height"]), int(card["input"]["width"]), int(card["input"]["channels"]))
+        return Architecture(**knobs), shape, len(card["classes"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise TrainingError(f"{version} was not trained by this Signpost; its card can't be read ({error}).") from error
+
+
 def _fits(layer: Any, weights: list[npt.NDArray[np.float32]] | None) -> bool:
     return weights is not None and [w.shape for w in weights] == [tuple(w.shape) for w in layer.weights]
 
@@ -89,16 +113,12 @@ def _read(version: Path) -> Mapping[str, list[npt.NDArray[np.float32]]]:
     """The weights of each layer by name, with the normalisation taken out of the kernels again."""
     import tensorflow as tf
 
+    how, shape, classes = _about(version)
     try:
-        card = json.loads((version / store.MODEL_CARD).read_text("utf-8"))
-        chosen = {field.name: card["recipe"]["architecture"][field.name] for field in fields(Architecture)}
-        knobs: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in chosen.items()}
-        how = Architecture(**knobs)
         with np.load(version / NORMALISATION) as file:
             norms = {name: file[name] for name in file.files}
         saved = tf.train.load_checkpoint(str(version / "variables" / "variables"))
-        shape = (card["input"]["height"], card["input"]["width"], card["input"]["channels"])
-        folded = architectures.build(how.without_normalisation(), shape, len(card["classes"]))
+        folded = architectures.build(how.without_normalisation(), shape, classes)
         count = len(folded.weights)
         folded.set_weights([saved.get_tensor(f"weights/{n}/.ATTRIBUTES/VARIABLE_VALUE") for n in range(count)])
     except (OSError, KeyError, TypeError, ValueError, tf.errors.OpError) as error:

@@ -1,15 +1,18 @@
 """A whole training run in one page: read, split, fit, evaluate once, draw, publish."""
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
+import numpy as np
+
 from service import store as model_store
 from service.errors import StoreError
-from training import architectures, evaluate, export, figures, initial
+from training import architectures, evaluate, export, gate, initial, report
+from training.calibration import fit_temperature
 from training.card import card
-from training.datasets import split
+from training.datasets import Data, Dataset, split
 from training.errors import Interrupted
 from training.fit import fit, set_weights
 from training.folding import fold
@@ -27,7 +30,7 @@ class Options:
         name: of the model.
         seed: the same seed gives the same numbers.
         samples: how many images to draw, for recipes that draw.
-        report: folder for figures and the model card, or None.
+        report: folder for the report and its figures.
         cache: folder for decoded pixels and downloads.
         checkpoints: folder of this run's checkpoint.
         resume: go on from it.
@@ -39,7 +42,7 @@ class Options:
     name: str
     seed: int
     samples: int | None
-    report: Path | None
+    report: Path
     cache: Path
     checkpoints: Path
     resume: bool
@@ -55,7 +58,8 @@ def train(recipe_name: str, recipe: Recipe, options: Options, progress: Progress
     Raises:
         SignpostError: bad data or options, an unwritable store, numbers that went wrong, or Ctrl-C.
     """
-    _check_writable(options.store)
+    _check_writable(options.store, "store")
+    _check_writable(options.report, "report")
     try:
         return _train(recipe_name, recipe, options, progress)
     except KeyboardInterrupt as error:  # outside of `fit`, which says more
@@ -86,16 +90,9 @@ def _train(recipe_name: str, recipe: Recipe, options: Options, progress: Progres
     shape = (*recipe.size, recipe.channels)
     network = architectures.build(recipe.architecture, shape, len(classes))  # float32, whatever trained it
     set_weights(network, fitted.weights)
+    temperature = _calibrate(network, validation, recipe.size)
     scores = evaluate.predict(network, data.test, recipe.size)  # the one look at the test images
-    metrics = evaluate.measure(scores, data.test.targets())
-    low, high = evaluate.interval(metrics.correct, metrics.images)
-    progress.say(
-        f"Test: {metrics.correct} of {metrics.images} right, accuracy {metrics.accuracy:.4f} "
-        f"(95 % interval {low:.4f} to {high:.4f})."
-    )
-    for group, at in data.groups.items():
-        part = evaluate.measure(scores[at], data.test.targets()[at])
-        progress.say(f"  {group}: {part.correct} of {part.images} right, accuracy {part.accuracy:.4f}")
+    _say_results(progress, data, scores)
     folded = fold(network, recipe.architecture, shape)
     about = card(
         recipe,
@@ -107,48 +104,66 @@ def _train(recipe_name: str, recipe: Recipe, options: Options, progress: Progres
         validation=validation,
         scores=scores,
         history=fitted.history,
+        temperature=temperature,
         parameters=folded.count_params(),
         start=options.weights,
     )
     golden = export.synthetic_pixels(shape)
     golden_scores = evaluate.predict_pixels(network, golden)
-    with tempfile.TemporaryDirectory(prefix="signpost-") as scratch:
-        drawn = _draw(Path(scratch) if options.report is None else options.report, about, fitted.history, metrics)
 
-        def write(folder: Path) -> None:
-            export.write(folder, folded, classes, shape, options.name)
-            initial.write_normalisation(folder, network)
-            run = export.load(folder)
-            export.check(run, data.test, recipe.size, scores, golden, golden_scores)
-            about["timings"] = export.timings(run, shape)
-            export.write_extras(folder, golden, golden_scores, about, drawn)
+    def write(folder: Path) -> None:
+        export.write(folder, folded, classes, shape, options.name)
+        initial.write_normalisation(folder, network)
+        run = export.load(folder)
+        export.check(run, data.test, recipe.size, scores, golden, golden_scores)
+        about["timings"] = export.timings(run, shape)
+        report.write(
+            options.report,
+            title=f"Trained by the recipe {recipe_name}",
+            card=about,
+            data=data,
+            scores=scores,
+            history=fitted.history,
+            network=network,
+        )
+        export.write_extras(folder, golden, golden_scores, about, [options.report / name for name in report.FIGURES])
 
-        version = model_store.publish(options.store, options.name, write)
-    progress.say(f"Published {options.store / options.name / str(version)}.")
+    verdict = gate.compare(about, gate.last_card(options.store / options.name))
+    about["gate"] = verdict.as_dict()
+    version = model_store.publish(options.store, options.name, write)
+    progress.say(f"Published {options.store / options.name / str(version)}; report: {options.report / 'report.html'}")
+    if verdict.text:
+        progress.say(verdict.text)
     return version
 
 
-def _draw(
-    folder: Path, about: dict[str, object], history: list[dict[str, float]], metrics: evaluate.Metrics
-) -> Sequence[Path]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        curves, matrix = folder / "curves.png", folder / "confusion_matrix.png"
-        figures.curves(history, curves)
-        title = f"{about['name']}: {metrics.correct} of {metrics.images} test images right"
-        figures.confusion_matrix(metrics.confusion, [str(name) for name in about["classes"]], title, matrix)  # type: ignore[attr-defined]
-    except OSError as error:
-        raise StoreError(f"The report folder {folder} can't be written: {error.strerror or error}.") from error
-    return [curves, matrix]
+def _calibrate(network: keras.Model, validation: Dataset, size: tuple[int, int]) -> float:
+    """Fit a temperature to the validation images and fold it into the network's last layer."""
+    scores = evaluate.predict(network, validation, size)
+    temperature = fit_temperature(scores, validation.targets())
+    last = network.get_layer("logits")
+    last.set_weights([weight / temperature for weight in last.get_weights()])
+    return temperature
 
 
-def _check_writable(store: Path) -> None:
+def _say_results(progress: Progress, data: Data, scores: evaluate.Scores) -> None:
+    parts = {"Test": np.arange(len(data.test)), **data.groups}
+    for name, at in parts.items():
+        part = evaluate.measure(scores[at], data.test.targets()[at])
+        low, high = evaluate.interval(part.correct, part.images)
+        progress.say(
+            f"{name}: {part.correct} of {part.images} right, accuracy {part.accuracy:.4f} "
+            f"(95 % interval {low:.4f} to {high:.4f})."
+        )
+
+
+def _check_writable(folder: Path, what: str) -> None:
     """Fail before the training, not after it."""
     try:
-        store.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=store):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder):
             pass
     except OSError as error:
         raise StoreError(
-            f"The store {store} can't be written: {error.strerror or error}; name another with --store."
+            f"The {what} {folder} can't be written: {error.strerror or error}; name another with --{what}."
         ) from error

@@ -43,6 +43,19 @@ def load(paths: Sequence[Path]) -> Data:
     return Data(train=parse(*_pick(files, "train", paths)), test=parse(*_pick(files, "test", paths)))
 
 
+def looks_like(paths: Sequence[Path]) -> bool:
+    """Whether these are CSV files, or archives or folders of CSV files, rather than images."""
+    for path in paths:
+        if path.name.endswith(_SUFFIXES):
+            return True
+        if path.is_dir():
+            return any(next(path.rglob(f"*{suffix}"), None) for suffix in _SUFFIXES)
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return any(name.endswith(_SUFFIXES) for name in archive.namelist())
+    return False
+
+
 def parse(name: str, text: bytes) -> Dataset:
     """Read one CSV file.
 
