@@ -125,6 +125,8 @@ def _open(image: bytes) -> Image.Image:
             found = "it is an HTML page"
         elif start.startswith((b"<?xml", b"<svg")):
             found = "it is XML or SVG"
+        elif start.startswith((b"\x89png", b"\xff\xd8\xff", b"gif8", b"riff", b"ii*\0", b"mm\0*")):
+            found = "its header is broken or cut off"
         elif start.isascii() and not start.translate(None, bytes(range(32, 127)) + b"\t\r\n"):
             found = "it is text"
         else:

@@ -1,10 +1,18 @@
 """The gateway: HTTP in, engine calls, HTTP out. It never imports TensorFlow."""
 
 from flask import Flask
+from werkzeug.routing import BaseConverter
 
 from service.engine.interface import Engine
 from service.gateway import exchange, health, http_errors, metrics, predict, status
 from service.settings import Settings
+
+
+class _Name(BaseConverter):
+    """The name of a model or label in a path; it ends where the `:` of a verb begins, as in TF Serving."""
+
+    regex = "[^/:]+"
+    part_isolating = True
 
 
 def create_app(settings: Settings, engine: Engine) -> Flask:
@@ -15,6 +23,7 @@ def create_app(settings: Settings, engine: Engine) -> Flask:
         engine: what answers; its owner starts and closes it.
     """
     app = Flask("signpost", static_folder=None)
+    app.url_map.converters["name"] = _Name
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_PARTS"] = settings.max_images + 16  # some parts may be plain fields
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it

@@ -3,6 +3,7 @@
 Errors leave as exceptions; `http_errors.py` turns them into answers.
 """
 
+import itertools
 import json
 import socket
 import ssl
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 from flask import Blueprint, Response, request
 
-from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Engine, ModelSpec, Servable
+from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Engine, ImageSize, ModelSpec, Servable
 from service.errors import InvalidRequest, UnsupportedMedia
 from service.gateway import images_api, tensor_json
 from service.gateway.exchange import served_by, timings
@@ -35,9 +36,9 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
     routes = Blueprint("predict", __name__)
     limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
 
-    @routes.post("/v1/models/<name>:predict")
-    @routes.post("/v1/models/<name>/versions/<int:version>:predict")
-    @routes.post("/v1/models/<name>/labels/<label>:predict")
+    @routes.post("/v1/models/<name:name>:predict")
+    @routes.post("/v1/models/<name:name>/versions/<int:version>:predict")
+    @routes.post("/v1/models/<name:name>/labels/<name:label>:predict")
     def predict(name: str, version: int | None = None, label: str | None = None) -> Response:
         files = _read_images(settings.max_images)
         body = b"" if files is not None else request.get_data(cache=False)
@@ -62,10 +63,21 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
     def _predict_json(servable: Servable, wanted: tensor_json.JsonRequest, call: Call) -> dict[str, Any]:
         signature = tensor_json.find_signature(servable.signatures, wanted.signature_name)
         size = signature.image
-        decode = None if size is None else lambda image: images_api.decode([image], size, limits)[0]
+        decode = None if size is None else _decoder(servable, size)
         inputs = tensor_json.to_arrays(wanted, signature, decode)
         answer = _run(servable, inputs, Call(call.deadline, wanted.signature_name, (), call.abandoned))
         return tensor_json.to_json(answer.outputs, wanted.rows)
+
+    def _decoder(servable: Servable, size: ImageSize) -> tensor_json.DecodeImage:
+        number = itertools.count(1)
+
+        def decode(image: bytes) -> Array:
+            images_api.check_number(next(number), settings.max_images)
+            pixels: Array = images_api.decode([image], size, limits)[0]
+            metrics.count_images(servable.name, servable.version, 1)
+            return pixels
+
+        return decode
 
     def _run(servable: Servable, inputs: dict[str, Array], call: Call) -> Answer:
         answer = servable.predict(inputs, call)

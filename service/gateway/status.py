@@ -17,9 +17,9 @@ def blueprint(engine: Engine) -> Blueprint:
         models = [{"name": name, **_versions(versions)} for name, versions in engine.status().models.items()]
         return jsonify(models=models)
 
-    @routes.get("/v1/models/<name>")
-    @routes.get("/v1/models/<name>/versions/<int:version>")
-    @routes.get("/v1/models/<name>/labels/<label>")
+    @routes.get("/v1/models/<name:name>")
+    @routes.get("/v1/models/<name:name>/versions/<int:version>")
+    @routes.get("/v1/models/<name:name>/labels/<name:label>")
     def show_status(name: str, version: int | None = None, label: str | None = None) -> Response:
         if label is not None:
             with engine.lease(ModelSpec(name, label=label)) as servable:
@@ -30,9 +30,9 @@ def blueprint(engine: Engine) -> Blueprint:
             raise NotFound(f"Could not find {asked}; GET /v1/models lists what there is.")
         return jsonify(_versions(found))
 
-    @routes.get("/v1/models/<name>/metadata")
-    @routes.get("/v1/models/<name>/versions/<int:version>/metadata")
-    @routes.get("/v1/models/<name>/labels/<label>/metadata")
+    @routes.get("/v1/models/<name:name>/metadata")
+    @routes.get("/v1/models/<name:name>/versions/<int:version>/metadata")
+    @routes.get("/v1/models/<name:name>/labels/<name:label>/metadata")
     def show_metadata(name: str, version: int | None = None, label: str | None = None) -> Response:
         with engine.lease(ModelSpec(name, version, label)) as servable:
             signatures = {key: _signature(value) for key, value in servable.signatures.items()}

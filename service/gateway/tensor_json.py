@@ -164,7 +164,7 @@ def _to_array(values: Any, spec: TensorSpec, decode_image: DecodeImage | None) -
         raise InvalidRequest(f"Input {spec.name!r} is empty; send at least one value.")
     wanted = spec.dtype.kind if spec.dtype.kind in _KINDS else "f"
     fitting = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}[wanted]
-    if array.dtype.kind in "fO" and array.dtype.kind not in fitting:
+    if array.dtype.kind in "fO" and array.dtype.kind not in fitting and wanted != "b":
         array = np.array(values, dtype=np.object_)
     if array.dtype.kind not in fitting and not _are_large_integers(array, wanted):
         raise InvalidRequest(f"Input {spec.name!r} takes {_KINDS[wanted]} ({spec.dtype_name}) only.")
@@ -184,8 +184,10 @@ def _to_array(values: Any, spec: TensorSpec, decode_image: DecodeImage | None) -
 
 def _are_large_integers(array: Array, wanted: str) -> bool:
     """Whether Python's own numbers are meant: integers that NumPy, of itself, would make floats or leave as objects."""
-    kinds = {type(value) for value in array.ravel().tolist()} if array.dtype.kind == "O" else set()
-    return bool(kinds) and kinds <= {"f": {int, float}, "i": {int}, "u": {int}, "b": set()}[wanted]
+    if array.dtype.kind != "O":
+        return False
+    kinds = {type(value) for value in array.ravel().tolist()}
+    return kinds == {int} or (wanted == "f" and kinds <= {int, float})
 
 
 def _to_pixels(values: Sequence[Any], spec: TensorSpec, decode_image: DecodeImage) -> Array:

@@ -76,6 +76,8 @@ def test_zero_bytes_are_called_empty() -> None:
         (b"%PDF-1.7\n\xe2\xe3\xcf\xd3", "no known format"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "it is text"),
         (b"PK\x03\x04" + bytes(40), "no known format"),
+        (b"\xff\xd8\xff\xe0", "its header is broken or cut off"),
+        (b"\x89PNG\r\n\x1a\n", "its header is broken or cut off"),
         (bytes(1000), "no known format"),
         (b"\xff", "no known format"),
     ],
