@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from service.config_source import ConfigSource
 from service.engine import local
 from service.engine.local import LocalEngine
 from tests.unit.service.engine.versions import POLL_S, Loader
@@ -20,7 +21,7 @@ def engine(tmp_path: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch) -> I
     """An engine that is not started, over an empty store; a folder is complete as soon as it is there."""
     monkeypatch.setattr(local, "QUIET_S", 0.0)
     (tmp_path / "store").mkdir()
-    engine = LocalEngine(tmp_path / "store", loader, POLL_S)
+    engine = LocalEngine(ConfigSource(tmp_path / "store").read, loader, POLL_S)
     yield engine
     loader.may_load.set()
     engine.close()

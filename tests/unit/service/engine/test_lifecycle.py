@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engine.interface import State
-from service.engine.lifecycle import Action, Version, latest, next_action
+from service.engine.lifecycle import Action, Version, next_action, wanted_versions
+from service.model_config import All, Latest, Policy, Specific
 
 AVAILABLE, END, LOADING, UNLOADING = State.AVAILABLE, State.END, State.LOADING, State.UNLOADING
 
@@ -59,22 +60,28 @@ def test_next_action(
 
 
 @pytest.mark.parametrize(
-    ("versions", "failed", "expected"),
+    ("policy", "versions", "failed", "expected"),
     [
-        ([], set(), set()),
-        ([1], set(), {1}),
-        ([1, 2, 10], set(), {10}),
-        ([1, 2, 10], {10}, {10, 2}),
-        ([1, 2, 10], {10, 2}, {10, 2, 1}),
-        ([1, 2], {1, 2}, {1, 2}),
-        ([1, 2, 10], {1}, {10}),
-        ([1, 2], {3}, {2}),
+        (Latest(), [], set(), set()),
+        (Latest(), [1], set(), {1}),
+        (Latest(), [1, 2, 10], set(), {10}),
+        (Latest(), [1, 2, 10], {10}, {10, 2}),
+        (Latest(), [1, 2, 10], {10, 2}, {10, 2, 1}),
+        (Latest(), [1, 2], {1, 2}, {1, 2}),
+        (Latest(), [1, 2, 10], {1}, {10}),
+        (Latest(), [1, 2], {3}, {2}),
+        (Latest(2), [1, 2, 10], set(), {10, 2}),
+        (Latest(2), [1, 2, 10], {2}, {10, 2, 1}),
+        (Latest(5), [1, 2], set(), {1, 2}),
+        (All(), [1, 2, 10], {2}, {1, 2, 10}),
+        (Specific(frozenset({1, 2})), [1, 2, 10], {2}, {1, 2}),
+        (Specific(frozenset({3})), [1, 2], set(), set()),
     ],
 )
-def test_latest_is_the_highest_and_what_stands_in_for_it(
-    versions: list[int], failed: set[int], expected: set[int]
+def test_the_versions_wanted_are_those_of_the_policy_and_what_stands_in_for_them(
+    policy: Policy, versions: list[int], failed: set[int], expected: set[int]
 ) -> None:
-    assert latest(versions, failed) == expected
+    assert wanted_versions(policy, versions, failed) == expected
 
 
 names = st.sampled_from(["a", "b"])
@@ -94,7 +101,7 @@ def test_acting_always_ends_and_never_leaves_a_model_without_a_version_that_it_c
         for _ in range(50):
             failed = {key for key, state in held.items() if state is END}
             wanted = {
-                model: latest(versions, {number for name, number in failed if name == model})
+                model: wanted_versions(Latest(), versions, {number for name, number in failed if name == model})
                 for model, versions in folders.items()
             }
             action = next_action(wanted, held, changed & failed)

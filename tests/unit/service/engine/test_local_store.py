@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from service import store
+from service.config_source import ConfigSource
 from service.engine import local
 from service.engine.interface import ModelSpec, State
 from service.engine.local import LocalEngine
@@ -173,7 +174,7 @@ def test_an_unforeseen_error_of_the_watcher_does_not_end_it(
 
 
 def test_close_does_not_wait_for_the_next_look(tmp_path: Path, loader: Loader) -> None:
-    engine = LocalEngine(tmp_path, loader, poll_s=3600.0)
+    engine = LocalEngine(ConfigSource(tmp_path).read, loader, poll_s=3600.0)
     engine.start()
     started_s = time.monotonic()
     engine.close()
