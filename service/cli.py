@@ -54,7 +54,7 @@ def main() -> None:
 def _setting_options(command: Any) -> Any:
     """Give a command an option for each setting."""
     for setting in reversed(list(service_settings.each_setting())):
-        kind: Any = {"store": click.Path(path_type=Path), "ready_file": click.Path(path_type=Path)}.get(setting.name)
+        kind: Any = click.Path(path_type=Path) if "Path" in str(setting.type) else None
         command = click.option(
             service_settings.flag(setting),
             setting.name,

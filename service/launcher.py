@@ -9,8 +9,8 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from service import store
-from service.errors import SettingsError, StoreError
+from service import config_source
+from service.errors import SettingsError
 from service.settings import Settings
 from service.version import __version__
 from service.worker import Worker
@@ -28,12 +28,7 @@ def serve(settings: Settings) -> None:
     )
     # Without a GPU TensorFlow logs the lack of one as an error; with one its errors are worth reading.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if Path("/dev/nvidiactl").exists() else "3")
-    store.check(settings.store)
-    if not store.models(settings.store):
-        raise StoreError(
-            f"The store {settings.store} holds no model (<model>/<version>/{store.SAVED_MODEL}); "
-            "`signpost train circles` makes one in a minute."
-        )
+    config_source.check(config_source.from_settings(settings))
     if settings.ready_file is not None:
         _prepare_ready_file(settings.ready_file)
     if settings.port:

@@ -27,6 +27,14 @@ class Settings:
     """
 
     store: Path = _setting(Path("model_store"), "Folder of the models: <model>/<version>/saved_model.pb.")
+    model_config_file: Path | None = _setting(
+        None, "TF Serving's ModelServerConfig in text format; without it the store's models.config, if there is one."
+    )
+    model_config_file_poll_wait_seconds: float = _setting(
+        1.0, "Seconds between two looks at the configuration; 0 reads it only at the start.", 0, 86400
+    )
+    model_name: str = _setting("default", "Name of the model in --model_base_path.")
+    model_base_path: Path | None = _setting(None, "Folder of one model's versions, to serve only that model.")
     host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface.")
     port: int = _setting(8500, "Port for gRPC; 0 picks a free one.", 0, 65535)
     rest_api_port: int = _setting(8501, "Port for HTTP; 0 picks a free one.", 0, 65535)
@@ -45,7 +53,8 @@ class Settings:
     num_batch_threads: int = _setting(1, "Batches of one model that may run at the same time.", 1, 256)
     max_body_bytes: int = _setting(64 * 1024 * 1024, "Size of a request's body at most, in bytes.", 1024)
     max_image_bytes: int = _setting(20 * 1024 * 1024, "Size of one encoded image at most, in bytes.", 64)
-    max_image_pixels: int = _setting(50_000_000, "Width times height of one image at most.", 1)
+    # Pillow itself decodes no image of more than 178,956,970 pixels.
+    max_image_pixels: int = _setting(50_000_000, "Width times height of one image at most.", 1, 178_956_970)
     max_images: int = _setting(256, "Images in one request at most.", 1, 65536)
     log_level: str = _setting("info", "Least severe messages to log: debug, info, warning or error.")
 
@@ -53,7 +62,8 @@ class Settings:
         """Check the bounds."""
         for each in fields(self):
             value, least, most = getattr(self, each.name), each.metadata["least"], each.metadata["most"]
-            if (least is not None and value < least) or (most is not None and value > most):
+            # NaN is neither above nor below anything, so it must fail a comparison to be refused.
+            if (least is not None and not value >= least) or (most is not None and not value <= most):
                 bounds = f"at least {least}" if most is None else f"between {least} and {most}"
                 raise SettingsError(f"{flag(each)} must be {bounds}, not {value}.")
         if self.log_level not in ("debug", "info", "warning", "error"):
@@ -77,6 +87,10 @@ def variable(setting: Field[Any]) -> str:
 
 _TF_SERVING = frozenset(
     {
+        "model_base_path",
+        "model_config_file",
+        "model_config_file_poll_wait_seconds",
+        "model_name",
         "port",
         "rest_api_port",
         "file_system_poll_wait_seconds",

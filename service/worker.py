@@ -11,7 +11,7 @@ from pathlib import Path
 import prometheus_client
 from flask import Flask
 
-from service import gateway
+from service import config_source, gateway
 from service.engine.batching import BatchingParameters
 from service.engine.grpc_server import GrpcServer
 from service.engine.interface import Engine
@@ -32,7 +32,8 @@ class Worker:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._settings = settings
         self._stopping = threading.Event()
-        self.engine = LocalEngine(settings.store, _loader(settings), settings.file_system_poll_wait_seconds)
+        source = config_source.from_settings(settings)
+        self.engine = LocalEngine(source.read, _loader(settings), settings.file_system_poll_wait_seconds)
         self.app: Flask = gateway.create_app(settings, self.engine)
         self._grpc = GrpcServer(
             self.engine, settings.threads, settings.rest_api_timeout_in_ms / 1e3, settings.max_body_bytes

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service.engine.interface import State
+from service.model_config import All, Policy, Specific
 
 # A version of a model: its name and number.
 Version = tuple[str, int]
@@ -49,11 +50,25 @@ def next_action(wanted: Mapping[str, Set[int]], held: Mapping[Version, State], c
     return None
 
 
-def latest(versions: Iterable[int], failed: Set[int]) -> frozenset[int]:
-    """The versions wanted by the policy "latest": the highest, and while that has failed also the one below it."""
+def wanted_versions(policy: Policy, complete: Iterable[int], failed: Set[int]) -> frozenset[int]:
+    """Choose the versions that should serve.
+
+    Args:
+        policy: the model's version policy.
+        complete: the versions that lie in its folder.
+        failed: those of them that could not be loaded.
+
+    Returns:
+        The versions that the policy names and that are there. For each of the latest that has failed, the next lower
+        one stands in, so that publishing a broken version takes nothing away.
+    """
+    if isinstance(policy, All):
+        return frozenset(complete)
+    if isinstance(policy, Specific):
+        return frozenset(complete) & policy.versions
     wanted: set[int] = set()
-    for version in sorted(versions, reverse=True):
+    for version in sorted(complete, reverse=True):
         wanted.add(version)
-        if version not in failed:
+        if len(wanted - failed) == policy.count:
             break
     return frozenset(wanted)

@@ -7,16 +7,17 @@ that does not load) is logged once and changes nothing that serves; the thread g
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from service import store
 from service.engine.interface import ModelSpec, Servable, State, Status, VersionStatus
-from service.engine.lifecycle import Action, Version, latest, next_action
-from service.errors import NotFound, SignpostError, StoreError, Unavailable
+from service.engine.lifecycle import Action, Version, next_action, wanted_versions
+from service.errors import NotFound, SettingsError, SignpostError, StoreError, Unavailable
+from service.model_config import ModelConfig
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class ClosableServable(Servable, Protocol):
 
 
 Load = Callable[[Path, str, int], ClosableServable]
+ReadConfigs = Callable[[], Iterable[ModelConfig]]
 Files = Mapping[str, tuple[int, int]]  # a fingerprint, see `store.fingerprint`
 
 
@@ -43,30 +45,32 @@ class _Held:
     """One version that is loaded, being loaded, or has failed."""
 
     state: State
+    folder: Path
+    files: Files
     servable: ClosableServable | None = None
     error: str = ""
-    files: Files = field(default_factory=dict)
     leases: int = 0
 
 
 class LocalEngine:
-    """Serves the latest version of every model of a store; see `service.engine.interface.Engine`.
+    """Serves the models of a configuration from their folders; see `service.engine.interface.Engine`.
 
     Args:
-        path: the store.
+        read_configs: says which models to serve, asked before each step; raises SettingsError or StoreError where it
+            can't say, which changes nothing.
         load: makes a servable of a version's folder, its model's name and its number.
         poll_s: seconds between two looks at the store.
     """
 
-    def __init__(self, path: Path, load: Load, poll_s: float = 1.0) -> None:
+    def __init__(self, read_configs: ReadConfigs, load: Load, poll_s: float = 1.0) -> None:
         """Hold nothing yet; `start` begins."""
-        self._path = path
+        self._read_configs = read_configs
         self._load = load
         self._poll_s = poll_s
         self._lock = threading.Condition()
         # Only the watcher changes these; others read them, and `leases`, under the lock.
         self._held: dict[Version, _Held] = {}
-        self._models: frozenset[str] = frozenset()  # those wanted, loaded or not
+        self._configs: Mapping[str, ModelConfig] = {}  # of the models wanted, loaded or not
         self._seen: dict[Version, tuple[Files, float]] = {}  # files of a young folder, and since when they are so
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_in_step, name="store-watcher", daemon=True)
@@ -102,23 +106,23 @@ class LocalEngine:
     def status(self) -> Status:
         """The state of every version of every model; see `Engine.status`."""
         with self._lock:
-            models: dict[str, list[VersionStatus]] = {name: [] for name in sorted(self._models)}
+            models: dict[str, list[VersionStatus]] = {name: [] for name in sorted(self._configs)}
             for (name, version), held in sorted(self._held.items(), reverse=True):
                 models.setdefault(name, []).append(VersionStatus(version, held.state, held.error))
         return Status({name: tuple(versions) for name, versions in models.items()})
 
     def _find(self, spec: ModelSpec) -> _Held:
         versions = {version: held for (name, version), held in self._held.items() if name == spec.name}
-        if not versions and spec.name not in self._models:
+        config = self._configs.get(spec.name)
+        if not versions and config is None:
             raise NotFound(f"Servable not found for request: {spec}; GET /v1/models lists the models.")
-        if spec.label is not None:
-            raise NotFound(f"Servable not found for request: {spec}; no version has this label.")
-        if spec.version is not None:
-            held = versions.get(spec.version)
+        number = spec.version if spec.label is None else _labelled(spec.label, config)
+        if number is None:
+            held = next((versions[v] for v in sorted(versions, reverse=True) if _serves(versions[v])), None)
+        else:
+            held = versions.get(number)
             if held is None or held.state is State.END:
                 raise NotFound(f"Servable not found for request: {spec}{_why(held)}; {_available(versions)}.")
-        else:
-            held = next((versions[v] for v in sorted(versions, reverse=True) if _serves(versions[v])), None)
         if held is None or held.state is not State.AVAILABLE:
             why = "; ".join(f"version {v}: {h.error or h.state.name}" for v, h in sorted(versions.items()))
             raise Unavailable(f"Model {spec.name} is not ready ({why or 'not loaded yet'}); try again.")
@@ -128,7 +132,7 @@ class LocalEngine:
         while not self._stop.is_set():
             try:
                 settled = self._step()
-            except StoreError as error:
+            except (SettingsError, StoreError) as error:
                 settled = True
                 self._complain(str(error))
             except Exception:  # the thread's death would freeze the versions for ever
@@ -139,45 +143,55 @@ class LocalEngine:
 
     def _step(self) -> bool:
         """Take one action; True when there was none to take."""
-        wanted, changed = self._look()
+        configs = {config.name: config for config in self._read_configs()}
+        wanted, changed = self._look(configs)
         with self._lock:
-            self._models = frozenset(wanted)
+            self._configs = configs
             action = next_action(wanted, {key: held.state for key, held in self._held.items()}, changed)
         if action is None:
             return True
         self._act(action)
         return False
 
-    def _look(self) -> tuple[dict[str, frozenset[int]], frozenset[Version]]:
-        """What the store holds: the versions that should serve, and those that failed and have changed since."""
-        store.check(self._path)
-        folders = store.models(self._path)
-        wanted = {name: self._wanted_versions(name, folder) for name, folder in folders.items()}
-        for name in self._models - wanted.keys():
-            if not folders or (self._path / name).is_dir():  # an unmounted disk looks like this
-                self._complain(f"{self._path / name} has no version any more; what was loaded goes on serving.")
-                wanted[name] = frozenset(number for model, number in self._held if model == name)
-        failed = {key: held.files for key, held in self._held.items() if held.state is State.END}
-        changed = {key for key, files in failed.items() if files != self._files_when_quiet(key, default=files)}
+    def _look(self, configs: Mapping[str, ModelConfig]) -> tuple[dict[str, frozenset[int]], frozenset[Version]]:
+        """What lies in the folders: the versions that should serve, and those that failed and have changed since."""
+        wanted = {config.name: self._wanted_versions(config) for config in configs.values()}
+        failed = {key: held for key, held in self._held.items() if held.state is State.END}
+        changed = {
+            key
+            for key, held in failed.items()
+            if held.files != self._files_when_quiet(key, held.folder, default=held.files)
+        }
         return wanted, frozenset(changed)
 
-    def _wanted_versions(self, name: str, folder: Path) -> frozenset[int]:
-        for path in store.incomplete(folder):
-            self._complain(f"{path} has no {store.SAVED_MODEL} and is skipped; is it still being copied?")
+    def _wanted_versions(self, config: ModelConfig) -> frozenset[int]:
+        held = {number: each for (model, number), each in self._held.items() if model == config.name}
+        try:
+            for path in store.incomplete(config.base_path):
+                self._complain(f"{path} has no {store.SAVED_MODEL} and is skipped; is it still being copied?")
+            found = store.versions(config.base_path)
+        except StoreError as error:  # it must not keep the other models from being looked at
+            self._complain(str(error))
+            return frozenset(held)
+        if not found and held:
+            self._complain(f"{config.base_path} has no version any more; what was loaded goes on serving.")
+            return frozenset(held)
         complete = [
             number
-            for number in store.versions(folder)
-            if (name, number) in self._held or self._files_when_quiet((name, number))
+            for number in found
+            if number in held or self._files_when_quiet((config.name, number), config.base_path / str(number))
         ]
-        failed = {number for number in complete if (h := self._held.get((name, number))) and h.state is State.END}
-        return latest(complete, failed)
+        failed = {number for number in complete if number in held and held[number].state is State.END}
+        wanted = wanted_versions(config.policy, complete, failed)
+        if not wanted and not held:
+            self._complain(f"{config.base_path} holds no version that {config.name} should serve.")
+        return wanted
 
-    def _files_when_quiet(self, key: Version, default: Files | None = None) -> Files | None:
+    def _files_when_quiet(self, key: Version, folder: Path, default: Files | None = None) -> Files | None:
         """The fingerprint of a version's folder, or `default` while something still changes in it.
 
         It is quiet when its files are older than `QUIET_S`, or (clocks differ and jump) were the same that long ago.
         """
-        folder = self._path / key[0] / str(key[1])
         try:
             files = store.fingerprint(folder)
         except StoreError as error:  # it must not keep the other versions from being looked at
@@ -204,27 +218,28 @@ class LocalEngine:
 
     def _load_version(self, key: Version) -> None:
         name, number = key
-        folder = self._path / name / str(number)
+        folder = self._configs[name].base_path / str(number)
         files = store.fingerprint(folder)
         with self._lock:
-            self._held[key] = _Held(State.LOADING, files=files)
+            self._held[key] = _Held(State.LOADING, folder, files)
         started_s = time.monotonic()
         try:
             servable = self._load(folder, name, number)
         except SignpostError as error:
-            self._fail(key, files, str(error))
+            self._fail(key, str(error))
         except Exception as error:
             log.exception("Loading %s failed in an unforeseen way.", folder)
-            self._fail(key, files, f"{folder} can't be loaded: {error}")
+            self._fail(key, f"{folder} can't be loaded: {error}")
         else:
             with self._lock:
-                self._held[key] = _Held(State.AVAILABLE, servable, files=files)
+                self._held[key] = _Held(State.AVAILABLE, folder, files, servable)
             log.info("Loaded %s version %d in %.1f s.", name, number, time.monotonic() - started_s)
 
-    def _fail(self, key: Version, files: Files, error: str) -> None:
+    def _fail(self, key: Version, error: str) -> None:
         log.error("%s", error)
         with self._lock:
-            self._held[key] = _Held(State.END, error=error, files=files)
+            loading = self._held[key]
+            self._held[key] = _Held(State.END, loading.folder, loading.files, error=error)
 
     def _unload(self, key: Version) -> None:
         with self._lock:
@@ -244,6 +259,14 @@ class LocalEngine:
         if message not in self._complaints:
             self._complaints.add(message)
             log.warning("%s", message)
+
+
+def _labelled(label: str, config: ModelConfig | None) -> int:
+    labels = config.labels if config is not None else {}
+    if label not in labels:
+        there = ", ".join(f"{name} = {number}" for name, number in labels.items()) or "none"
+        raise NotFound(f"Unrecognized servable version label: {label}; the model's labels: {there}.")
+    return labels[label]
 
 
 def _serves(held: _Held) -> bool:

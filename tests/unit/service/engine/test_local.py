@@ -185,7 +185,7 @@ def test_what_is_asked_for_and_is_not_there_is_not_found(engine: LocalEngine, fo
         serving(engine, ModelSpec("x"))
     with pytest.raises(NotFound, match=r"Specific\(m, 9\); available: 1"):
         serving(engine, ModelSpec("m", 9))
-    with pytest.raises(NotFound, match=r"Label\(m, stable\); no version has this label"):
+    with pytest.raises(NotFound, match=r"label: stable"):
         serving(engine, ModelSpec("m", label="stable"))
 
 

@@ -85,7 +85,7 @@ def test_a_disk_that_is_unmounted_unloads_nothing(
     until(lambda: engine.status().ready)
     folder.rename(folder.with_name("away"))
     folder.mkdir()
-    until(lambda: "n has no version any more; what was loaded goes on serving" in caplog.text)
+    until(lambda: "no model any more; what was loaded goes on serving" in caplog.text)
     settle(engine)
     assert states(engine, "m") == states(engine, "n") == {1: State.AVAILABLE}
     assert not any(each.closed for each in loader.loaded.values())

@@ -68,14 +68,14 @@ def serving(engine: LocalEngine, spec: ModelSpec = ModelSpec("m")) -> int:  # no
 
 
 def settle(engine: LocalEngine) -> None:
-    """Wait until the engine has looked at the store once more, from its beginning to its end."""
-    looks = []
-    look = engine._look
+    """Wait until the engine has looked at the store once more, from the beginning to the end of a look."""
+    steps = []
+    step = engine._step
 
-    def noting() -> object:
-        looks.append(1)
-        return look()
+    def noting() -> bool:
+        steps.append(1)
+        return step()
 
-    engine._look = noting  # type: ignore[method-assign, assignment]
-    until(lambda: len(looks) >= 3)
-    engine._look = look  # type: ignore[method-assign]
+    engine._step = noting  # type: ignore[method-assign]
+    until(lambda: len(steps) >= 3)
+    engine._step = step  # type: ignore[method-assign]
