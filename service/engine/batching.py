@@ -207,6 +207,16 @@ class Batcher:
             self._queued_rows = 0
             self._filled.notify_all()
 
+    def invoke(self, inputs: Mapping[str, Array], outputs: tuple[str, ...], deadline: float) -> Mapping[str, Array]:
+        """Call `run`; overridden where the call can be ended at `deadline`, when nobody in the batch waits any more."""
+        del deadline
+        return self._run(inputs, outputs)
+
+    def isolates(self, error: Exception) -> bool:
+        """Whether the requests of a batch that failed so are tried one by one; overridden where that can't help."""
+        del error
+        return True
+
     def _admit(self, request: _Request) -> None:
         if self._closed:
             raise Unavailable("The model is being unloaded; try again.")
@@ -312,7 +322,7 @@ class Batcher:
         try:
             outputs = self._call_model(batch, rows)
         except Exception as error:
-            if len(batch) == 1:
+            if len(batch) == 1 or not self.isolates(error):
                 self._fail(batch, error)
             else:  # one bad request must not cost the others their answers
                 for part in batch:
@@ -335,7 +345,7 @@ class Batcher:
         inputs = head.inputs
         if not head.rows == rows == padded or len(batch) > 1:
             inputs = {name: _join(name, batch, rows, padded) for name in inputs}
-        outputs = self._run(inputs, head.call.outputs)
+        outputs = self.invoke(inputs, head.call.outputs, max(part.request.call.deadline for part in batch))
         for name, array in outputs.items():
             if array.ndim == 0 or len(array) != padded:
                 found = "a single value" if array.ndim == 0 else f"{len(array)} rows"

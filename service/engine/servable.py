@@ -16,8 +16,9 @@ import numpy as np
 
 from service import protocol, store
 from service.engine.batching import Batcher, BatchingParameters, Run
+from service.engine.inputs import check_call, check_inputs
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Signature, TensorSpec
-from service.errors import InvalidRequest, LoadFailed, ModelFailed, NotFound, SignpostError, Unavailable
+from service.errors import InvalidRequest, LoadFailed, ModelFailed, SignpostError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -74,15 +75,7 @@ class TensorflowServable:
 
     def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
         """Run a signature; see `Servable.predict`."""
-        signature = self.signatures.get(call.signature_name)
-        if signature is None:
-            raise NotFound(
-                f'Serving signature name: "{call.signature_name}" not found in signature def of model {self.name} '
-                f"version {self.version}; it has {', '.join(self.signatures)}."
-            )
-        _check_inputs(inputs, signature)
-        if unknown := [name for name in call.outputs if name not in signature.outputs]:
-            raise InvalidRequest(f"No output {unknown[0]!r}; the signature has {', '.join(signature.outputs)}.")
+        check_call(self, inputs, call)
         if call.signature_name == DEFAULT_SIGNATURE and self.classes:
             return self._classify(inputs, call)
         return self._run(inputs, call)
@@ -288,22 +281,6 @@ def _translated(tf: Any, error: Exception) -> SignpostError:
     return ModelFailed(f"The model failed: {_first_line(error)}")
 
 
-def _check_inputs(inputs: Mapping[str, Array], signature: Signature) -> None:
-    if set(inputs) != set(signature.inputs):
-        raise InvalidRequest(
-            f"The signature takes the inputs {sorted(signature.inputs)}, not {sorted(inputs)}; send each by its name."
-        )
-    for name, array in inputs.items():
-        spec = signature.inputs[name]
-        if array.dtype != spec.dtype:
-            found = protocol.dtype_name(array.dtype)
-            raise InvalidRequest(f"Input {name!r} is {found}; the signature takes {spec.dtype_name}.")
-        if not spec.fits(array.shape):
-            raise InvalidRequest(
-                f"Input {name!r} has the shape {list(array.shape)}; the signature takes {list(spec.shape or ())}."
-            )
-
-
 def _read_classes(run: Run, signature: Signature) -> tuple[str, ...]:
     outputs = run({"image": _blank(signature.inputs["image"], 1)}, ("classes", "scores"))
     classes, scores = outputs["classes"], outputs["scores"]
@@ -338,7 +315,7 @@ def _replay_warmup_file(folder: Path, signatures: Mapping[str, Signature], runs:
         if name not in signatures:
             raise LoadFailed(f"{path} asks for the signature {name!r}; the model has {', '.join(signatures)}.")
         inputs = {name: protocol.from_tensor_proto(tensor) for name, tensor in request.inputs.items()}
-        _check_inputs(inputs, signatures[name])
+        check_inputs(inputs, signatures[name])
         runs[name](inputs, ())
 
 
