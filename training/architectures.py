@@ -11,13 +11,14 @@ import keras
 from keras import layers
 
 from training.errors import TrainingError
-from training.layers import FastBatchNormalization
+from training.layers import FastBatchNormalization, MeanImage
 from training.recipe import Architecture
 
 Tensor = Any  # keras.KerasTensor; Keras has no types
 Shape = tuple[int | None, int | None, int]
 
 EPSILON: Final = 1e-3  # of batch normalisation
+MEAN: Final = "mean_image"
 NORM: Final = "_norm"  # a convolution's batch normalisation is called like it, with this behind
 
 
@@ -34,7 +35,7 @@ def build(how: Architecture, shape: Shape, classes: int, precision: str = "float
         A model from uint8 (N, H, W, C) to float32 logits (N, K).
 
     Raises:
-        TrainingError: there is no such architecture.
+        TrainingError: there is no such architecture, or it does not go with the shape.
     """
     if how.kind not in ARCHITECTURES:
         raise TrainingError(f"There is no architecture {how.kind!r}; there are {', '.join(sorted(ARCHITECTURES))}.")
@@ -44,6 +45,10 @@ def build(how: Architecture, shape: Shape, classes: int, precision: str = "float
         pixels = keras.Input(shape, dtype="uint8", name="image")
         # Scaled in float32: bfloat16 has 8 bits of mantissa and would blur the pixels.
         scaled = layers.Rescaling(1 / 127.5, -1.0, dtype="float32", name="scale")(pixels)
+        if how.mean_image:
+            if None in shape:
+                raise TrainingError("A mean image needs images of one size; leave the growing sizes out.")
+            scaled = MeanImage(dtype="float32", name=MEAN)(scaled)
         features = ARCHITECTURES[how.kind](scaled, how)
         if how.units:
             features = layers.Dense(how.units, activation="relu", kernel_regularizer=_l2(how), name="hidden")(features)

@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ class Checkpoint:
         average: the averaged weights.
         average_steps: how many steps they have averaged.
         history: the numbers of each epoch.
+        best: the averaged weights of the best epoch so far, or nothing where nobody asked for them.
     """
 
     identity: Mapping[str, Any]
@@ -40,6 +41,7 @@ class Checkpoint:
     average: Arrays
     average_steps: int
     history: History
+    best: Arrays = field(default_factory=list)
 
 
 def save(folder: Path, state: Checkpoint) -> Path:
@@ -49,7 +51,7 @@ def save(folder: Path, state: Checkpoint) -> Path:
         TrainingError: the folder can't be written, or the disk is full.
     """
     arrays: dict[str, npt.NDArray[Any]] = {}
-    for name in ("network", "optimizer", "average"):
+    for name in ("network", "optimizer", "average", "best"):
         for index, array in enumerate(getattr(state, name)):
             arrays[f"{name}.{index:04}"] = array
     about = {
@@ -100,6 +102,7 @@ def load(folder: Path) -> Checkpoint:
         average=_part(found, "average"),
         average_steps=about["average_steps"],
         history=about["history"],
+        best=_part(found, "best"),
     )
 
 

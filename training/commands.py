@@ -45,6 +45,8 @@ _CACHE = click.option(
 @_CACHE
 @click.option("--checkpoints", type=_PATH, help="Folder for this run's checkpoint; by default below --cache.")
 @click.option("--weights", type=_PATH, help="Begin with the weights of this model or version in the store.")
+@click.option("--tensorboard", type=_PATH, help="Folder for TensorBoard's logs.")
+@click.option("--find-rate", is_flag=True, help="Suggest a learning rate and stop, instead of training.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint of an interrupted run.")
 def train(
     recipe: str,
@@ -60,6 +62,8 @@ def train(
     cache: Path,
     checkpoints: Path | None,
     weights: Path | None,
+    tensorboard: Path | None,
+    find_rate: bool,
     resume: bool,
 ) -> None:
     """Train RECIPE, evaluate it once on its test images, and publish the next version in the store."""
@@ -87,9 +91,13 @@ def train(
         checkpoints=checkpoints or cache / "checkpoints" / name,
         resume=resume,
         weights=weights,
+        tensorboard=tensorboard,
     )
     with progress.for_terminal() as shown:
-        run.train(recipe, chosen, options, shown)
+        if find_rate:
+            run.find_rate(chosen, options, shown)
+        else:
+            run.train(recipe, chosen, options, shown)
 
 
 @click.command()

@@ -9,11 +9,14 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from training.augmentation import augment, resize
 from training.checkpoints import History
-from training.datasets import Pixels
+from training.datasets import Dataset, Pixels
+from training.recipe import Recipe
 
 if TYPE_CHECKING:
     from training.insight import Activation, Maps
+    from training.lr_finder import Found
 
 _TRAIN: Final = "#2a6f97"
 _VALIDATION: Final = "#e07a1f"
@@ -153,3 +156,30 @@ def activations(found: "Sequence[Activation]", path: Path, columns: int = 4) -> 
         axes.set_yticks([])
         axes.tick_params(labelsize=7)
     figure.savefig(path, dpi=_DPI)
+
+
+def learning_rates(found: "Found", path: Path) -> None:
+    """The loss over rising learning rates, and the rate that the finder suggests."""
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(found.rates, found.losses, color=_TRAIN)
+    axes.axvline(found.suggested, color=_VALIDATION, label=f"suggested: {found.suggested:.2g}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss (smoothed)")
+    axes.legend(frameon=False)
+    _plain(axes)
+    figure.savefig(path, dpi=_DPI)
+
+
+def contact_sheet(train: Dataset, recipe: Recipe, seed: int, path: Path) -> None:
+    """Six training images, each as it is and then in five of the forms that augmentation gives it."""
+    rng = np.random.default_rng(seed)
+    shown: list[Pixels] = []
+    titles: list[str] = []
+    for position in rng.permutation(len(train))[:6]:
+        at = np.array([position])
+        label = train.classes[int(train.targets(at)[0])]
+        variants = [resize(train.images(at), recipe.size)]
+        variants += [augment(train.images(at), recipe.size, recipe.augmentation, rng) for _ in range(5)]
+        shown += [variant[0] for variant in variants]
+        titles += [label, *[""] * 5]
+    gallery(np.stack(shown), titles, path)

@@ -13,10 +13,11 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from training import architectures, checkpoints, evaluate, initial
 from training.averaging import WeightAverage, Weights
-from training.batches import epoch_batches, steps_per_epoch
+from training.batches import epoch_batches, plain_batches, steps_per_epoch
 from training.checkpoints import Checkpoint, History
 from training.datasets import Dataset
 from training.errors import Interrupted, TrainingError
@@ -71,6 +72,8 @@ def fit(
     shape = (None, None, recipe.channels) if growing else (*recipe.size, recipe.channels)
     network = architectures.build(recipe.architecture, shape, len(train.classes), recipe.precision)
     judge = architectures.build(recipe.architecture, shape, len(train.classes), recipe.precision)
+    if recipe.architecture.mean_image:
+        network.get_layer(architectures.MEAN).set_weights([mean_image(train, recipe.size)])
     origin = initial.load_into(network, start) if start is not None and not resume else None
     if origin is not None:
         progress.say(
@@ -86,11 +89,14 @@ def fit(
     optimizer.build(network.trainable_variables)
     average = WeightAverage(network.get_weights(), recipe.average_decay)
     history: History = []
+    best: Weights = []
     identity = {"choices": recipe.choices(), "seed": seed, "images": len(train), "start": str(start)}
     if resume:
         if keep is None:
             raise TrainingError("There is no folder to resume from; name it with --checkpoints.")
-        history = _restore(checkpoints.load(keep), identity, keep, network, optimizer, average)
+        state = checkpoints.load(keep)
+        _restore(state, identity, keep, network, optimizer, average)
+        history, best = list(state.history), state.best
         progress.say(f"Going on after epoch {len(history)} of {recipe.epochs}, from {keep}.")
     steps = steps_per_epoch(train, recipe.batch_size)
     try:
@@ -104,12 +110,17 @@ def fit(
                 scores = evaluate.predict(judge, validation, recipe.size)
                 numbers |= evaluate.loss_and_accuracy(scores, validation.targets())
             history.append(numbers)
+            if recipe.restore_best and epochs_since_best(history) == 0:
+                best = [weight.copy() for weight in average.weights]
             progress.epoch(epoch + 1, recipe.epochs, numbers)
             if keep is not None:
-                checkpoints.save(keep, _state(identity, history, network, optimizer, average))
+                checkpoints.save(keep, _state(identity, history, network, optimizer, average, best))
+            if recipe.patience and epochs_since_best(history) >= recipe.patience:
+                progress.say(f"Stopped early: the validation loss did not get better in {recipe.patience} epochs.")
+                break
     except KeyboardInterrupt as error:
         raise Interrupted(_what_was_kept(len(history), recipe.epochs, keep)) from error
-    return Fitted(average.weights, history)
+    return Fitted(best if recipe.restore_best else average.weights, history)
 
 
 def _one_epoch(
@@ -125,6 +136,7 @@ def _one_epoch(
     phase = phase_of(recipe.phases, epoch)
     size = recipe.size if phase.size is None else (phase.size, phase.size)
     how = recipe.augmentation if phase.mix else replace(recipe.augmentation, mixup=0.0, cutmix=0.0)
+    weights = class_weights(train) if recipe.class_weights else None
     sums = np.zeros(2)
     numbers: dict[str, float] = {}
     batches = epoch_batches(
@@ -140,7 +152,8 @@ def _one_epoch(
         done = (epoch * steps + step - 1) / (recipe.epochs * steps)
         rate = learning_rate(done, recipe.learning_rate, recipe.warmup)
         network.optimizer.learning_rate = rate
-        logs = network.train_on_batch(images, targets, return_dict=True)  # of this batch alone
+        counts = None if weights is None else targets @ weights  # (N,)
+        logs = network.train_on_batch(images, targets, counts, return_dict=True)  # of this batch alone
         sums += (logs["loss"], logs["accuracy"])
         if not math.isfinite(sums[0]):
             raise TrainingError(
@@ -152,6 +165,26 @@ def _one_epoch(
         numbers = {"loss": float(sums[0] / step), "accuracy": float(sums[1] / step), "learning_rate": rate}
         progress.step(epoch + 1, recipe.epochs, step, steps, numbers)
     return numbers
+
+
+def epochs_since_best(history: History) -> int:
+    """How many epochs ago the validation loss was lowest; without validation images every epoch is the best."""
+    losses = [row.get("val_loss", -index) for index, row in enumerate(history)]
+    return len(losses) - 1 - int(np.argmin(losses))
+
+
+def class_weights(train: Dataset) -> npt.NDArray[np.float32]:
+    """What an image of each class counts, (K,): 1 for all when the classes are of one size."""
+    counts = np.array(list(train.counts().values()), dtype=np.float32)
+    return np.asarray(len(train) / (len(counts) * np.maximum(counts, 1)), dtype=np.float32)
+
+
+def mean_image(train: Dataset, size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """The mean of the training images as the network's scaling leaves them: float32 (*size, C)."""
+    total = np.zeros((*size, train.shape[2]), dtype=np.float64)
+    for images, _ in plain_batches(train, size):
+        total += images.sum(axis=0, dtype=np.float64)
+    return np.asarray(total / len(train) / 127.5 - 1.0, dtype=np.float32)
 
 
 def make_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
@@ -192,6 +225,7 @@ def _state(
     network: keras.Model,
     optimizer: keras.optimizers.Optimizer,
     average: WeightAverage,
+    best: Weights,
 ) -> Checkpoint:
     return Checkpoint(
         identity=identity,
@@ -201,6 +235,7 @@ def _state(
         average=list(average.weights),
         average_steps=average.steps,
         history=history,
+        best=best,
     )
 
 
@@ -211,7 +246,7 @@ def _restore(
     network: keras.Model,
     optimizer: keras.optimizers.Optimizer,
     average: WeightAverage,
-) -> History:
+) -> None:
     if not _agree(state.identity, identity):
         raise TrainingError(
             f"The checkpoint in {keep} is of another recipe, seed or data; repeat that command's options."
@@ -223,7 +258,6 @@ def _restore(
             variable.assign(array)
     average.weights = [np.array(weight) for weight in state.average]
     average.steps = state.average_steps
-    return list(state.history)
 
 
 def _agree(saved: Any, now: Any) -> bool:

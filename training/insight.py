@@ -109,8 +109,8 @@ def activations(network: keras.Model, pixels: Pixels) -> list[Activation]:
     layers = [layer for layer in network.layers if isinstance(layer, keras.layers.Activation | keras.layers.Dense)]
     found = []
     for layer, output in zip(layers, _outputs(network, layers, pixels), strict=True):
-        deviation, zeros = float(output.std()), float((output == 0).mean())
         finite = output[np.isfinite(output)]
+        deviation, zeros = float(finite.std()) if len(finite) else 0.0, float((output == 0).mean())
         counts, edges = np.histogram(finite, bins=40)
         found.append(Activation(str(layer.name), deviation, zeros, counts, edges, _warning(output, deviation, zeros)))
     return found

@@ -7,6 +7,19 @@ from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="signpost")
+class MeanImage(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+    """Subtracts an image from each image; it is a weight, set from the training images and never learned."""
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the mean, (H, W, C), zero until it is set."""
+        self.mean = self.add_weight(shape=input_shape[1:], initializer="zeros", trainable=False, name="mean")
+
+    def call(self, inputs: Any) -> Any:
+        """(N, H, W, C) to the same."""
+        return inputs - self.mean
+
+
+@keras.saving.register_keras_serializable(package="signpost")
 class FastBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]  # Keras has no types
     """Keras's batch normalisation of the last axis, with TensorFlow's fused kernel where that is the backend.
 

@@ -1,11 +1,14 @@
 """What the user sees while a training runs: a bar on a terminal, a line per epoch anywhere else."""
 
+import os
+import socket
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import rich.progress
 
@@ -86,6 +89,40 @@ class Bar(AbstractContextManager["Bar"]):
             self._bar.remove_task(self._task)
             self._task = None
         self.say(describe(epoch, epochs, numbers))
+
+
+class TensorBoard:
+    """Passes everything on, and writes the numbers of each epoch to TensorBoard's event files."""
+
+    def __init__(self, shown: Progress, folder: Path) -> None:
+        """Open the event file: TensorFlow's records of TensorBoard's messages, which need no TensorBoard here."""
+        import tensorflow as tf
+
+        self._shown = shown
+        self._messages = tf.compat.v1
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
+        self._writer = tf.io.TFRecordWriter(str(folder / name))
+        self._write(self._messages.Event(wall_time=time.time(), file_version="brain.Event:2"))
+
+    def say(self, text: str) -> None:
+        """Pass the line on."""
+        self._shown.say(text)
+
+    def step(self, epoch: int, epochs: int, step: int, steps: int, numbers: Mapping[str, float]) -> None:
+        """Pass the step on."""
+        self._shown.step(epoch, epochs, step, steps, numbers)
+
+    def epoch(self, epoch: int, epochs: int, numbers: Mapping[str, float]) -> None:
+        """Write the numbers, and pass them on."""
+        values = [self._messages.Summary.Value(tag=f"epoch/{name}", simple_value=n) for name, n in numbers.items()]
+        summary = self._messages.Summary(value=values)
+        self._write(self._messages.Event(wall_time=time.time(), step=epoch, summary=summary))
+        self._shown.epoch(epoch, epochs, numbers)
+
+    def _write(self, event: Any) -> None:
+        self._writer.write(event.SerializeToString())
+        self._writer.flush()
 
 
 def describe(epoch: int, epochs: int, numbers: Mapping[str, float]) -> str:

@@ -26,6 +26,7 @@ class Architecture:
         l2: weight of the penalty on the squares of the kernels.
         stem: channels of the first convolution of `resnet`.
         units: units of the hidden layer before the last one; 0 for none.
+        mean_image: subtract the mean of the training images, place by place; needs images of one size.
     """
 
     kind: str = "cnn"
@@ -36,6 +37,7 @@ class Architecture:
     l2: float = 0.0
     stem: int = 32
     units: int = 0
+    mean_image: bool = False
 
     def depth(self, stage: int) -> int:
         """Blocks of a stage."""
@@ -86,6 +88,9 @@ class Recipe:
         average_decay: of the moving average of the weights, which is what gets published; 0 for none.
         precision: `float32` or `mixed_bfloat16` (faster where the processor has AMX or the accelerator bfloat16).
         validation: share of the training images that is set aside to draw the curves.
+        class_weights: weigh each image by how rare its class is, for folders of unequal sizes.
+        patience: stop after this many epochs in which the validation loss did not get better; 0 for never.
+        restore_best: publish the weights of the epoch with the lowest validation loss, not of the last one.
     """
 
     model: str
@@ -104,6 +109,9 @@ class Recipe:
     average_decay: float = 0.0
     precision: str = "float32"
     validation: float = 0.1
+    class_weights: bool = False
+    patience: int = 0
+    restore_best: bool = False
 
     @property
     def epochs(self) -> int:

@@ -9,14 +9,14 @@ import numpy as np
 
 from service import store as model_store
 from service.errors import StoreError
-from training import architectures, evaluate, export, gate, initial, report
+from training import architectures, evaluate, export, figures, gate, initial, report
 from training.calibration import fit_temperature
 from training.card import card
 from training.datasets import Data, Dataset, split
 from training.errors import Interrupted
 from training.fit import fit, set_weights
 from training.folding import fold
-from training.progress import Progress
+from training.progress import Progress, TensorBoard
 from training.recipe import Recipe, Request
 
 
@@ -35,6 +35,7 @@ class Options:
         checkpoints: folder of this run's checkpoint.
         resume: go on from it.
         weights: a version in the store to begin with, or None.
+        tensorboard: folder for TensorBoard's logs, or None.
     """
 
     data: tuple[Path, ...]
@@ -47,6 +48,7 @@ class Options:
     checkpoints: Path
     resume: bool
     weights: Path | None = None
+    tensorboard: Path | None = None
 
 
 def train(recipe_name: str, recipe: Recipe, options: Options, progress: Progress) -> int:
@@ -77,6 +79,9 @@ def _train(recipe_name: str, recipe: Recipe, options: Options, progress: Progres
     for fact, value in data.facts.items():
         if value:
             progress.say(f"{fact.replace('_', ' ')}: {value}")
+    figures.contact_sheet(training, recipe, options.seed, options.report / "augmentation.png")
+    if options.tensorboard is not None:
+        progress = TensorBoard(progress, options.tensorboard / options.name)
     fitted = fit(
         recipe,
         training,
@@ -135,6 +140,25 @@ def _train(recipe_name: str, recipe: Recipe, options: Options, progress: Progres
     if verdict.text:
         progress.say(verdict.text)
     return version
+
+
+def find_rate(recipe: Recipe, options: Options, progress: Progress) -> float:
+    """Suggest a learning rate, and draw how the loss follows the rate; nothing is trained or published.
+
+    Raises:
+        SignpostError: bad data, or the loss diverges at once.
+    """
+    from training import lr_finder
+
+    _check_writable(options.report, "report")
+    data = recipe.load(Request(options.data, options.seed, options.samples, options.cache, progress.say))
+    found = lr_finder.find(recipe, data.train, options.seed)
+    path = options.report / "learning_rate.png"
+    figures.learning_rates(found, path)
+    progress.say(
+        f"Suggested: --learning-rate {found.suggested:.2g} (the recipe's is {recipe.learning_rate:.2g}); {path}"
+    )
+    return found.suggested
 
 
 def _calibrate(network: keras.Model, validation: Dataset, size: tuple[int, int]) -> float:

@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from training import checkpoints, lr_finder
 from training.architectures import build
 from training.augmentation import Augmentation
 from training.datasets import Data, Dataset, dataset
 from training.errors import Interrupted, TrainingError
-from training.fit import Fitted, fit
+from training.evaluate import loss_and_accuracy, predict
+from training.fit import Fitted, class_weights, fit
 from training.folding import fold
+from training.progress import TensorBoard
 from training.recipe import Architecture, Recipe, Request
 from training.schedule import Phase
 
@@ -187,3 +190,70 @@ def test_the_fused_normalisation_is_keras_own() -> None:
     # The fused kernel keeps the unbiased variance: n / (n - 1) of Keras's, here 150 / 149.
     np.testing.assert_allclose(ours.moving_variance, theirs.moving_variance, rtol=0.01)
     np.testing.assert_allclose(ours(images), theirs(images), rtol=0.02, atol=0.02)
+
+
+def test_training_stops_early_and_the_best_weights_are_taken(tmp_path: Path) -> None:
+    # The validation images have the wrong labels, so the more is learned, the worse they get.
+    right = halves(20, seed=9)
+    wrong = dataset(right.pixels, 1 - right.labels, right.classes)
+    recipe = replace(RECIPE, phases=(Phase(9),), patience=3)
+    stopped = fit(recipe, halves(), wrong, seed=0, progress=Listener())
+    losses = [row["val_loss"] for row in stopped.history]
+    assert len(losses) - 1 - int(np.argmin(losses)) == 3
+    assert len(losses) < 9
+    best = fit(replace(recipe, restore_best=True), halves(), wrong, seed=0, progress=Listener(), keep=tmp_path)
+    network = build(recipe.architecture, (8, 8, 1), 2)
+    network.set_weights(best.weights)
+    found = loss_and_accuracy(predict(network, wrong, (8, 8)), wrong.targets())
+    assert found["val_loss"] == pytest.approx(min(losses), rel=1e-3)
+    assert not same(best, stopped)
+    np.testing.assert_array_equal(checkpoints.load(tmp_path).best[0], best.weights[0])
+
+
+def test_rare_classes_count_more() -> None:
+    data = halves(100)
+    rare = data.subset(np.concatenate([np.arange(0, 100, 2), np.arange(1, 20, 2)]))
+    assert class_weights(rare).tolist() == pytest.approx([0.6, 3.0])
+    assert class_weights(data).tolist() == [1.0, 1.0]
+    unlike = [
+        fit(replace(RECIPE, class_weights=on, phases=(Phase(1),)), rare, halves(4), seed=0, progress=Listener())
+        for on in (False, True)
+    ]
+    assert not same(*unlike)
+
+
+def test_the_mean_image_is_subtracted_inside_the_network() -> None:
+    recipe = replace(RECIPE, architecture=Architecture("dense", widths=(4,), mean_image=True), phases=(Phase(1),))
+    fitted = run(recipe)
+    network = build(recipe.architecture, (8, 8, 1), 2)
+    network.set_weights(fitted.weights)
+    mean = network.get_layer("mean_image").get_weights()[0]
+    np.testing.assert_allclose(mean, halves().pixels.mean(axis=0) / 127.5 - 1, atol=1e-4)
+    with pytest.raises(TrainingError, match="images of one size"):
+        run(replace(recipe, phases=(Phase(1, 4), Phase(1))))
+
+
+def test_tensorboard_hears_the_numbers_of_each_epoch(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    listener = Listener()
+    board = TensorBoard(listener, tmp_path)
+    fit(replace(RECIPE, phases=(Phase(2),)), halves(), halves(20, seed=9), seed=0, progress=board)
+    (path,) = tmp_path.iterdir()
+    events = [tf.compat.v1.Event.FromString(raw) for raw in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()]
+    written = {(event.step, value.tag): value.simple_value for event in events for value in event.summary.value}
+    for number, row in enumerate(listener.epochs, start=1):
+        assert written[number, "epoch/loss"] == pytest.approx(row["loss"])
+        assert written[number, "epoch/val_accuracy"] == pytest.approx(row["val_accuracy"])
+
+
+def test_the_rate_finder_suggests_a_rate_that_learns() -> None:
+    found = lr_finder.find(replace(RECIPE, augmentation=Augmentation()), halves(), seed=0, steps=60)
+    assert list(found.rates) == sorted(found.rates)
+    assert 1e-5 < found.suggested < 0.5
+    assert found == lr_finder.find(replace(RECIPE, augmentation=Augmentation()), halves(), seed=0, steps=60)
+
+
+def test_the_suggestion_is_the_steepest_descent() -> None:
+    rates = [10.0**power for power in range(-6, 1)]
+    assert lr_finder.suggest(rates, [2.0, 2.0, 1.9, 1.2, 0.5, 0.4, 3.0]) == pytest.approx(1e-3)

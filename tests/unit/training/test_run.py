@@ -17,8 +17,10 @@ from training.recipe import Architecture
 
 
 def train(at: Path, *options: str) -> Result:
-    arguments = ["train", "circles", "--samples", "300", "--epochs", "1", "--store", str(at / "store"), *options]
-    return CliRunner(env={"SIGNPOST_CACHE": str(at / "cache")}).invoke(main, arguments)
+    arguments = ["train", "circles", "--samples", "300", "--epochs", "1", "--store", str(at / "store")]
+    if "--report" not in options:
+        arguments += ["--report", str(at / "report")]
+    return CliRunner(env={"SIGNPOST_CACHE": str(at / "cache")}).invoke(main, [*arguments, *options])
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +82,16 @@ def test_the_figures_are_in_the_report_and_in_the_version(published: Path) -> No
     for folder in (published / "report", published / "store" / "circles" / "1" / store.EXTRA):
         for name in ("curves.png", "confusion_matrix.png"):
             assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    assert (published / "report" / "augmentation.png").read_bytes().startswith(b"\x89PNG")
+    assert "data:image/png;base64," in (published / "report" / "report.html").read_text("utf-8")
+
+
+def test_the_rate_finder_draws_and_trains_nothing(tmp_path: Path) -> None:
+    result = train(tmp_path, "--find-rate", "--report", str(tmp_path / "report"))
+    assert result.exit_code == 0, result.output
+    assert "Suggested: --learning-rate" in result.output
+    assert (tmp_path / "report" / "learning_rate.png").read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_network_can_begin_with_the_weights_of_a_version(published: Path) -> None:
@@ -154,9 +166,8 @@ def sign_csv(*labels: int) -> str:
 def test_bad_data_is_one_sentence_and_exit_code_2(files: dict[str, str], problem: str, tmp_path: Path) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    result = CliRunner().invoke(
-        main, ["train", "sign_language", "--data", str(tmp_path), "--store", str(tmp_path / "store")]
-    )
+    folders = ["--store", str(tmp_path / "store"), "--report", str(tmp_path / "report")]
+    result = CliRunner().invoke(main, ["train", "sign_language", "--data", str(tmp_path), *folders])
     assert result.exit_code == 2
     assert result.output.startswith("Error: ")
     assert result.output.count("\n") == 1
