@@ -337,5 +337,9 @@ def _check_golden(folder: Path, runs: Mapping[str, Run]) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if lines and lines[0] == "Graph execution error:":
+        # TensorFlow tells first where in the graph it happened, then what, then once more where.
+        where = next((n for n, line in enumerate(lines) if line.startswith("[[{{node")), len(lines))
+        lines = lines[where - 1 :]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,117 @@
+"""Tiny SavedModels, each with one peculiarity."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+CLASSES = ("dark", "bright")
+
+
+def save(module: Any, folder: Path, **signatures: Any) -> Path:
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+    return folder
+
+
+def spec(name: str, *shape: int | None, dtype: Any = tf.float32) -> Any:
+    return tf.TensorSpec(shape, dtype, name=name)
+
+
+def classifier(folder: Path, classes: tuple[str, ...] = CLASSES, rows: int | None = None) -> Path:
+    """Images of 2 x 3 RGB; the brightness is the score of the last class. Its scaling is a variable."""
+    module = tf.Module()
+    module.scale = tf.Variable(1 / 255)
+
+    @tf.function(input_signature=[spec("image", None, 2, 3, 3, dtype=tf.uint8)])
+    def classify(image: Any) -> dict[str, Any]:
+        bright = tf.reduce_mean(tf.cast(image, tf.float32), axis=[1, 2, 3]) * module.scale
+        names = tf.tile(tf.constant([list(classes)]), [rows if rows is not None else tf.shape(image)[0], 1])
+        scores = tf.stack([1 - bright, *[tf.zeros_like(bright)] * (len(classes) - 2), bright], axis=1)
+        return {"scores": tf.ensure_shape(scores, [None, len(classes)]), "classes": names}
+
+    return save(module, folder, serving_default=classify)
+
+
+def inputs_in_no_order(folder: Path) -> Path:
+    """Arguments of one type whose order is not alphabetical: mixing them up gives other results, and no error."""
+    module = tf.Module()
+    module.tenth = tf.Variable(0.1)
+
+    @tf.function(input_signature=[spec("z", None), spec("a", None), spec("m", None)])
+    def digits(z: Any, a: Any, m: Any) -> dict[str, Any]:
+        return {"sum": z * 100 + a * 10 + m, "first": z * module.tenth, "again": a * 10 * module.tenth}
+
+    @tf.function(input_signature=[spec("text", None, dtype=tf.string)])
+    def shout(text: Any) -> dict[str, Any]:
+        return {"loud": tf.strings.upper(text), "length": tf.strings.length(text)}
+
+    @tf.function(input_signature=[spec("x"), spec("y", 2)])
+    def no_batches(x: Any, y: Any) -> dict[str, Any]:
+        return {"total": x + tf.reduce_sum(y)}
+
+    return save(module, folder, serving_default=digits, shout=shout, no_batches=no_batches)
+
+
+def lookup(folder: Path) -> Path:
+    """A table, which lives outside of the graph that can be frozen."""
+    module = tf.Module()
+    keys, values = tf.constant(["cat", "dog"]), tf.constant([7, 9], tf.int64)
+    module.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), -1)
+
+    @tf.function(input_signature=[spec("word", None, dtype=tf.string)])
+    def find(word: Any) -> dict[str, Any]:
+        return {"number": module.table.lookup(word)}
+
+    return save(module, folder, serving_default=find)
+
+
+def counter(folder: Path) -> Path:
+    """A variable that each call changes."""
+    module = tf.Module()
+    module.calls = tf.Variable(0.0)
+
+    @tf.function(input_signature=[spec("x", None)])
+    def count(x: Any) -> dict[str, Any]:
+        return {"y": x + module.calls.assign_add(1.0)}
+
+    return save(module, folder, serving_default=count)
+
+
+def picky(folder: Path) -> Path:
+    """Fails on bad values that fit its signature."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[spec("x", None)])
+    def check(x: Any) -> dict[str, Any]:
+        with tf.control_dependencies([tf.debugging.assert_non_negative(x, message="Negative numbers are not taken")]):
+            return {"root": tf.sqrt(x)}
+
+    @tf.function(input_signature=[spec("index", None, dtype=tf.int32)])
+    def pick(index: Any) -> dict[str, Any]:
+        return {"value": tf.gather(tf.constant([1.0, 2.0]), index)}
+
+    @tf.function(input_signature=[spec("image", None, dtype=tf.string)])
+    def decode(image: Any) -> dict[str, Any]:
+        return {"width": tf.map_fn(lambda i: tf.shape(tf.io.decode_png(i))[1], image, fn_output_signature=tf.int32)}
+
+    return save(module, folder, serving_default=check, pick=pick, decode=decode)
+
+
+def keras_export(folder: Path) -> Any:
+    """A Keras 3 model as `model.export()` writes it; returns the model."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,), name="features"), keras.layers.Dense(3, activation="softmax")])
+    model.export(str(folder), verbose=False)
+    return model
+
+
+def golden(folder: Path, offset: float = 0.0) -> None:
+    """Record the classifier's scores, or others by `offset`."""
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 2, 3, 3), dtype=np.uint8)
+    bright = pixels.mean(axis=(1, 2, 3)) / 255
+    (folder / "assets.extra").mkdir(exist_ok=True)
+    scores = np.stack([1 - bright, bright], axis=1).astype(np.float32) + np.float32(offset)
+    np.savez(folder / "assets.extra" / "golden.npz", image=pixels, scores=scores)

@@ -1,0 +1,290 @@
+"""Loading and running SavedModels; the only unit test of the service that needs TensorFlow."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service import protocol, store
+from service.engine import servable
+from service.engine.batching import BatchingParameters
+from service.engine.interface import Array, Call
+from service.engine.servable import DeviceSettings, TensorflowServable
+from service.errors import InvalidRequest, LoadFailed, NotFound, Unavailable
+
+LONG_S = 60.0
+Load = Callable[[Path], TensorflowServable]
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of SavedModels, made once."""
+    from tests.unit.service.engine import saved_models as make
+
+    folder = tmp_path_factory.mktemp("models")
+    make.classifier(folder / "classifier")
+    make.inputs_in_no_order(folder / "several")
+    make.lookup(folder / "lookup")
+    make.counter(folder / "counter")
+    make.picky(folder / "picky")
+    return folder
+
+
+@pytest.fixture
+def load() -> Iterator[Load]:
+    loaded: list[TensorflowServable] = []
+
+    def load(folder: Path) -> TensorflowServable:
+        parameters = BatchingParameters(max_batch_size=4)
+        loaded.append(servable.load(folder, "m", 3, parameters, DeviceSettings(threads=1)))
+        return loaded[-1]
+
+    yield load
+    for each in loaded:
+        each.close()
+
+
+@pytest.fixture
+def copy(models: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Makes a copy of a model that a test may damage."""
+    return lambda name: Path(shutil.copytree(models / name, tmp_path / name))
+
+
+def ask(
+    model: TensorflowServable, signature: str = "serving_default", *outputs: str, **inputs: Any
+) -> dict[str, Array]:
+    call = Call(time.monotonic() + LONG_S, signature, outputs)
+    return dict(model.predict({name: np.asarray(value) for name, value in inputs.items()}, call).outputs)
+
+
+def floats(*values: float) -> Array:
+    return np.array(values, dtype=np.float32)
+
+
+def strings(*values: bytes) -> Array:
+    return np.array(values, dtype=np.object_)
+
+
+WHITE, BLACK = np.full((1, 2, 3, 3), 255, np.uint8), np.zeros((1, 2, 3, 3), np.uint8)
+
+
+def test_an_image_classifier_answers_scores_and_classes(load: Load, models: Path) -> None:
+    model = load(models / "classifier")
+    assert (model.name, model.version, model.classes) == ("m", 3, ("dark", "bright"))
+    image = model.signatures["serving_default"].image
+    assert image is not None
+    assert (image.height, image.width, image.channels) == (2, 3, 3)
+    outputs = ask(model, image=np.concatenate([WHITE, BLACK, WHITE]))
+    np.testing.assert_allclose(outputs["scores"], [[0, 1], [1, 0], [0, 1]], atol=1e-6)
+    assert outputs["classes"].tolist() == [[b"dark", b"bright"]] * 3
+    assert outputs["scores"].dtype == np.float32
+
+
+@pytest.mark.parametrize("wanted", [("scores",), ("classes",), ("classes", "scores"), ("scores", "classes")])
+def test_only_the_outputs_asked_for_are_answered(load: Load, models: Path, wanted: tuple[str, ...]) -> None:
+    outputs = ask(load(models / "classifier"), "serving_default", *wanted, image=WHITE)
+    assert tuple(outputs) == wanted
+    outputs = ask(load(models / "several"), "serving_default", "again", z=floats(1), a=floats(2), m=floats(3))
+    assert {name: array.tolist() for name, array in outputs.items()} == {"again": [2.0]}
+
+
+def test_more_rows_than_a_batch_holds_are_answered_in_their_order(load: Load, models: Path) -> None:
+    numbers = np.arange(11, dtype=np.float32)
+    outputs = ask(load(models / "several"), z=numbers, a=numbers * 0, m=numbers)
+    np.testing.assert_allclose(outputs["sum"], numbers * 101)
+
+
+@pytest.mark.parametrize("eager", [False, True], ids=["frozen", "eager"])
+def test_frozen_and_eager_every_input_and_output_is_itself(
+    load: Load, models: Path, monkeypatch: pytest.MonkeyPatch, eager: bool
+) -> None:
+    """The order of the function's arguments, of the names, and of the frozen graph's inputs all differ."""
+    if eager:
+        monkeypatch.setattr(servable, "_freeze", lambda *_: None)
+    model = load(models / "several")
+    outputs = ask(model, m=floats(3, 6), a=floats(2, 5), z=floats(1, 4))
+    np.testing.assert_allclose(outputs["sum"], [123, 456])
+    np.testing.assert_allclose(outputs["first"], [0.1, 0.4])
+    np.testing.assert_allclose(outputs["again"], [2, 5])
+    outputs = ask(model, "shout", text=strings(b"ab", "ä".encode(), b"\xff"))
+    assert outputs["loud"].tolist() == [b"AB", "ä".encode(), b"\xff"]
+    assert outputs["length"].tolist() == [2, 2, 1]
+    outputs = ask(model, "no_batches", x=np.float32(1), y=floats(2, 3))
+    assert outputs["total"].tolist() == 6.0
+    outputs = ask(load(models / "classifier"), image=np.concatenate([WHITE, BLACK]))
+    np.testing.assert_allclose(outputs["scores"], [[0, 1], [1, 0]], atol=1e-6)
+
+
+def test_what_can_be_frozen_is_and_what_can_not_is_served_all_the_same(
+    load: Load, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eager: list[Any] = []
+    make = servable._eager_run
+
+    def noting(tf: Any, function: Any) -> Any:
+        eager.append(function)
+        return make(tf, function)
+
+    monkeypatch.setattr(servable, "_eager_run", noting)
+    load(models / "classifier")
+    load(models / "several")
+    assert eager == []
+    table = load(models / "lookup")
+    assert ask(table, word=strings(b"dog", b"cat", b"cow"))["number"].tolist() == [9, 7, -1]
+    assert len(eager) == 1
+
+
+def test_a_model_that_keeps_count_keeps_it(load: Load, models: Path) -> None:
+    model = load(models / "counter")
+    first = float(ask(model, x=floats(0))["y"][0])
+    assert [float(ask(model, x=floats(0))["y"][0]) for _ in range(3)] == [first + 1, first + 2, first + 3]
+
+
+def test_a_model_exported_by_keras_gives_the_answers_of_keras(load: Load, tmp_path: Path) -> None:
+    from tests.unit.service.engine import saved_models as make
+
+    keras_model = make.keras_export(tmp_path / "keras")
+    model = load(tmp_path / "keras")
+    (name,) = model.signatures["serving_default"].inputs
+    features = np.random.default_rng(0).random((5, 4), dtype=np.float32)
+    (scores,) = ask(model, **{name: features}).values()
+    np.testing.assert_allclose(scores, np.asarray(keras_model(features)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        ({}, r"takes the inputs \['image'\], not \[\]"),
+        ({"picture": WHITE}, r"takes the inputs \['image'\], not \['picture'\]"),
+        ({"image": WHITE, "more": WHITE}, "takes the inputs"),
+        ({"image": WHITE.astype(np.float32)}, "'image' is DT_FLOAT; the signature takes DT_UINT8"),
+        ({"image": strings(b"x")}, "'image' is DT_STRING"),
+        ({"image": WHITE[0]}, r"shape \[2, 3, 3\]; the signature takes \[-1, 2, 3, 3\]"),
+        ({"image": WHITE[:, :1]}, r"shape \[1, 1, 3, 3\]"),
+        ({"image": WHITE[:0]}, "no instances"),
+    ],
+)
+def test_inputs_that_do_not_fit_the_signature_are_refused(
+    load: Load, models: Path, inputs: dict[str, Array], says: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=says):
+        ask(load(models / "classifier"), **inputs)
+
+
+def test_what_the_signature_does_not_have_is_told(load: Load, models: Path) -> None:
+    model = load(models / "several")
+    with pytest.raises(NotFound, match=r'"x" not found in signature def of model m version 3; it has no_batches'):
+        ask(model, "x", a=floats(1))
+    with pytest.raises(InvalidRequest, match=r"No output 'x'; the signature has again, first, sum"):
+        ask(model, "serving_default", "x", z=floats(1), a=floats(1), m=floats(1))
+    with pytest.raises(InvalidRequest, match="must have the same number"):
+        ask(model, z=floats(1), a=floats(1, 2), m=floats(1))
+
+
+def test_values_that_the_graph_refuses_are_the_clients_mistake(load: Load, models: Path) -> None:
+    model = load(models / "picky")
+    assert ask(model, x=floats(4))["root"].tolist() == [2.0]
+    with pytest.raises(InvalidRequest, match=r"does not take this input: .*Negative numbers are not taken"):
+        ask(model, x=floats(-1))
+    with pytest.raises(InvalidRequest, match=r"does not take this input: indices\[0\] = 7 is not in \[0, 2\)$"):
+        ask(model, "pick", index=np.array([7], np.int32))
+    with pytest.raises(InvalidRequest, match=r"does not take this input: Unknown image file format"):
+        ask(model, "decode", image=strings(b"no image"))
+
+
+def test_a_saved_model_that_is_garbage_is_refused(load: Load, copy: Callable[[str], Path]) -> None:
+    folder = copy("classifier")
+    for garbage in (b"garbage", b"\xff" * 100, (folder / store.SAVED_MODEL).read_bytes()[:500]):
+        (folder / store.SAVED_MODEL).write_bytes(garbage)
+        with pytest.raises(
+            LoadFailed, match=r"saved_model.pb is no SavedModel|has no graph|has no signature"
+        ) as caught:
+            load(folder)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "empty"])
+def test_variables_that_are_missing_or_cut_are_refused(load: Load, copy: Callable[[str], Path], damage: str) -> None:
+    folder = copy("classifier")
+    if damage == "gone":
+        shutil.rmtree(folder / "variables")
+    for path in folder.glob("variables/variables.data-*"):
+        path.write_bytes(path.read_bytes()[: 3 if damage == "cut" else 0])
+    with pytest.raises(LoadFailed, match=rf"^{folder} (can't be loaded|does not run): ") as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_graph_that_is_not_for_serving_is_refused(load: Load, copy: Callable[[str], Path]) -> None:
+    folder = copy("classifier")
+    saved_model = protocol.saved_model_pb2.SavedModel.FromString((folder / store.SAVED_MODEL).read_bytes())
+    del saved_model.meta_graphs[0].meta_info_def.tags[:]
+    saved_model.meta_graphs[0].meta_info_def.tags.append("train")
+    (folder / store.SAVED_MODEL).write_bytes(saved_model.SerializeToString())
+    with pytest.raises(LoadFailed, match="has no graph tagged 'serve'; export it for serving"):
+        load(folder)
+
+
+def test_a_model_without_a_signature_is_refused(load: Load, tmp_path: Path) -> None:
+    from tests.unit.service.engine import saved_models as make
+
+    folder = make.save(make.tf.Module(), tmp_path / "none")
+    with pytest.raises(LoadFailed, match="has no signature; export it with one named 'serving_default'"):
+        load(folder)
+
+
+def test_scores_as_recorded_are_accepted_and_others_refused(load: Load, copy: Callable[[str], Path]) -> None:
+    from tests.unit.service.engine import saved_models as make
+
+    folder = copy("classifier")
+    make.golden(folder, offset=0.001)
+    load(folder)
+    make.golden(folder, offset=0.1)
+    with pytest.raises(LoadFailed, match=r"scores differ from those recorded in golden.npz by up to 0\.1 "):
+        load(folder)
+    np.savez(folder / store.GOLDEN, image=WHITE, scores=np.full((1, 2), np.nan, np.float32))
+    with pytest.raises(LoadFailed, match="differ"):
+        load(folder)
+    np.savez(folder / store.GOLDEN, image=WHITE, scores=np.zeros((1, 3), np.float32))
+    with pytest.raises(LoadFailed, match=r"\(1, 2\) scores for golden.npz, which recorded \(1, 3\)"):
+        load(folder)
+    (folder / store.GOLDEN).write_bytes(b"garbage")
+    with pytest.raises(LoadFailed, match=r"does not run|golden"):
+        load(folder)
+
+
+def test_the_warm_up_file_is_replayed(load: Load, copy: Callable[[str], Path]) -> None:
+    from tests.unit.service.engine import saved_models as make
+
+    def warm_up(folder: Path, *records: bytes) -> Path:
+        (folder / store.EXTRA).mkdir(exist_ok=True)
+        with make.tf.io.TFRecordWriter(str(folder / store.WARMUP)) as file:
+            for record in records:
+                file.write(record)
+        return folder
+
+    once = protocol.predict_log("other name", "", {"x": floats(1)})
+    counting = load(warm_up(copy("counter"), once, once, once))
+    assert ask(counting, x=floats(0))["y"].tolist() == [4.0]  # three records and this request
+    wrong = warm_up(copy("classifier"), protocol.predict_log("m", "x", {"image": WHITE}))
+    with pytest.raises(LoadFailed, match="'x'"):
+        load(wrong)
+
+
+def test_class_names_must_be_unique_and_as_many_as_scores(load: Load, tmp_path: Path) -> None:
+    from tests.unit.service.engine import saved_models as make
+
+    with pytest.raises(LoadFailed, match="class names are not unique: a, a"):
+        load(make.classifier(tmp_path / "twice", ("a", "a")))
+
+
+def test_after_close_requests_are_told_to_come_again(load: Load, models: Path) -> None:
+    model = load(models / "several")
+    model.close()
+    with pytest.raises(Unavailable):
+        ask(model, z=floats(1), a=floats(1), m=floats(1))
+    model.close()  # once more does no harm
