@@ -13,19 +13,30 @@ import re
 from training import images
 from training.augmentation import Augmentation
 from training.datasets import Data
-from training.errors import TrainingError
+from training.downloads import Archive, fetch_all
 from training.recipe import Architecture, Recipe, Request
 from training.schedule import Phase
 
 SIZE = (128, 128)
 
+ARCHIVES = (
+    Archive(
+        "https://storage.googleapis.com/download.tensorflow.org/data/rps.zip",
+        "c2403444395842ad04c53612bad54b574443eae17a0723117a2ff87b9d72194f",
+    ),
+    Archive(
+        "https://storage.googleapis.com/download.tensorflow.org/data/rps-test-set.zip",
+        "c27ab9fa43ce40b2e453de711365b477f4424586edf0388116674fd320f07503",
+    ),
+)
+
 
 def load(request: Request) -> Data:
-    """Read Moroney's two archives and the archive of photographs, or whichever of them are given."""
-    if not request.paths:
-        raise TrainingError("rock_paper_scissors needs --data: rps.zip, rps-test-set.zip and photographs of your own.")
+    """Read the archives that are given; without any, fetch Moroney's two."""
+    paths = request.paths or fetch_all(ARCHIVES, request.cache, request.say)
     groups = (("rendered", "test"), ("people", "people_"), ("greenscreen", "greenscreen_"))
-    return images.load(request, images.Layout(size=SIZE, stored=(160, 160), label=str.lower, groups=groups, kin=clip))
+    layout = images.Layout(size=SIZE, stored=(160, 160), label=str.lower, groups=groups, kin=clip)
+    return images.load(replace(request, paths=paths), layout)
 
 
 def clip(name: str) -> str:

@@ -20,7 +20,10 @@ from training.schedule import Phase
 def load(request: Request) -> Data:
     """Read the two CSV files."""
     if not request.paths:
-        raise TrainingError("sign_language needs --data: the zip, the folder or the two CSV files of Sign MNIST.")
+        raise TrainingError(
+            "sign_language needs --data: fetch https://www.kaggle.com/datasets/datamunge/sign-language-mnist (that takes "
+            "an account) and name the zip, its folder or its two CSV files."
+        )
     return sign_mnist.load(request.paths)
 
 
