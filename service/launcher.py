@@ -1,5 +1,6 @@
 """From settings to a running service: sockets, logging, gunicorn and its worker."""
 
+import errno
 import logging
 import os
 import socket
@@ -51,16 +52,22 @@ def listen(host: str, port: int, flag: str) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise SettingsError(f"--host {host} is no address of this machine: {error.strerror}.") from error
+    except (OSError, UnicodeError) as error:  # a name that can't even be asked for
+        raise SettingsError(f"--host {host} is no address of this machine: {_reason(error)}.") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        raise SettingsError(f"{host}:{port} can't be listened on: {error.strerror}; choose another {flag}.") from error
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise SettingsError(f"--host {host} is no address of this machine: {_reason(error)}.") from error
+        raise SettingsError(f"{host}:{port} can't be listened on: {_reason(error)}; choose another {flag}.") from error
     return listener
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
 def _prepare_ready_file(path: Path) -> None:
