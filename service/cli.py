@@ -16,7 +16,10 @@ from service.settings import Settings
 from service.version import __version__
 
 # Commands of other packages: module and attribute.
-_ELSEWHERE: Final = {"train": ("training.commands", "train")}
+_ELSEWHERE: Final = {
+    "models": ("service.models_commands", "models"),
+    "train": ("training.commands", "train"),
+}
 
 
 class _Refusal(click.ClickException):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from service import store
+from service.engine.folders import Files, Folders
 from service.engine.interface import ModelSpec, Servable, State, Status, VersionStatus
 from service.engine.lifecycle import Action, Version, next_action, wanted_versions
 from service.errors import NotFound, SettingsError, SignpostError, StoreError, Unavailable
@@ -21,8 +22,6 @@ from service.model_config import ModelConfig
 
 log = logging.getLogger(__name__)
 
-# A folder in which nothing has changed for this long is taken to be complete.
-QUIET_S = 1.0
 # How long a version that is no longer wanted may finish what it has begun.
 DRAIN_S = 60.0
 
@@ -37,7 +36,6 @@ class ClosableServable(Servable, Protocol):
 
 Load = Callable[[Path, str, int], ClosableServable]
 ReadConfigs = Callable[[], Iterable[ModelConfig]]
-Files = Mapping[str, tuple[int, int]]  # a fingerprint, see `store.fingerprint`
 
 
 @dataclass
@@ -71,10 +69,10 @@ class LocalEngine:
         # Only the watcher changes these; others read them, and `leases`, under the lock.
         self._held: dict[Version, _Held] = {}
         self._configs: Mapping[str, ModelConfig] = {}  # of the models wanted, loaded or not
-        self._seen: dict[Version, tuple[Files, float]] = {}  # files of a young folder, and since when they are so
+        self._defaults: Mapping[str, frozenset[int]] = {}  # versions for requests that name none
+        self._folders = Folders()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_in_step, name="store-watcher", daemon=True)
-        self._complaints: set[str] = set()
 
     def start(self) -> None:
         """Start the thread that keeps the engine in step with the store."""
@@ -118,7 +116,10 @@ class LocalEngine:
             raise NotFound(f"Servable not found for request: {spec}; GET /v1/models lists the models.")
         number = spec.version if spec.label is None else _labelled(spec.label, config)
         if number is None:
-            held = next((versions[v] for v in sorted(versions, reverse=True) if _serves(versions[v])), None)
+            serving = [v for v in versions if _serves(versions[v])]
+            preferred = self._defaults.get(spec.name, ())
+            # While none of those preferred is loaded yet, the one that is to be replaced still serves.
+            held = versions[max(serving, key=lambda v: (v in preferred, v))] if serving else None
         else:
             held = versions.get(number)
             if held is None or held.state is State.END:
@@ -134,7 +135,7 @@ class LocalEngine:
                 settled = self._step()
             except (SettingsError, StoreError) as error:
                 settled = True
-                self._complain(str(error))
+                self._folders.complain(str(error))
             except Exception:  # the thread's death would freeze the versions for ever
                 settled = True
                 log.exception("A step of the store watcher failed; it goes on.")
@@ -144,67 +145,47 @@ class LocalEngine:
     def _step(self) -> bool:
         """Take one action; True when there was none to take."""
         configs = {config.name: config for config in self._read_configs()}
-        wanted, changed = self._look(configs)
+        defaults, wanted, changed = self._look(configs)
         with self._lock:
-            self._configs = configs
+            self._configs, self._defaults = configs, defaults
             action = next_action(wanted, {key: held.state for key, held in self._held.items()}, changed)
         if action is None:
             return True
         self._act(action)
         return False
 
-    def _look(self, configs: Mapping[str, ModelConfig]) -> tuple[dict[str, frozenset[int]], frozenset[Version]]:
-        """What lies in the folders: the versions that should serve, and those that failed and have changed since."""
-        wanted = {config.name: self._wanted_versions(config) for config in configs.values()}
-        failed = {key: held for key, held in self._held.items() if held.state is State.END}
+    def _look(
+        self, configs: Mapping[str, ModelConfig]
+    ) -> tuple[dict[str, frozenset[int]], dict[str, frozenset[int]], frozenset[Version]]:
+        """What lies in the folders.
+
+        Returns:
+            For each model the versions for requests that name none, those that should be loaded (those with a label
+            too), and the versions that failed and have changed since.
+        """
+        defaults: dict[str, frozenset[int]] = {}
+        wanted: dict[str, frozenset[int]] = {}
+        for name, config in configs.items():
+            held = {number: each for (model, number), each in self._held.items() if model == name}
+            complete = self._folders.complete_versions(config, held)
+            if held and not complete:
+                if complete is not None:
+                    self._folders.complain(
+                        f"{config.base_path} has no version any more; what was loaded goes on serving."
+                    )
+                defaults[name], wanted[name] = self._defaults.get(name, frozenset()), frozenset(held)
+                continue
+            failed = {number for number, each in held.items() if each.state is State.END}
+            defaults[name] = wanted_versions(config.policy, complete or (), failed)
+            wanted[name] = defaults[name] | (frozenset(config.labels.values()) & frozenset(complete or ()))
+            if not wanted[name]:
+                self._folders.complain(f"{config.base_path} holds no version that {name} should serve.")
         changed = {
             key
-            for key, held in failed.items()
-            if held.files != self._files_when_quiet(key, held.folder, default=held.files)
+            for key, held in self._held.items()
+            if held.state is State.END and self._folders.have_changed(key, held.folder, held.files)
         }
-        return wanted, frozenset(changed)
-
-    def _wanted_versions(self, config: ModelConfig) -> frozenset[int]:
-        held = {number: each for (model, number), each in self._held.items() if model == config.name}
-        try:
-            for path in store.incomplete(config.base_path):
-                self._complain(f"{path} has no {store.SAVED_MODEL} and is skipped; is it still being copied?")
-            found = store.versions(config.base_path)
-        except StoreError as error:  # it must not keep the other models from being looked at
-            self._complain(str(error))
-            return frozenset(held)
-        if not found and held:
-            self._complain(f"{config.base_path} has no version any more; what was loaded goes on serving.")
-            return frozenset(held)
-        complete = [
-            number
-            for number in found
-            if number in held or self._files_when_quiet((config.name, number), config.base_path / str(number))
-        ]
-        failed = {number for number in complete if number in held and held[number].state is State.END}
-        wanted = wanted_versions(config.policy, complete, failed)
-        if not wanted and not held:
-            self._complain(f"{config.base_path} holds no version that {config.name} should serve.")
-        return wanted
-
-    def _files_when_quiet(self, key: Version, folder: Path, default: Files | None = None) -> Files | None:
-        """The fingerprint of a version's folder, or `default` while something still changes in it.
-
-        It is quiet when its files are older than `QUIET_S`, or (clocks differ and jump) were the same that long ago.
-        """
-        try:
-            files = store.fingerprint(folder)
-        except StoreError as error:  # it must not keep the other versions from being looked at
-            self._complain(str(error))
-            return default
-        if time.time() - store.newest_s(files) >= QUIET_S:
-            return files
-        now = time.monotonic()
-        seen, since = self._seen.get(key, (None, now))
-        if seen != files:
-            self._seen[key] = (files, now)
-            return default
-        return files if now - since >= QUIET_S else default
+        return defaults, wanted, frozenset(changed)
 
     def _act(self, action: Action) -> None:
         if action.verb == "load":
@@ -253,12 +234,6 @@ class LocalEngine:
         held.servable.close()
         with self._lock:
             del self._held[key]
-
-    def _complain(self, message: str) -> None:
-        """Log a warning, once as long as the process lives: the store is looked at every second."""
-        if message not in self._complaints:
-            self._complaints.add(message)
-            log.warning("%s", message)
 
 
 def _labelled(label: str, config: ModelConfig | None) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.config_source import ConfigSource
-from service.engine import local
+from service.engine import folders
 from service.engine.local import LocalEngine
 from tests.unit.service.engine.versions import POLL_S, Loader
 
@@ -19,7 +19,7 @@ def loader() -> Loader:
 @pytest.fixture
 def engine(tmp_path: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalEngine]:
     """An engine that is not started, over an empty store; a folder is complete as soon as it is there."""
-    monkeypatch.setattr(local, "QUIET_S", 0.0)
+    monkeypatch.setattr(folders, "QUIET_S", 0.0)
     (tmp_path / "store").mkdir()
     engine = LocalEngine(ConfigSource(tmp_path / "store").read, loader, POLL_S)
     yield engine

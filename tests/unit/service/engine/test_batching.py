@@ -336,6 +336,14 @@ requests = st.lists(
 )
 
 
+def test_a_request_that_fails_at_its_start_leaves_nothing_in_the_queue(model: Doubler) -> None:
+    batcher = Batcher(model, BatchingParameters(max_batch_size=1, max_enqueued_batches=3))
+    with pytest.raises(ModelFailed):
+        batcher.submit(rows(-1, 2, 3), call())
+    assert batcher.queued_rows == 0
+    assert batcher.submit(rows(1, 2, 3), call()).outputs["y"][:, 0].tolist() == [2, 4, 6]  # there is room for all
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     requests=requests,

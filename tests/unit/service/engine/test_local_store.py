@@ -9,7 +9,7 @@ import pytest
 
 from service import store
 from service.config_source import ConfigSource
-from service.engine import local
+from service.engine import folders, local
 from service.engine.interface import ModelSpec, State
 from service.engine.local import LocalEngine
 from service.errors import NotFound
@@ -35,13 +35,13 @@ def test_a_half_copied_version_is_skipped_with_one_line_and_loaded_when_it_is_wh
 def test_a_version_in_which_files_still_change_is_left_alone(
     engine: LocalEngine, loader: Loader, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "QUIET_S", 3600.0)
+    monkeypatch.setattr(folders, "QUIET_S", 3600.0)
     publish(folder)
     engine.start()
     settle(engine)
     assert loader.tried == []
     assert not engine.status().ready
-    monkeypatch.setattr(local, "QUIET_S", 0.0)
+    monkeypatch.setattr(folders, "QUIET_S", 0.0)
     until(lambda: engine.status().ready)
 
 
@@ -49,7 +49,7 @@ def test_a_clock_that_runs_behind_delays_a_version_and_no_more(
     engine: LocalEngine, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a network disk the files may be from the future for ever; what counts then is that they stay the same."""
-    monkeypatch.setattr(local, "QUIET_S", 0.05)
+    monkeypatch.setattr(folders, "QUIET_S", 0.05)
     monkeypatch.setattr(local.time, "time", lambda: 0.0)
     publish(folder)
     engine.start()

@@ -1,0 +1,175 @@
+"""`signpost models …`: look at a store's versions and labels, and change what is served.
+
+The commands edit `models.config` by one rename; a running service takes the change up within a second.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from service import config_edit, store
+from service.config_edit import ConfigFile
+from service.engine.lifecycle import wanted_versions
+from service.errors import InvalidRequest, LoadFailed
+from service.model_config import ModelConfig
+
+
+@click.group()
+@click.option(
+    "--store",
+    "path",
+    type=click.Path(path_type=Path),
+    default=Path("model_store"),
+    show_default=True,
+    envvar="SIGNPOST_STORE",
+    help="Folder of the models.",
+)
+@click.option(
+    "--model_config_file",
+    "--model-config-file",
+    "file",
+    type=click.Path(path_type=Path),
+    envvar="SIGNPOST_MODEL_CONFIG_FILE",
+    help="The configuration, if it is not the store's models.config.",
+)
+@click.pass_context
+def models(context: click.Context, path: Path, file: Path | None) -> None:
+    """List, label, roll back, remove and verify the versions in a store."""
+    context.obj = ConfigFile(path, file)
+
+
+@models.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+@click.pass_obj
+def list_models(configs: ConfigFile, as_json: bool) -> None:
+    """List every version: whether it is to be served, its labels and its measured accuracy."""
+    rows = [row for config in configs.read() for row in _rows(config)]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    table = Table("model", "version", "serves", "labels", "test accuracy", "trained", box=None, pad_edge=False)
+    for row in rows:
+        accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:.4f} of {row['test_images']:,}"
+        serves = {"default": "by default", "wanted": "on request", "": "no"}[row["serves"]]
+        table.add_row(
+            row["model"], str(row["version"]), serves, ", ".join(row["labels"]), accuracy, (row["created"] or "")[:10]
+        )
+    Console().print(table)
+
+
+@models.command()
+@click.argument("model")
+@click.argument("label")
+@click.argument("version", type=click.IntRange(0), required=False)
+@click.option("--delete", is_flag=True, help="Take the label away.")
+@click.pass_obj
+def label(configs: ConfigFile, model: str, label: str, version: int | None, delete: bool) -> None:
+    """Point LABEL at VERSION of MODEL."""
+    if delete == (version is not None):
+        raise InvalidRequest("Give either a version to point the label at, or --delete.")
+    if version is None:
+        configs.change(model, lambda config: config_edit.without_label(config, label))
+        click.echo(f"{model} has no label {label} any more.")
+    else:
+        configs.change(model, lambda config: config_edit.with_label(config, label, version))
+        click.echo(f"{label} of {model} is version {version}.")
+
+
+@models.command()
+@click.argument("model")
+@click.option("--to", type=click.IntRange(0), help="The version to go back to; the one before by default.")
+@click.pass_obj
+def rollback(configs: ConfigFile, model: str, to: int | None) -> None:
+    """Serve the version of MODEL before the one that serves now; the label `stable` moves along."""
+    moved: list[int] = []
+
+    def edit(config: ModelConfig) -> ModelConfig:
+        changed, *moved[:] = config_edit.rolled_back(config, to)
+        return changed
+
+    configs.change(model, edit)
+    click.echo(
+        f"{model} serves version {moved[1]} instead of {moved[0]}; `signpost models latest {model}` follows the "
+        "latest version again."
+    )
+
+
+@models.command()
+@click.argument("model")
+@click.pass_obj
+def latest(configs: ConfigFile, model: str) -> None:
+    """Serve the latest version of MODEL, also when a newer one is published."""
+    changed = configs.change(model, config_edit.following_latest)
+    click.echo(f"{model} serves its latest version, now {config_edit.serving_version(changed)}.")
+
+
+@models.command()
+@click.argument("model")
+@click.argument("version", type=click.IntRange(0))
+@click.pass_obj
+def remove(configs: ConfigFile, model: str, version: int) -> None:
+    """Delete VERSION of MODEL, unless it serves or a label points at it."""
+    changed = configs.change(model, lambda config: config_edit.without_version(config, version))
+    config_edit.delete_version(changed, version)
+    click.echo(f"Version {version} of {model} is deleted.")
+
+
+@models.command()
+@click.argument("model")
+@click.pass_obj
+def verify(configs: ConfigFile, model: str) -> None:
+    """Load MODEL, or MODEL/VERSION, on this machine and check its recorded scores."""
+    name, _, number = model.partition("/")
+    config = configs.model(name)
+    if number and not number.isdigit():
+        raise InvalidRequest(f"{number!r} is no version; write MODEL or MODEL/VERSION.")
+    version = int(number) if number else config_edit.serving_version(config)
+    folder = config.base_path / str(version)
+    if version not in store.versions(config.base_path):
+        raise LoadFailed(f"{folder} is no version: it is missing or has no {store.SAVED_MODEL}.")
+    from service.engine import servable  # TensorFlow, only for this command
+    from service.engine.batching import BatchingParameters
+
+    servable.load(folder, name, version, BatchingParameters(), servable.DeviceSettings()).close()
+    checked = "its recorded scores hold" if (folder / store.GOLDEN).is_file() else "it has no recorded scores to check"
+    click.echo(f"{name}/{version} loads and runs; {checked}.")
+
+
+def _rows(config: ModelConfig) -> list[dict[str, Any]]:
+    versions = store.versions(config.base_path)
+    wanted = wanted_versions(config.policy, versions, frozenset())
+    rows = []
+    for version in reversed(versions):
+        card = _card(config.base_path / str(version))
+        test = card.get("metrics", {}).get("test", {})
+        rows.append(
+            {
+                "model": config.name,
+                "version": version,
+                "serves": _serves(config, version, wanted),
+                "labels": sorted(label for label, number in config.labels.items() if number == version),
+                "accuracy": test.get("accuracy"),
+                "test_images": test.get("images"),
+                "created": card.get("created"),
+            }
+        )
+    return rows
+
+
+def _serves(config: ModelConfig, version: int, wanted: frozenset[int]) -> str:
+    if version == max(wanted, default=None):
+        return "default"
+    return "wanted" if version in wanted or version in config.labels.values() else ""
+
+
+def _card(version: Path) -> dict[str, Any]:
+    """The model card, or nothing where there is none that can be read."""
+    try:
+        card = json.loads((version / store.MODEL_CARD).read_text())
+    except (OSError, ValueError):
+        return {}
+    return card if isinstance(card, dict) else {}
