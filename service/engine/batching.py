@@ -238,14 +238,15 @@ class Batcher:
                 if request.leads:  # even when it is finished: the lead must be passed on
                     return True
                 if not request.finished and self._clock() >= request.call.deadline:
-                    self._withdraw(request)
+                    self._withdraw(request, _too_late(request))
                 if request.finished:
                     return False
             remaining_s = request.call.deadline - self._clock()
             woken = request.wake.acquire(timeout=min(max(0.0, remaining_s), threading.TIMEOUT_MAX))
 
-    def _withdraw(self, request: _Request) -> None:
-        request.fail(_too_late(request))
+    def _withdraw(self, request: _Request, error: BaseException) -> None:
+        """Fail a request and take what is left of it from the queue."""
+        request.fail(error)
         if request.taken_rows < request.rows:
             self._queue.remove(request)
             self._queued_rows -= request.rows - request.taken_rows
@@ -358,7 +359,8 @@ class Batcher:
             shown.__cause__ = error
         with self._lock:
             for part in batch:
-                part.request.fail(shown)
+                if not part.request.finished:
+                    self._withdraw(part.request, shown)
 
 
 def _deliver(part: _Slice, outputs: Mapping[str, Array], infer_s: float, batch_rows: int) -> None:
