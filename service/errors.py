@@ -34,6 +34,10 @@ class UnsupportedMedia(InvalidRequest):
     """A content type that the route does not take."""
 
 
+class UnfitSignature(InvalidRequest):
+    """The signature exists, but is not of the form that the call needs."""
+
+
 class NotFound(SignpostError):
     """No such model, version, label or signature."""
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import ml_dtypes
 import numpy as np
 
-from service.engine.interface import Array, Signature, TensorSpec
+from service.engine.interface import Array, ModelSpec, Signature, TensorSpec
 from service.errors import InvalidRequest
 
 
@@ -75,6 +75,7 @@ __all__ = [
     "prediction_log_pb2",
     "prediction_service_pb2_grpc",
     "read_signature",
+    "read_spec",
     "regression_pb2",
     "saved_model_pb2",
     "tensor_pb2",
@@ -221,6 +222,22 @@ def write_signature(signature: Signature) -> meta_graph_pb2.SignatureDef:
             for size in spec.shape or ():
                 infos[name].tensor_shape.dim.add(size=size)
     return proto
+
+
+def read_spec(proto: Any) -> ModelSpec:
+    """Turn a ModelSpec message (or the lack of one) into a ModelSpec.
+
+    Raises:
+        InvalidRequest: it names no model.
+    """
+    if proto is None or not proto.name:
+        raise InvalidRequest("ModelSpec has no name specified.")
+    choice = proto.WhichOneof("version_choice")
+    return ModelSpec(
+        proto.name,
+        version=proto.version.value if choice == "version" else None,
+        label=proto.version_label if choice == "version_label" else None,
+    )
 
 
 def predict_log(model: str, signature_name: str, inputs: Mapping[str, Array]) -> bytes:

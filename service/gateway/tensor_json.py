@@ -204,7 +204,7 @@ def _to_pixels(values: Sequence[Any], spec: TensorSpec, decode_image: DecodeImag
 
 def _decoded_image(value: Mapping[str, Any], number: int, decode_image: DecodeImage) -> Array:
     try:
-        return decode_image(_decode_b64(value["b64"]))
+        return decode_image(decode_b64(value["b64"]))
     except InvalidRequest as error:
         raise type(error)(f"Image {number}: {error}") from error
 
@@ -227,16 +227,21 @@ def _to_bytes(value: Any, most_dimensions: int) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass")
     if _is_b64(value):
-        return _decode_b64(value["b64"])
+        return decode_b64(value["b64"])
     raise InvalidRequest('A string input takes strings or {"b64": "…"} only.')
 
 
-def _decode_b64(text: Any) -> bytes:
+def decode_b64(text: Any) -> bytes:
+    """Decode the text of a `{"b64": …}`.
+
+    Raises:
+        InvalidRequest: it is no base64.
+    """
     if not isinstance(text, str):
         raise InvalidRequest('"b64" must be a string of base64.')
     try:
-        # TF Serving takes the alphabet for URLs too, and missing padding.
-        text = text.replace("-", "+").replace("_", "/")
+        # The alphabet for URLs, line breaks (the command base64 writes them) and missing padding are taken too.
+        text = "".join(text.replace("-", "+").replace("_", "/").split()).rstrip("=")
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidRequest('"b64" holds no base64; encode the bytes with the standard alphabet.') from error

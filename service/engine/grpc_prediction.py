@@ -1,0 +1,172 @@
+"""TF Serving's gRPC PredictionService over an engine."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from service import errors, examples, protocol
+from service.engine.grpc_errors import Context, code_of, errors_to, has_left
+from service.engine.interface import DEFAULT_SIGNATURE, Answer, Call, Engine, Servable
+from service.serving_metrics import ServingMetrics
+
+
+class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
+    """Answers Predict, Classify, Regress, MultiInference and GetModelMetadata.
+
+    Args:
+        engine: what answers.
+        default_deadline_s: seconds in which a call without a deadline must be answered.
+        metrics: counts the calls.
+    """
+
+    def __init__(self, engine: Engine, default_deadline_s: float, metrics: ServingMetrics) -> None:
+        """Keep what the calls need."""
+        self._engine = engine
+        self._default_deadline_s = default_deadline_s
+        self._metrics = metrics
+
+    def Predict(self, request: Any, context: Context) -> Any:  # noqa: N802 - the protocol's name
+        """Run a signature on tensors."""
+        with self._servable(request.model_spec, "Predict", context) as servable:
+            call = self._call(request.model_spec, context, tuple(request.output_filter))
+            if call.signature_name not in servable.signatures:
+                raise errors.UnfitSignature(
+                    f'Serving signature key "{call.signature_name}" not found; '
+                    f"the model has {', '.join(servable.signatures)}."
+                )
+            inputs = {name: protocol.from_tensor_proto(tensor) for name, tensor in request.inputs.items()}
+            answer = servable.predict(inputs, call)
+            self._count(servable, "Predict", answer)
+            response = protocol.predict_pb2.PredictResponse()
+            _name(response.model_spec, servable, call.signature_name)
+            for name, array in answer.outputs.items():
+                response.outputs[name].CopyFrom(protocol.to_tensor_proto(array))
+            return response
+
+    def Classify(self, request: Any, context: Context) -> Any:  # noqa: N802 - the protocol's name
+        """Run a classification signature on examples."""
+        with self._servable(request.model_spec, "Classify", context) as servable:
+            call = self._call(request.model_spec, context)
+            response = protocol.classification_pb2.ClassificationResponse()
+            self._classify(servable, request.input, call, response.result)
+            _name(response.model_spec, servable, call.signature_name)
+            return response
+
+    def Regress(self, request: Any, context: Context) -> Any:  # noqa: N802 - the protocol's name
+        """Run a regression signature on examples."""
+        with self._servable(request.model_spec, "Regress", context) as servable:
+            call = self._call(request.model_spec, context)
+            response = protocol.regression_pb2.RegressionResponse()
+            self._regress(servable, request.input, call, response.result)
+            _name(response.model_spec, servable, call.signature_name)
+            return response
+
+    def MultiInference(self, request: Any, context: Context) -> Any:  # noqa: N802 - the protocol's name
+        """Run several classification and regression signatures of one model on the same examples."""
+        first = request.tasks[0].model_spec if request.tasks else None
+        with self._servable(first, "MultiInference", context) as servable:
+            check_tasks(request.tasks)
+            response = protocol.inference_pb2.MultiInferenceResponse()
+            for task in request.tasks:
+                call = self._call(task.model_spec, context)
+                result = response.results.add()
+                _name(result.model_spec, servable, call.signature_name)
+                if task.method_name == examples.CLASSIFY:
+                    self._classify(servable, request.input, call, result.classification_result)
+                else:
+                    self._regress(servable, request.input, call, result.regression_result)
+            return response
+
+    def GetModelMetadata(self, request: Any, context: Context) -> Any:  # noqa: N802 - the protocol's name
+        """Tell a model's signatures."""
+        with errors_to(context):
+            fields = request.metadata_field
+            if not fields:
+                raise errors.InvalidRequest("GetModelMetadataRequest must specify at least one metadata_field")
+            if unknown := [field for field in fields if field != "signature_def"]:
+                raise errors.InvalidRequest(f"Metadata field {unknown[0]} is not supported; signature_def is.")
+            with self._engine.lease(protocol.read_spec(request.model_spec)) as servable:
+                response = protocol.get_model_metadata_pb2.GetModelMetadataResponse()
+                response.model_spec.name = servable.name
+                response.model_spec.version.value = servable.version
+                signatures = protocol.get_model_metadata_pb2.SignatureDefMap()
+                for name, signature in servable.signatures.items():
+                    signatures.signature_def[name].CopyFrom(protocol.write_signature(signature))
+                response.metadata["signature_def"].Pack(signatures)
+                return response
+
+    def _classify(self, servable: Servable, proto: Any, call: Call, result: Any) -> None:
+        inputs = examples.read_input(proto)
+        rows, answer = examples.classify(servable, inputs, call)
+        self._count(servable, "Classify", answer, len(inputs))
+        for row in rows:
+            classifications = result.classifications.add()
+            for label, score in row:
+                classifications.classes.add(label=label.decode("utf-8", "replace"), score=score)
+
+    def _regress(self, servable: Servable, proto: Any, call: Call, result: Any) -> None:
+        inputs = examples.read_input(proto)
+        values, answer = examples.regress(servable, inputs, call)
+        self._count(servable, "Regress", answer, len(inputs))
+        for value in values:
+            result.regressions.add(value=value)
+
+    @contextmanager
+    def _servable(self, model_spec: Any, api: str, context: Context) -> Iterator[Servable]:
+        """Lease what the call asks for, end it with an error's code, and count it."""
+        started_s = time.monotonic()
+        with errors_to(context):
+            status = "INTERNAL"
+            try:
+                with self._engine.lease(protocol.read_spec(model_spec)) as servable:
+                    yield servable
+                status = "OK"
+            except errors.SignpostError as error:
+                status = code_of(error).name
+                raise
+            finally:
+                name = model_spec.name if model_spec is not None else ""
+                # What is no model must not become a label of a metric.
+                if status == "OK" or name in self._engine.status().models:
+                    self._metrics.count_request(name, api, "GRPC", status, time.monotonic() - started_s)
+
+    def _call(self, model_spec: Any, context: Context, outputs: tuple[str, ...] = ()) -> Call:
+        remaining_s = context.time_remaining()
+        deadline = time.monotonic() + (self._default_deadline_s if remaining_s is None else remaining_s)
+        return Call(deadline, model_spec.signature_name or DEFAULT_SIGNATURE, outputs, has_left(context))
+
+    def _count(self, servable: Servable, api: str, answer: Answer, count: int | None = None) -> None:
+        self._metrics.count_run(servable.name, api, answer.infer_s)
+        if count is not None:
+            self._metrics.count_examples(servable.name, count)
+
+
+def check_tasks(tasks: Any) -> None:
+    """Make sure that the tasks of a MultiInference request fit each other.
+
+    Raises:
+        InvalidRequest: they ask for different models, for one signature twice, or for another method than classify
+            and regress.
+    """
+    seen: set[str] = set()
+    for task in tasks:
+        name = task.model_spec.signature_name or DEFAULT_SIGNATURE
+        if not task.model_spec.name:
+            raise errors.InvalidRequest("Found ModelSpec with an empty model name.")
+        if task.model_spec.name != tasks[0].model_spec.name:
+            raise errors.InvalidRequest("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+        if name in seen:
+            raise errors.InvalidRequest(f"Duplicate evaluation of signature: {name}")
+        if task.method_name not in (examples.CLASSIFY, examples.REGRESS):
+            raise errors.InvalidRequest(
+                f"Unsupported signature method_name: {task.method_name}; it is {examples.CLASSIFY} or "
+                f"{examples.REGRESS}."
+            )
+        seen.add(name)
+
+
+def _name(model_spec: Any, servable: Servable, signature_name: str) -> None:
+    model_spec.name = servable.name
+    model_spec.version.value = servable.version
+    model_spec.signature_name = signature_name
