@@ -1,0 +1,140 @@
+"""What the gateway relies on in any engine; a new engine joins by a line in `ENGINES`.
+
+Each factory gives an engine that serves versions 1 and 2 of `sums`: `total` is `a` plus `b` plus the version.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service import store
+from service.engine import folders
+from service.engine.inputs import check_call
+from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Engine, ModelSpec, State
+from service.engine.local import LocalEngine
+from service.errors import InvalidRequest, NotFound
+from service.model_config import All, ModelConfig
+from tests.fakes import FakeEngine, FakeServable, signature, spec
+
+LONG_S = 20.0
+
+
+class Sums(FakeServable):
+    """Adds; and checks its inputs as every servable does."""
+
+    def __init__(self, version: int) -> None:
+        inputs = [spec("a", "DT_FLOAT", -1), spec("b", "DT_FLOAT", -1)]
+        signatures = {DEFAULT_SIGNATURE: signature(inputs, [spec("total", "DT_FLOAT", -1)])}
+        super().__init__(self._add, signatures, "sums", version)
+
+    def _add(self, inputs: Mapping[str, Array], _: Call) -> Mapping[str, Array]:
+        return {"total": inputs["a"] + inputs["b"] + self.version}
+
+    def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
+        check_call(self, inputs, call)
+        return super().predict(inputs, call)
+
+
+@contextmanager
+def fake_engine(_: Path) -> Iterator[Engine]:
+    yield FakeEngine(Sums(1), Sums(2))
+
+
+@contextmanager
+def local_engine(folder: Path) -> Iterator[Engine]:
+    for _ in range(2):
+        store.publish(folder, "sums", lambda path: (path / store.SAVED_MODEL).write_bytes(b"x") and None)
+    configs = [ModelConfig("sums", folder / "sums", All())]
+    engine = LocalEngine(lambda: configs, lambda _folder, _name, version: Sums(version), 0.01)
+    engine.start()
+    try:
+        end = time.monotonic() + LONG_S
+        while [v.state for v in engine.status().models.get("sums", ())] != [State.AVAILABLE] * 2:
+            assert time.monotonic() < end
+            time.sleep(0.002)
+        yield engine
+    finally:
+        engine.close()
+
+
+ENGINES: dict[str, Callable[[Path], AbstractContextManager[Engine]]] = {"fake": fake_engine, "local": local_engine}
+
+
+@pytest.fixture(params=sorted(ENGINES))
+def engine(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    monkeypatch.setattr(folders, "QUIET_S", 0.0)
+    with ENGINES[request.param](tmp_path) as made:
+        yield made
+
+
+def add(engine: Engine, spec: ModelSpec, call: Call | None = None, **inputs: Array) -> list[float]:
+    given = inputs or {"a": np.float32([1, 2]), "b": np.float32([10, 20])}
+    with engine.lease(spec) as servable:
+        answer = servable.predict(given, call or Call(time.monotonic() + LONG_S))
+    total: list[float] = answer.outputs["total"].tolist()
+    return total
+
+
+def test_the_highest_version_answers_where_none_is_named(engine: Engine) -> None:
+    assert add(engine, ModelSpec("sums")) == [13, 24]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_version_answers_by_its_number(engine: Engine, version: int) -> None:
+    with engine.lease(ModelSpec("sums", version)) as servable:
+        assert (servable.name, servable.version) == ("sums", version)
+    assert add(engine, ModelSpec("sums", version)) == [11 + version, 22 + version]
+
+
+@pytest.mark.parametrize("spec", [ModelSpec("x"), ModelSpec("sums", 9), ModelSpec("x", label="stable")], ids=str)
+def test_what_is_not_there_is_not_found_in_tf_servings_words(engine: Engine, spec: ModelSpec) -> None:
+    with pytest.raises(NotFound, match=r"Servable not found"):
+        add(engine, spec)
+
+
+def test_a_label_that_nobody_set_is_not_found(engine: Engine) -> None:
+    with pytest.raises(NotFound):
+        add(engine, ModelSpec("sums", label="stable"))
+
+
+def test_the_status_tells_every_version_the_highest_first(engine: Engine) -> None:
+    status = engine.status()
+    assert [(v.version, v.state) for v in status.models["sums"]] == [(2, State.AVAILABLE), (1, State.AVAILABLE)]
+    assert status.ready
+
+
+def test_a_servable_tells_its_signatures(engine: Engine) -> None:
+    with engine.lease(ModelSpec("sums")) as servable:
+        found = servable.signatures[DEFAULT_SIGNATURE]
+        assert servable.classes == ()
+    assert {name: (each.dtype_name, each.shape) for name, each in found.inputs.items()} == {
+        "a": ("DT_FLOAT", (-1,)),
+        "b": ("DT_FLOAT", (-1,)),
+    }
+    assert set(found.outputs) == {"total"}
+    assert found.batchable
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"a": np.float32([1])},
+        {"a": np.float32([1]), "b": np.float64([1])},
+        {"a": np.float32([[1]]), "b": np.float32([[1]])},
+    ],
+    ids=["missing", "type", "shape"],
+)
+def test_inputs_that_do_not_fit_are_refused(engine: Engine, inputs: dict[str, Array]) -> None:
+    with pytest.raises(InvalidRequest):
+        add(engine, ModelSpec("sums"), **inputs)
+
+
+def test_an_unknown_signature_is_not_found_and_an_unknown_output_refused(engine: Engine) -> None:
+    with pytest.raises(NotFound):
+        add(engine, ModelSpec("sums"), Call(time.monotonic() + LONG_S, "other"))
+    with pytest.raises(InvalidRequest):
+        add(engine, ModelSpec("sums"), Call(time.monotonic() + LONG_S, outputs=("other",)))
