@@ -4,6 +4,7 @@ Each is a function of the input's shape and the number of classes, listed in `AR
 None make a network that takes any size, which the training in growing sizes uses.
 """
 
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ Tensor = Any  # keras.KerasTensor; Keras has no types
 Shape = tuple[int | None, int | None, int]
 
 EPSILON: Final = 1e-3  # of batch normalisation
+BACKBONE: Final = "backbone"
+FEATURES: Final = "features"  # where a backbone ends and the head begins
 MEAN: Final = "mean_image"
 NORM: Final = "_norm"  # a convolution's batch normalisation is called like it, with this behind
 
@@ -97,11 +100,28 @@ def resnet(x: Tensor, how: Architecture) -> Tensor:
     return layers.GlobalAveragePooling2D()(x)
 
 
+def transfer(x: Tensor, how: Architecture) -> Tensor:
+    """A backbone from `keras.applications`, and the mean of its features over the places."""
+    make = getattr(keras.applications, how.backbone, None)
+    if not callable(make):
+        raise TrainingError(f"There is no backbone {how.backbone!r} in keras.applications; MobileNet is one.")
+    if None in x.shape[1:]:
+        raise TrainingError("A backbone needs images of one size; leave the growing sizes out.")
+    body = make(include_top=False, weights=None, input_shape=x.shape[1:], pooling="avg", **dict(how.backbone_options))
+    for layer in body.layers:
+        # Fine-tuning in small batches would ruin the statistics that the backbone was trained with.
+        layer.trainable = not isinstance(layer, layers.BatchNormalization)
+    body.name = BACKBONE
+    prepare = importlib.import_module(make.__module__).preprocess_input  # each backbone wants its pixels its own way
+    return layers.Identity(name=FEATURES)(body(prepare((x + 1.0) * 127.5)))
+
+
 ARCHITECTURES: Final[Mapping[str, Callable[[Tensor, Architecture], Tensor]]] = {
     "dense": dense,
     "cnn": cnn,
     "vgg": vgg,
     "resnet": resnet,
+    "transfer": transfer,
 }
 
 

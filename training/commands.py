@@ -34,7 +34,7 @@ _CACHE = click.option(
 @_DATA
 @click.option("--store", type=_PATH, default="model_store", show_default=True, help="Where to publish the model.")
 @click.option("--name", help="Name of the model; the recipe's own by default.")
-@click.option("--epochs", type=click.IntRange(1), help="Epochs, instead of the recipe's.")
+@click.option("--epochs", type=click.IntRange(0), help="Epochs, instead of the recipe's.")
 @click.option("--batch-size", type=click.IntRange(1), help="Images per step, instead of the recipe's.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Highest rate, instead of the recipe's.")
 @click.option("--samples", type=click.IntRange(1), help="Images to draw, for the recipes that draw their own.")
@@ -44,7 +44,7 @@ _CACHE = click.option(
 @click.option("--report", type=_PATH, help="Folder for the report; reports/NAME by default.")
 @_CACHE
 @click.option("--checkpoints", type=_PATH, help="Folder for this run's checkpoint; by default below --cache.")
-@click.option("--weights", type=_PATH, help="Begin with the weights of this model or version in the store.")
+@click.option("--weights", type=_PATH, help="Begin with these: a model in the store, or the backbone's file.")
 @click.option("--tensorboard", type=_PATH, help="Folder for TensorBoard's logs.")
 @click.option("--find-rate", is_flag=True, help="Suggest a learning rate and stop, instead of training.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint of an interrupted run.")

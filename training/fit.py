@@ -6,7 +6,7 @@ what happens when. Only Keras 3 and NumPy, so it runs on any of Keras's backends
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from training import architectures, checkpoints, evaluate, initial
+from training import architectures, checkpoints, evaluate
 from training.averaging import WeightAverage, Weights
 from training.batches import epoch_batches, plain_batches, steps_per_epoch
 from training.checkpoints import Checkpoint, History
@@ -24,6 +24,8 @@ from training.errors import Interrupted, TrainingError
 from training.progress import Progress
 from training.recipe import Recipe
 from training.schedule import learning_rate, phase_of
+
+Start = Callable[[keras.Model], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +50,8 @@ def fit(
     progress: Progress,
     keep: Path | None = None,
     resume: bool = False,
-    start: Path | None = None,
+    start: Start | None = None,
+    start_name: str = "",
 ) -> Fitted:
     """Train a network.
 
@@ -60,7 +63,8 @@ def fit(
         progress: hears how it goes.
         keep: folder for a checkpoint after each epoch; None keeps nothing.
         resume: go on from the checkpoint in `keep`.
-        start: a version in the store to begin with; None for random weights.
+        start: loads other weights than random ones into the network.
+        start_name: says which those are, so that a resumed run is the same run.
 
     Raises:
         TrainingError: the loss is no number any more, or the checkpoint is of another run or can't be written.
@@ -74,11 +78,8 @@ def fit(
     judge = architectures.build(recipe.architecture, shape, len(train.classes), recipe.precision)
     if recipe.architecture.mean_image:
         network.get_layer(architectures.MEAN).set_weights([mean_image(train, recipe.size)])
-    origin = initial.load_into(network, start) if start is not None and not resume else None
-    if origin is not None:
-        progress.say(
-            f"Beginning with {origin.layers} layers of {origin.version}; fresh: {', '.join(origin.fresh) or 'none'}."
-        )
+    if start is not None and not resume:
+        start(network)
     optimizer = make_optimizer(recipe)
     network.compile(
         optimizer=optimizer,
@@ -90,7 +91,7 @@ def fit(
     average = WeightAverage(network.get_weights(), recipe.average_decay)
     history: History = []
     best: Weights = []
-    identity = {"choices": recipe.choices(), "seed": seed, "images": len(train), "start": str(start)}
+    identity = {"choices": recipe.choices(), "seed": seed, "images": len(train), "start": start_name}
     if resume:
         if keep is None:
             raise TrainingError("There is no folder to resume from; name it with --checkpoints.")

@@ -18,6 +18,8 @@ def fold(network: keras.Model, how: Architecture, shape: architectures.Shape) ->
     Returns:
         A float32 model with fewer layers and equal answers, but for rounding.
     """
+    if how.kind == "transfer":
+        return network  # the layers of a backbone are not ours to take apart
     classes = network.output_shape[-1]
     folded = architectures.build(how.without_normalisation(), shape, classes)
     norms = {layer.name: layer for layer in network.layers if layer.name.endswith(architectures.NORM)}

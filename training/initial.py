@@ -72,6 +72,37 @@ def load_into(network: keras.Model, path: Path) -> Origin:
     return Origin(version, len(fitting), fresh)
 
 
+def load_backbone(network: keras.Model, how: Architecture, path: Path | None) -> None:
+    """Load pretrained weights into the backbone of a `transfer` network.
+
+    Args:
+        network: from `architectures.build`.
+        how: its choices.
+        path: a `.weights.h5` file, or None to let Keras fetch those it publishes for ImageNet.
+
+    Raises:
+        TrainingError: the file is missing or of another backbone, or there is no network to fetch it from.
+    """
+    backbone = network.get_layer(architectures.BACKBONE)
+    if path is not None and not path.is_file():
+        raise TrainingError(f"There is no file {path}; --weights takes a .weights.h5 file for {how.backbone} here.")
+    try:
+        if path is not None:
+            backbone.load_weights(str(path))
+            return
+        make = getattr(keras.applications, how.backbone)
+        shape = backbone.input_shape[1:]
+        source = make(include_top=False, input_shape=shape, pooling="avg", **dict(how.backbone_options))
+        backbone.set_weights(source.get_weights())
+    except Exception as error:  # h5py, Keras and urllib raise many things
+        where = path or "Keras's download"
+        reason = str(error).split("\n")[0]
+        raise TrainingError(
+            f"The weights from {where} can't be loaded into {how.backbone} ({reason}); "
+            "name the .weights.h5 file of that very backbone, without its top, with --weights."
+        ) from error
+
+
 def rebuild(version: Path) -> keras.Model:
     """The Keras network of a version, with its normalisation apart, to look into.
 

@@ -26,6 +26,8 @@ class Architecture:
         l2: weight of the penalty on the squares of the kernels.
         stem: channels of the first convolution of `resnet`.
         units: units of the hidden layer before the last one; 0 for none.
+        backbone: for `transfer`, a function of `keras.applications`, `MobileNet` for example.
+        backbone_options: its arguments beyond the input's shape, as pairs.
         mean_image: subtract the mean of the training images, place by place; needs images of one size.
     """
 
@@ -38,6 +40,8 @@ class Architecture:
     stem: int = 32
     units: int = 0
     mean_image: bool = False
+    backbone: str = ""
+    backbone_options: tuple[tuple[str, float | str], ...] = ()
 
     def depth(self, stage: int) -> int:
         """Blocks of a stage."""
@@ -91,6 +95,7 @@ class Recipe:
         class_weights: weigh each image by how rare its class is, for folders of unequal sizes.
         patience: stop after this many epochs in which the validation loss did not get better; 0 for never.
         restore_best: publish the weights of the epoch with the lowest validation loss, not of the last one.
+        head_epochs: for `transfer`, epochs over the frozen backbone's features, before the phases train all of it.
     """
 
     model: str
@@ -112,6 +117,7 @@ class Recipe:
     class_weights: bool = False
     patience: int = 0
     restore_best: bool = False
+    head_epochs: int = 0
 
     @property
     def epochs(self) -> int:

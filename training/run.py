@@ -12,12 +12,14 @@ from service.errors import StoreError
 from training import architectures, evaluate, export, figures, gate, initial, report
 from training.calibration import fit_temperature
 from training.card import card
+from training.checkpoints import History
 from training.datasets import Data, Dataset, split
-from training.errors import Interrupted
-from training.fit import fit, set_weights
+from training.errors import Interrupted, TrainingError
+from training.fit import Start, fit, set_weights
 from training.folding import fold
 from training.progress import Progress, TensorBoard
 from training.recipe import Recipe, Request
+from training.transfer import train_head
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ def _train(recipe_name: str, recipe: Recipe, options: Options, progress: Progres
     figures.contact_sheet(training, recipe, options.seed, options.report / "augmentation.png")
     if options.tensorboard is not None:
         progress = TensorBoard(progress, options.tensorboard / options.name)
+    shape = (*recipe.size, recipe.channels)
+    start, history = _beginning(recipe, options, training, validation, progress)
     fitted = fit(
         recipe,
         training,
@@ -90,9 +94,10 @@ def _train(recipe_name: str, recipe: Recipe, options: Options, progress: Progres
         progress=progress,
         keep=options.checkpoints,
         resume=options.resume,
-        start=options.weights,
+        start=start,
+        start_name=str(options.weights),
     )
-    shape = (*recipe.size, recipe.channels)
+    history = [*history, *fitted.history]
     network = architectures.build(recipe.architecture, shape, len(classes))  # float32, whatever trained it
     set_weights(network, fitted.weights)
     temperature = _calibrate(network, validation, recipe.size)
@@ -108,7 +113,7 @@ def _train(recipe_name: str, recipe: Recipe, options: Options, progress: Progres
         train=training,
         validation=validation,
         scores=scores,
-        history=fitted.history,
+        history=history,
         temperature=temperature,
         parameters=folded.count_params(),
         start=options.weights,
@@ -128,7 +133,7 @@ def _train(recipe_name: str, recipe: Recipe, options: Options, progress: Progres
             card=about,
             data=data,
             scores=scores,
-            history=fitted.history,
+            history=history,
             network=network,
         )
         export.write_extras(folder, golden, golden_scores, about, [options.report / name for name in report.FIGURES])
@@ -140,6 +145,27 @@ def _train(recipe_name: str, recipe: Recipe, options: Options, progress: Progres
     if verdict.text:
         progress.say(verdict.text)
     return version
+
+
+def _beginning(
+    recipe: Recipe, options: Options, training: Dataset, validation: Dataset, progress: Progress
+) -> tuple[Start | None, History]:
+    """What gives the network its first weights, and the history of getting them."""
+    if recipe.architecture.kind == "transfer":
+        begun = train_head(recipe, training, validation, options.weights, options.seed, options.cache, progress)
+        return (lambda network: set_weights(network, begun.weights)), begun.history
+    if not recipe.epochs:
+        raise TrainingError("There is nothing to train in 0 epochs; give --epochs 1 or more.")
+    path = options.weights
+    if path is None:
+        return None, []
+
+    def load(network: keras.Model) -> None:
+        origin = initial.load_into(network, path)
+        fresh = ", ".join(origin.fresh) or "none"
+        progress.say(f"Beginning with {origin.layers} layers of {origin.version}; at random: {fresh}.")
+
+    return load, []
 
 
 def find_rate(recipe: Recipe, options: Options, progress: Progress) -> float:

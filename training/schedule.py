@@ -31,7 +31,7 @@ def phase_of(phases: tuple[Phase, ...], epoch: int) -> Phase:
 
 def stretch(phases: tuple[Phase, ...], epochs: int) -> tuple[Phase, ...]:
     """The same phases in the same proportions over another number of epochs; those left with none are dropped."""
-    total = sum(phase.epochs for phase in phases)
+    total = max(1, sum(phase.epochs for phase in phases))
     ends, end = [0], 0
     for phase in phases:
         end += phase.epochs

@@ -9,6 +9,7 @@ turned, a right hand's rock is also a left hand's.
 """
 
 import re
+from dataclasses import replace
 
 from training import images
 from training.augmentation import Augmentation

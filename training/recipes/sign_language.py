@@ -21,8 +21,8 @@ def load(request: Request) -> Data:
     """Read the two CSV files."""
     if not request.paths:
         raise TrainingError(
-            "sign_language needs --data: fetch https://www.kaggle.com/datasets/datamunge/sign-language-mnist (that takes "
-            "an account) and name the zip, its folder or its two CSV files."
+            "sign_language needs --data: fetch https://www.kaggle.com/datasets/datamunge/sign-language-mnist "
+            "(that takes an account) and name the zip, its folder or its two CSV files."
         )
     return sign_mnist.load(request.paths)
 

@@ -36,7 +36,7 @@ def test_letters_are_never_mirrored() -> None:
     assert not recipes.get("sign_language").augmentation.flip
 
 
-@pytest.mark.parametrize("name", ["sign_language", "image_folder"])
+@pytest.mark.parametrize("name", ["sign_language", "image_folder", "transfer"])
 def test_data_that_is_missing_is_asked_for(name: str, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="--data"):
         recipes.get(name).load(Request((), 0, None, tmp_path, print))
