@@ -11,6 +11,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 
 from service import config_source
+from service.engine.canary import parse_shares
 from service.errors import SettingsError
 from service.settings import Settings
 from service.version import __version__
@@ -30,6 +31,7 @@ def serve(settings: Settings) -> None:
     # Without a GPU TensorFlow logs the lack of one as an error; with one its errors are worth reading.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if Path("/dev/nvidiactl").exists() else "3")
     config_source.check(config_source.from_settings(settings))
+    parse_shares(settings.canary_share)  # a wrong one is told now, not by each worker
     if settings.ready_file is not None:
         _prepare_ready_file(settings.ready_file)
     if settings.port:

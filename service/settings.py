@@ -56,6 +56,12 @@ class Settings:
     # Pillow itself decodes no image of more than 178,956,970 pixels.
     max_image_pixels: int = _setting(50_000_000, "Width times height of one image at most.", 1, 178_956_970)
     max_images: int = _setting(256, "Images in one request at most.", 1, 65536)
+    canary_share: str = _setting(
+        "0", "Share of the traffic for the version labelled canary: 0.1, or by model: cats_vs_dogs=0.1,letters=0.5."
+    )
+    canary_mode: str = _setting(
+        "route", "route: the canary answers its share; shadow: it only repeats it, and the answers are compared."
+    )
     log_level: str = _setting("info", "Least severe messages to log: debug, info, warning or error.")
 
     def __post_init__(self) -> None:
@@ -66,6 +72,8 @@ class Settings:
             if (least is not None and not value >= least) or (most is not None and not value <= most):
                 bounds = f"at least {least}" if most is None else f"between {least} and {most}"
                 raise SettingsError(f"{flag(each)} must be {bounds}, not {value}.")
+        if self.canary_mode not in ("route", "shadow"):
+            raise SettingsError(f"--canary-mode must be route or shadow, not {self.canary_mode}.")
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise SettingsError(f"--log-level must be debug, info, warning or error, not {self.log_level}.")
 

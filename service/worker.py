@@ -13,9 +13,11 @@ from flask import Flask
 
 from service import config_source, gateway
 from service.engine.batching import BatchingParameters
+from service.engine.canary import CanaryEngine, parse_shares
 from service.engine.grpc_server import GrpcServer
 from service.engine.interface import Engine
 from service.engine.local import ClosableServable, LocalEngine
+from service.gateway.metrics import Metrics
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -33,8 +35,12 @@ class Worker:
         self._settings = settings
         self._stopping = threading.Event()
         source = config_source.from_settings(settings)
-        self.engine = LocalEngine(source.read, _loader(settings), settings.file_system_poll_wait_seconds)
-        self.app: Flask = gateway.create_app(settings, self.engine)
+        local = LocalEngine(source.read, _loader(settings), settings.file_system_poll_wait_seconds)
+        metrics = Metrics(local)
+        self.engine = CanaryEngine(
+            local, parse_shares(settings.canary_share), settings.canary_mode, metrics.count_comparison
+        )
+        self.app: Flask = gateway.create_app(settings, self.engine, metrics)
         self._grpc = GrpcServer(
             self.engine, settings.threads, settings.rest_api_timeout_in_ms / 1e3, settings.max_body_bytes
         )

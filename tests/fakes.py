@@ -100,6 +100,9 @@ class FakeEngine:
         self.states: dict[str, tuple[VersionStatus, ...]] | None = None
         self.leases = 0
 
+    def start(self) -> None:
+        """It is always ready."""
+
     @contextmanager
     def lease(self, spec: ModelSpec) -> Iterator[Servable]:
         if self.fault is not None:

@@ -175,11 +175,19 @@ class VersionStatus:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Which servable a request asks for: a model, and at most one of version and label."""
+    """Which servable a request asks for: a model, and at most one of version and label.
+
+    Attributes:
+        name: the model's name.
+        version: number of a version.
+        label: a label of the model.
+        request_id: the request's ID, where it is one that a canary may answer.
+    """
 
     name: str
     version: int | None = None
     label: str | None = None
+    request_id: str | None = None
 
     def __str__(self) -> str:
         """The way TF Serving's error texts print it: `Specific(m, 2)` or `Latest(m)`."""
@@ -204,6 +212,10 @@ class Status:
 
 class Engine(Protocol):
     """Runs servables."""
+
+    def start(self) -> None:
+        """Begin to load, or to connect; called once, in the process that will use it."""
+        ...
 
     def lease(self, spec: ModelSpec) -> AbstractContextManager[Servable]:
         """Borrow a servable; it stays loaded until the context ends.

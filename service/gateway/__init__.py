@@ -5,6 +5,7 @@ from werkzeug.routing import BaseConverter
 
 from service.engine.interface import Engine
 from service.gateway import exchange, health, http_errors, metrics, predict, status
+from service.gateway.metrics import Metrics
 from service.settings import Settings
 
 
@@ -15,19 +16,19 @@ class _Name(BaseConverter):
     part_isolating = True
 
 
-def create_app(settings: Settings, engine: Engine) -> Flask:
+def create_app(settings: Settings, engine: Engine, measured: Metrics) -> Flask:
     """Make the application.
 
     Args:
         settings: limits and time-outs.
         engine: what answers; its owner starts and closes it.
+        measured: the metrics of this process.
     """
     app = Flask("signpost", static_folder=None)
     app.url_map.converters["name"] = _Name
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_PARTS"] = settings.max_images + 16  # some parts may be plain fields
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
-    measured = metrics.Metrics(engine)
     exchange.register(app, measured)
     http_errors.register(app)
     for routes in (

@@ -57,6 +57,12 @@ def timings() -> Timings:
     return current
 
 
+def request_id() -> str:
+    """The ID of the request at hand."""
+    current: str = g.request_id
+    return current
+
+
 def served_by(model: str, version: int) -> None:
     """Note which model and version answer the request at hand; only names that exist, as they become metrics."""
     g.model, g.version = model, str(version)

@@ -48,6 +48,12 @@ class Metrics:
             registry=self.registry,
         )
         self._images = Counter("signpost_images", "Images decoded.", ("model", "version"), registry=self.registry)
+        self._comparisons = Counter(
+            "signpost_canary_comparisons",
+            "Requests repeated on the canary: agree, differ, failed, or skipped for want of time.",
+            ("model", "outcome"),
+            registry=self.registry,
+        )
         self.registry.register(_VersionStates(engine))
         ProcessCollector(registry=self.registry)
 
@@ -65,6 +71,10 @@ class Metrics:
     def count_images(self, model: str, version: int, images: int) -> None:
         """Count decoded images."""
         self._images.labels(model, str(version)).inc(images)
+
+    def count_comparison(self, model: str, outcome: str) -> None:
+        """Count a request that was repeated on the canary; see `service.engine.canary`."""
+        self._comparisons.labels(model, outcome).inc()
 
 
 class _VersionStates(Collector):

@@ -16,7 +16,7 @@ from flask import Blueprint, Response, request
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Engine, ImageSize, ModelSpec, Servable
 from service.errors import InvalidRequest, UnsupportedMedia
 from service.gateway import images_api, tensor_json
-from service.gateway.exchange import served_by, timings
+from service.gateway.exchange import request_id, served_by, timings
 from service.gateway.metrics import Metrics
 from service.images import ImageLimits
 from service.settings import Settings
@@ -45,7 +45,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
         call = Call(
             deadline=time.monotonic() + settings.rest_api_timeout_in_ms / 1e3, abandoned=_has_left(request.environ)
         )
-        with engine.lease(ModelSpec(name, version, label)) as servable:
+        with engine.lease(ModelSpec(name, version, label, request_id())) as servable:
             served_by(servable.name, servable.version)
             if files is not None:
                 answered = _predict_images(servable, files, call)

@@ -4,6 +4,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.gateway import create_app
+from service.gateway.metrics import Metrics
 from service.settings import Settings
 from tests.fakes import FakeEngine, classifier
 
@@ -23,4 +24,4 @@ def settings() -> Settings:
 
 @pytest.fixture
 def client(engine: FakeEngine, settings: Settings) -> FlaskClient:
-    return create_app(settings, engine).test_client()
+    return create_app(settings, engine, Metrics(engine)).test_client()
