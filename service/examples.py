@@ -74,8 +74,9 @@ def classify(servable: Servable, examples: Array, call: Call) -> tuple[list[list
         )
     labels = classes if classes is not None else np.full(shape, b"", dtype=np.object_)
     numbers = scores if scores is not None else np.zeros(shape, dtype=np.float32)
-    rows: Any = zip(labels.tolist(), numbers.tolist(), strict=True)
-    return [list(zip(names, row, strict=True)) for names, row in rows], answer
+    names: Any = labels.tolist()
+    rows: Any = numbers.tolist()
+    return [list(zip(*pair, strict=True)) for pair in zip(names, rows, strict=True)], answer
 
 
 def regress(servable: Servable, examples: Array, call: Call) -> tuple[list[float], Answer]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from service.engine.interface import DEFAULT_SIGNATURE, Array, Signature, TensorSpec
 from service.errors import InvalidRequest, NotFound
+from service.gateway.json_numbers import shorten
 
 # Turns one encoded image into pixels (H, W, C).
 DecodeImage = Callable[[bytes], Array]
@@ -40,11 +41,11 @@ class JsonRequest:
     values: Any
 
 
-def parse(body: bytes) -> JsonRequest:
-    """Parse a request's body.
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Parse a body that must be a JSON object; NaN, Infinity and -Infinity are numbers, as in TF Serving.
 
     Raises:
-        InvalidRequest: it is no JSON object with exactly one of `instances` and `inputs`.
+        InvalidRequest: it is none.
     """
     try:
         document = json.loads(body)
@@ -53,13 +54,32 @@ def parse(body: bytes) -> JsonRequest:
         raise InvalidRequest(f"The body is no JSON: {reason}.") from error
     if not isinstance(document, dict):
         raise InvalidRequest('The body must be a JSON object such as {"instances": […]}.')
-    if ("instances" in document) == ("inputs" in document):
-        raise InvalidRequest('The body must have either "instances" (one value each) or "inputs" (one tensor each).')
+    return document
+
+
+def signature_name(document: Mapping[str, Any]) -> str:
+    """The signature that a body asks for.
+
+    Raises:
+        InvalidRequest: its name is no text.
+    """
     name = document.get("signature_name", DEFAULT_SIGNATURE) or DEFAULT_SIGNATURE
     if not isinstance(name, str):
         raise InvalidRequest('"signature_name" must be a string.')
+    return name.encode("utf-8", "replace").decode()  # half a surrogate could not be told in an error
+
+
+def parse(body: bytes) -> JsonRequest:
+    """Parse the body of a `:predict` request.
+
+    Raises:
+        InvalidRequest: it is no JSON object with exactly one of `instances` and `inputs`.
+    """
+    document = parse_object(body)
+    if ("instances" in document) == ("inputs" in document):
+        raise InvalidRequest('The body must have either "instances" (one value each) or "inputs" (one tensor each).')
     rows = "instances" in document
-    return JsonRequest(name, rows, document["instances" if rows else "inputs"])
+    return JsonRequest(signature_name(document), rows, document["instances" if rows else "inputs"])
 
 
 def find_signature(signatures: Mapping[str, Signature], name: str) -> Signature:
@@ -128,8 +148,11 @@ def _columns_of_rows(instances: Any, signature: Signature) -> dict[str, list[Any
 def _columns(inputs: Any, signature: Signature) -> dict[str, Any]:
     if not _is_named(inputs):
         return {_only_input(signature): inputs}
-    _check_names(inputs, signature)
-    return dict(inputs)
+    if missing := signature.inputs.keys() - inputs.keys():
+        raise InvalidRequest(
+            f"Missing named input: {min(missing)}; the signature takes the inputs {sorted(signature.inputs)}."
+        )
+    return {name: inputs[name] for name in signature.inputs}  # others are ignored, as in TF Serving
 
 
 def _is_named(value: Any) -> bool:
@@ -175,11 +198,14 @@ def _to_array(values: Any, spec: TensorSpec, decode_image: DecodeImage | None) -
                 f"Input {spec.name!r} takes {spec.dtype_name}: {bounds.min} to {bounds.max}, "
                 f"not {int(array.min())} to {int(array.max())}."
             )
-    with np.errstate(over="ignore"):  # too large a float becomes infinite, as in TF Serving
+    with np.errstate(over="ignore"):
         try:
-            return array.astype(spec.dtype)
+            converted = array.astype(spec.dtype)
         except OverflowError as error:
             raise InvalidRequest(f"Input {spec.name!r} takes {spec.dtype_name}; a number is too large.") from error
+    if wanted == "f" and (np.isinf(converted) & np.isfinite(array.astype(np.float64))).any():
+        raise InvalidRequest(f"Input {spec.name!r} takes {spec.dtype_name}; a number is too large.")
+    return converted
 
 
 def _are_large_integers(array: Array, wanted: str) -> bool:
@@ -252,8 +278,8 @@ def _to_lists(array: Array, as_b64: bool) -> Any:
         return _strings_to_json(array.tolist(), as_b64)
     if array.dtype.kind == "c":
         raise InvalidRequest("JSON has no complex numbers; use gRPC for this model.")
-    if array.dtype.kind not in "fiub":  # bfloat16
-        array = array.astype(np.float32)
+    if array.dtype.kind not in "iub" and array.dtype != np.float64:  # float32, float16, bfloat16
+        array = shorten(array.astype(np.float32, copy=False))
     return array.tolist()
 
 

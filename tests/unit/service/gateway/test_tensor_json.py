@@ -49,7 +49,7 @@ def taking(dtype: str, *shape: int) -> Signature:
         ({"instances": [2**64 - 1, 1]}, taking("DT_FLOAT", -1), {"x": [2.0**64, 1]}),
         ({"instances": [2**70, 1.5]}, taking("DT_DOUBLE", -1), {"x": [2.0**70, 1.5]}),
         ({"instances": [-(2**63)]}, taking("DT_INT64", -1), {"x": [-(2**63)]}),
-        ({"instances": [1e300]}, taking("DT_FLOAT", -1), {"x": [np.inf]}),
+        ({"inputs": {"x": [[1, 2]], "z": 1}}, ONE, {"x": [[1, 2]]}),
     ],
 )
 def test_rows_columns_names_and_bare_values_are_read(
@@ -80,7 +80,9 @@ def test_rows_columns_names_and_bare_values_are_read(
         ({"instances": [{"z": 1}]}, ONE, r"takes the inputs \['x'\], not \['z'\]"),
         ({"instances": [{}]}, ONE, "takes the inputs"),
         ({"instances": [{"x": [1, 2]}, [1, 2]]}, ONE, "either all objects"),
-        ({"inputs": {"x": [[1, 2]], "z": 1}}, ONE, "takes the inputs"),
+        ({"inputs": {"z": 1}}, ONE, "Missing named input: x"),
+        ({"instances": [1e300, 1]}, taking("DT_FLOAT", -1), "too large"),
+        ({"instances": [70000]}, taking("DT_HALF", -1), "too large"),
         ({"instances": [1, 2]}, TWO, "several inputs; name them: a, b"),
         ({"inputs": [1, 2]}, TWO, "several inputs"),
         ({"instances": [{"a": 1}]}, TWO, "takes the inputs"),
@@ -197,6 +199,8 @@ STRINGS = np.array([b"a", b"\xff"], dtype=np.object_)
         ({"y_bytes": STRINGS}, True, {"predictions": [{"b64": "YQ=="}, {"b64": "/w=="}]}),
         ({"y": np.array([1.5], ml_dtypes.bfloat16)}, True, {"predictions": [1.5]}),
         ({"y": np.array([1.5], np.float16)}, True, {"predictions": [1.5]}),
+        ({"y": np.array([[0.2, 1 / 3]], F32)}, True, {"predictions": [[0.2, 0.333333343]]}),
+        ({"y": np.array([0.2])}, True, {"predictions": [0.2]}),
     ],
 )
 def test_answers_take_the_form_of_the_request(outputs: dict[str, Array], rows: bool, expected: Any) -> None:
