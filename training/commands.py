@@ -37,6 +37,7 @@ _CACHE = click.option(
 @click.option("--epochs", type=click.IntRange(0), help="Epochs, instead of the recipe's.")
 @click.option("--batch-size", type=click.IntRange(1), help="Images per step, instead of the recipe's.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Highest rate, instead of the recipe's.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change any choice of the recipe.")
 @click.option("--samples", type=click.IntRange(1), help="Images to draw, for the recipes that draw their own.")
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="The same seed gives the same numbers."
@@ -56,6 +57,7 @@ def train(
     epochs: int | None,
     batch_size: int | None,
     learning_rate: float | None,
+    settings: tuple[str, ...],
     samples: int | None,
     seed: int,
     report: Path | None,
@@ -70,9 +72,12 @@ def train(
     # TensorFlow tells about oneDNN and the processor on every start; nobody who trains needs that.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from training import progress, run
+    from training.overrides import override
     from training.schedule import stretch
 
     chosen = recipes.get(recipe)
+    for setting in settings:
+        chosen = override(chosen, setting)
     if epochs is not None:
         chosen = replace(chosen, phases=stretch(chosen.phases, epochs))
     if batch_size is not None:

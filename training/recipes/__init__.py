@@ -6,7 +6,15 @@ from typing import Final
 from training.errors import TrainingError
 from training.recipe import Recipe
 
-NAMES: Final = ("cats_vs_dogs", "rock_paper_scissors", "sign_language", "circles", "image_folder", "transfer")
+NAMES: Final = (
+    "cats_vs_dogs",
+    "rock_paper_scissors",
+    "sign_language",
+    "circles",
+    "circles_many",
+    "image_folder",
+    "transfer",
+)
 
 
 def get(name: str) -> Recipe:
