@@ -4,7 +4,7 @@ from flask import Flask
 from werkzeug.routing import BaseConverter
 
 from service.engine.interface import Engine
-from service.gateway import exchange, health, http_errors, metrics, predict, status
+from service.gateway import examples_api, exchange, health, http_errors, metrics, paths, predict, status
 from service.gateway.metrics import Metrics
 from service.settings import Settings
 
@@ -33,9 +33,11 @@ def create_app(settings: Settings, engine: Engine, measured: Metrics) -> Flask:
     http_errors.register(app)
     for routes in (
         predict.blueprint(settings, engine, measured),
+        examples_api.blueprint(settings, engine, measured),
         status.blueprint(engine),
         health.blueprint(engine),
         metrics.blueprint(measured),
     ):
         app.register_blueprint(routes)
+    app.wsgi_app = paths.in_lower_case(app.wsgi_app)  # type: ignore[method-assign, assignment]  # Flask's way to wrap
     return app

@@ -8,6 +8,7 @@ from typing import Final
 
 from flask import Flask, Response, g, request
 
+from service.gateway import http_errors
 from service.gateway.metrics import Metrics
 
 _REQUEST_ID: Final = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
@@ -48,6 +49,10 @@ def register(app: Flask, metrics: Metrics) -> None:
             response.headers["X-Model-Version"] = g.version
         rule = request.url_rule.rule if request.url_rule else "none"
         metrics.count(rule, g.model, g.version, response.status_code, g.timings.stages_s)
+        _, colon, verb = rule.rpartition(":")
+        if g.model and colon and verb.isalpha():
+            status = http_errors.grpc_name(response.status_code)
+            metrics.serving.count_request(g.model, verb, "REST", status, g.timings.stages_s["total"])
         return response
 
 

@@ -25,10 +25,23 @@ STATUSES: Final[tuple[tuple[type[errors.SignpostError], int], ...]] = (
     (errors.SignpostError, 500),
 )
 
+_GRPC_NAMES: Final = {
+    404: "NOT_FOUND",
+    429: "UNAVAILABLE",
+    499: "CANCELLED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
 
 def status_of(error: errors.SignpostError) -> int:
     """The HTTP status of one of our errors."""
     return next(status for kind, status in STATUSES if isinstance(error, kind))
+
+
+def grpc_name(status: int) -> str:
+    """The name in gRPC of an HTTP status, as TF Serving's metrics tell how a request ended."""
+    return _GRPC_NAMES.get(status, "OK" if status < 400 else "INVALID_ARGUMENT" if status < 500 else "INTERNAL")
 
 
 def register(app: Flask) -> None:

@@ -15,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from service.engine.interface import Engine, State
+from service.serving_metrics import ServingMetrics
 
 # Seconds; from a cache hit in a tiny model to a large model on a slow host.
 _STAGE_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -22,11 +23,16 @@ _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """The metrics of one gateway, in a registry of its own so that several can live in one process."""
+    """The metrics of one gateway, in a registry of its own so that several can live in one process.
+
+    Attributes:
+        serving: the same requests under TF Serving's names.
+    """
 
     def __init__(self, engine: Engine) -> None:
         """Make the metrics; `engine` is asked for the states of its versions when they are read."""
         self.registry = CollectorRegistry()
+        self.serving = ServingMetrics()
         self._requests = Counter(
             "signpost_requests",
             "Requests answered.",

@@ -4,19 +4,14 @@ Errors leave as exceptions; `http_errors.py` turns them into answers.
 """
 
 import itertools
-import json
-import socket
-import ssl
-import time
-from collections.abc import Callable
 from typing import Any, Final
 
 from flask import Blueprint, Response, request
 
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Engine, ImageSize, ModelSpec, Servable
 from service.errors import InvalidRequest, UnsupportedMedia
-from service.gateway import images_api, tensor_json
-from service.gateway.exchange import request_id, served_by, timings
+from service.gateway import calls, images_api, tensor_json
+from service.gateway.exchange import request_id, served_by
 from service.gateway.metrics import Metrics
 from service.images import ImageLimits
 from service.settings import Settings
@@ -42,16 +37,14 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
     def predict(name: str, version: int | None = None, label: str | None = None) -> Response:
         files = _read_images(settings.max_images)
         body = b"" if files is not None else request.get_data(cache=False)
-        call = Call(
-            deadline=time.monotonic() + settings.rest_api_timeout_in_ms / 1e3, abandoned=_has_left(request.environ)
-        )
+        call = calls.new_call(settings)
         with engine.lease(ModelSpec(name, version, label, request_id())) as servable:
             served_by(servable.name, servable.version)
             if files is not None:
                 answered = _predict_images(servable, files, call)
             else:
                 answered = _predict_json(servable, tensor_json.parse(body), call)
-        return _encode(answered)
+        return calls.to_response(answered)
 
     def _predict_images(servable: Servable, files: list[bytes], call: Call) -> dict[str, Any]:
         top_k = _top_k()
@@ -81,9 +74,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
 
     def _run(servable: Servable, inputs: dict[str, Array], call: Call) -> Answer:
         answer = servable.predict(inputs, call)
-        timings().add("queue", answer.queue_s)
-        timings().add("infer", answer.infer_s)
-        metrics.count_batch(servable.name, servable.version, answer.batch_rows)
+        calls.note(servable, answer, metrics, "Predict")
         return answer
 
     return routes
@@ -115,27 +106,3 @@ def _top_k() -> int | None:
     if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= 10**6):
         raise InvalidRequest(f"top_k must be a whole number of at least 1, not {text[:40]!r}.")
     return int(text)
-
-
-def _encode(answer: dict[str, Any]) -> Response:
-    started_s = time.monotonic()
-    response = Response(json.dumps(answer, ensure_ascii=False, separators=(",", ":")), mimetype="application/json")
-    timings().add("encode", time.monotonic() - started_s)
-    return response
-
-
-def _has_left(environ: dict[str, Any]) -> Callable[[], bool] | None:
-    """How to find out whether the client has closed its connection, where the server lets us see it."""
-    connection = environ.get("gunicorn.socket")
-    if not isinstance(connection, socket.socket) or isinstance(connection, ssl.SSLSocket):
-        return None
-
-    def has_left() -> bool:
-        try:
-            return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
-    return has_left

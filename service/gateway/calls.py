@@ -1,0 +1,61 @@
+"""What every route that runs a model does around it: a call with its deadline, notes of how it ran, a JSON answer."""
+
+import json
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flask import Response, request
+
+from service.engine.interface import DEFAULT_SIGNATURE, Answer, Call, Servable
+from service.gateway.exchange import timings
+from service.gateway.metrics import Metrics
+from service.settings import Settings
+
+
+def new_call(settings: Settings, signature_name: str = DEFAULT_SIGNATURE) -> Call:
+    """The call of the request at hand."""
+    deadline = time.monotonic() + settings.rest_api_timeout_in_ms / 1e3
+    return Call(deadline, signature_name, abandoned=_has_left(request.environ))
+
+
+def note(servable: Servable, answer: Answer, metrics: Metrics, api: str) -> None:
+    """Note in the timings and metrics how the request at hand ran.
+
+    Args:
+        servable: what ran.
+        answer: what it answered.
+        metrics: those of this process.
+        api: TF Serving's name of what was asked: `Predict`, `Classify` or `Regress`.
+    """
+    timings().add("queue", answer.queue_s)
+    timings().add("infer", answer.infer_s)
+    metrics.count_batch(servable.name, servable.version, answer.batch_rows)
+    metrics.serving.count_run(servable.name, api, answer.infer_s)
+
+
+def to_response(answer: dict[str, Any]) -> Response:
+    """Write an answer as JSON, timed as the stage "encode"."""
+    started_s = time.monotonic()
+    response = Response(json.dumps(answer, ensure_ascii=False, separators=(",", ":")), mimetype="application/json")
+    timings().add("encode", time.monotonic() - started_s)
+    return response
+
+
+def _has_left(environ: dict[str, Any]) -> Callable[[], bool] | None:
+    """How to find out whether the client has closed its connection, where the server lets us see it."""
+    connection = environ.get("gunicorn.socket")
+    if not isinstance(connection, socket.socket) or isinstance(connection, ssl.SSLSocket):
+        return None
+
+    def has_left() -> bool:
+        try:
+            return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    return has_left

@@ -1,0 +1,68 @@
+"""`POST /v1/models/…:classify` and `…:regress`: tf.Examples written as JSON, TF Serving's forms in and out."""
+
+import time
+from typing import Any
+
+import numpy as np
+from flask import Blueprint, Response, request
+
+from service import examples
+from service.engine.interface import Array, Call, Engine, ModelSpec, Servable
+from service.gateway import calls, tensor_json
+from service.gateway.exchange import request_id, served_by, timings
+from service.gateway.json_numbers import shorten
+from service.gateway.metrics import Metrics
+from service.settings import Settings
+
+
+def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint:
+    """The `:classify` and `:regress` routes of a model, of a version and of a label."""
+    routes = Blueprint("examples", __name__)
+
+    @routes.post("/v1/models/<name:name>:classify")
+    @routes.post("/v1/models/<name:name>/versions/<int:version>:classify")
+    @routes.post("/v1/models/<name:name>/labels/<name:label>:classify")
+    def classify(name: str, version: int | None = None, label: str | None = None) -> Response:
+        call, inputs = _read()
+        with engine.lease(ModelSpec(name, version, label, request_id())) as servable:
+            served_by(servable.name, servable.version)
+            return calls.to_response({"results": _classify(servable, inputs, call)})
+
+    @routes.post("/v1/models/<name:name>:regress")
+    @routes.post("/v1/models/<name:name>/versions/<int:version>:regress")
+    @routes.post("/v1/models/<name:name>/labels/<name:label>:regress")
+    def regress(name: str, version: int | None = None, label: str | None = None) -> Response:
+        call, inputs = _read()
+        with engine.lease(ModelSpec(name, version, label, request_id())) as servable:
+            served_by(servable.name, servable.version)
+            return calls.to_response({"results": _regress(servable, inputs, call)})
+
+    def _read() -> tuple[Call, Array]:
+        started_s = time.monotonic()
+        document = tensor_json.parse_object(request.get_data(cache=False))
+        call = calls.new_call(settings, tensor_json.signature_name(document))
+        inputs = examples.from_json(document, tensor_json.decode_b64)
+        timings().add("decode", time.monotonic() - started_s)
+        return call, inputs
+
+    def _classify(servable: Servable, inputs: Array, call: Call) -> list[list[list[Any]]]:
+        rows, answer = examples.classify(servable, inputs, call)
+        calls.note(servable, answer, metrics, "Classify")
+        metrics.serving.count_examples(servable.name, len(inputs))
+        scores = _shorten([score for row in rows for _, score in row])
+        labels = (label.decode("utf-8", "replace") for row in rows for label, _ in row)
+        pairs = map(list, zip(labels, scores, strict=True))
+        return [[next(pairs) for _ in row] for row in rows]
+
+    def _regress(servable: Servable, inputs: Array, call: Call) -> list[float]:
+        values, answer = examples.regress(servable, inputs, call)
+        calls.note(servable, answer, metrics, "Regress")
+        metrics.serving.count_examples(servable.name, len(inputs))
+        return _shorten(values)
+
+    return routes
+
+
+def _shorten(numbers: list[float]) -> list[float]:
+    shortened: list[float] = shorten(np.array(numbers, dtype=np.float32)).tolist()
+    return shortened
