@@ -4,6 +4,7 @@ Each batch has its own random generator, seeded by (seed, epoch, batch), so neit
 resumed run changes what a batch holds.
 """
 
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -59,6 +60,27 @@ def epoch_batches(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+class Timed:
+    """Passes batches on and counts how long they were waited for: what the images cost a step."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        """Count from zero."""
+        self._batches = batches
+        self.seconds = 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches."""
+        return self
+
+    def __next__(self) -> Batch:
+        """The next batch."""
+        began = time.perf_counter()
+        try:
+            return next(self._batches)
+        finally:
+            self.seconds += time.perf_counter() - began
 
 
 def plain_batches(data: Dataset, size: tuple[int, int], batch_size: int = 256) -> Iterator[tuple[Pixels, Rows]]:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from training import architectures, checkpoints, evaluate
 from training.averaging import WeightAverage, Weights
-from training.batches import epoch_batches, plain_batches, steps_per_epoch
+from training.batches import Timed, epoch_batches, plain_batches, steps_per_epoch
 from training.checkpoints import Checkpoint, History
 from training.datasets import Dataset
 from training.errors import Interrupted, TrainingError
@@ -140,14 +140,16 @@ def _one_epoch(
     weights = class_weights(train) if recipe.class_weights else None
     sums = np.zeros(2)
     numbers: dict[str, float] = {}
-    batches = epoch_batches(
-        train,
-        size=size,
-        batch_size=recipe.batch_size,
-        how=how,
-        smoothing=recipe.label_smoothing,
-        seed=seed,
-        epoch=epoch,
+    batches = Timed(
+        epoch_batches(
+            train,
+            size=size,
+            batch_size=recipe.batch_size,
+            how=how,
+            smoothing=recipe.label_smoothing,
+            seed=seed,
+            epoch=epoch,
+        )
     )
     for step, (images, targets) in enumerate(batches, start=1):
         done = (epoch * steps + step - 1) / (recipe.epochs * steps)
@@ -165,7 +167,7 @@ def _one_epoch(
             average.update(network.get_weights())
         numbers = {"loss": float(sums[0] / step), "accuracy": float(sums[1] / step), "learning_rate": rate}
         progress.step(epoch + 1, recipe.epochs, step, steps, numbers)
-    return numbers
+    return numbers | {"waiting_s": batches.seconds}
 
 
 def epochs_since_best(history: History) -> int:

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import rich.progress
+
+_WORTH_SAYING: Final = 0.1
 
 
 class Progress(Protocol):
@@ -130,7 +132,9 @@ def describe(epoch: int, epochs: int, numbers: Mapping[str, float]) -> str:
     text = f"epoch {epoch}/{epochs}: loss {numbers['loss']:.4f}, accuracy {numbers['accuracy']:.4f}"
     if "val_accuracy" in numbers:
         text += f", validation loss {numbers['val_loss']:.4f}, accuracy {numbers['val_accuracy']:.4f}"
-    return f"{text}; {numbers['seconds']:.1f} s, {numbers['images_per_s']:.0f} images/s"
+    text += f"; {numbers['seconds']:.1f} s, {numbers['images_per_s']:.0f} images/s"
+    waited = numbers.get("waiting_s", 0.0) / numbers["seconds"]
+    return text + (f", {waited:.0%} of it waiting for images" if waited > _WORTH_SAYING else "")
 
 
 def for_terminal() -> AbstractContextManager[Progress]:

@@ -1,11 +1,14 @@
 """An epoch shows each image once, whatever the threads do."""
 
+import time
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
 from training import batches
 from training.augmentation import Augmentation
-from training.batches import Batch, epoch_batches, plain_batches, steps_per_epoch
+from training.batches import Batch, Timed, epoch_batches, plain_batches, steps_per_epoch
 from training.datasets import Dataset, dataset
 
 
@@ -50,6 +53,18 @@ def test_epochs_and_seeds_differ_and_threads_do_not_matter(monkeypatch: pytest.M
     monkeypatch.setattr(batches, "_THREADS", 1)
     monkeypatch.setattr(batches, "_AHEAD", 1)
     np.testing.assert_array_equal(run(0, 0), first)
+
+
+def test_waiting_for_batches_is_timed() -> None:
+    def slow() -> Iterator[Batch]:
+        for _ in range(3):
+            time.sleep(0.02)
+            yield np.zeros((1, 1, 1, 1), dtype=np.uint8), np.zeros((1, 1), dtype=np.float32)
+
+    timed = Timed(slow())
+    for _ in timed:
+        time.sleep(0.05)
+    assert 0.06 <= timed.seconds < 0.15
 
 
 def test_plain_batches_are_in_order_and_complete() -> None:
