@@ -129,9 +129,10 @@ def _warning(output: Maps, deviation: float, zeros: float) -> str:
 
 
 def _last_with_places(network: keras.Model) -> Any:
+    """The last layer that computes something for each place; pooling after it would only blur the picture."""
+    computing = keras.layers.Activation | keras.layers.Conv2D
     for layer in reversed(network.layers):
-        shape = getattr(layer.output, "shape", ())
-        if len(shape) == 4 and not isinstance(layer, keras.layers.InputLayer | keras.layers.Rescaling):
+        if isinstance(layer, computing) and len(layer.output.shape) == 4:
             return layer
     return None
 
