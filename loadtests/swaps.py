@@ -85,9 +85,10 @@ def serving(folder: Path, flags: tuple[str, ...]) -> Iterator[Service]:
     store, ready = folder / "store", folder / "ready.json"
     for seed in (1, 2):
         small = ["--samples=1000", "--epochs=2", f"--seed={seed}", "--cache", str(folder / "cache")]
-        subprocess.run([SIGNPOST, "train", "circles", "--store", store, *small], check=True, capture_output=True)
+        subprocess.run([str(SIGNPOST), "train", "circles", "--store", str(store), *small], check=True, capture_output=True)
     shutil.copytree(Path(__file__).parents[1] / "model_store" / "sign_language", store / "sign_language")
-    command = [SIGNPOST, "serve", "--store", store, "--port=0", "--rest_api_port=0", "--ready-file", ready, *flags]
+    ports = ("--port=0", "--rest_api_port=0")
+    command = [str(SIGNPOST), "serve", "--store", str(store), *ports, "--ready-file", str(ready), *flags]
     process = subprocess.Popen([*command, "--file_system_poll_wait_seconds=0.1"], stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: ready.exists() or process.poll() is not None)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -11,6 +11,10 @@ from service.engine.interface import Array, Call, ImageSize, Servable
 from service.errors import InvalidRequest, TooLarge, UnsupportedMedia
 from service.gateway.exchange import timings
 from service.images import ImageLimits
+
+
+# A float32 score has seven; the eighth and on would be noise that makes the answer twice as long.
+_DIGITS: Final = 6
 
 
 def size_of(servable: Servable, signature_name: str) -> ImageSize:
@@ -78,7 +82,7 @@ def to_json(servable: Servable, scores: Array, top_k: int | None) -> dict[str, A
     classes = servable.classes
     best = scores.argmax(axis=1).tolist()
     predictions = []
-    for row, index in zip(scores.tolist(), best, strict=True):
+    for row, index in zip(scores.astype(np.float64).round(_DIGITS).tolist(), best, strict=True):
         named = dict(zip(classes, row, strict=True))
         if top_k is not None:
             named = dict(sorted(named.items(), key=lambda item: -item[1])[:top_k])
