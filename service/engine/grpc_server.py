@@ -9,12 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 
 from service import errors, protocol
+from service.engine.grpc_health import HealthService
 from service.engine.grpc_model import ModelService
 from service.engine.grpc_prediction import PredictionService
-from service.engine.interface import Engine, State
+from service.engine.interface import Engine
 from service.serving_metrics import ServingMetrics
 
 # A name and a value, as gRPC's core takes them.
@@ -45,7 +46,7 @@ class GrpcServer:
         """Make the server; nothing listens yet."""
         self._engine = engine
         self._stopping = threading.Event()
-        self._health = health.HealthServicer()
+        self._health = HealthService()
         self._server = grpc.server(
             ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
             options=[
@@ -60,7 +61,6 @@ class GrpcServer:
         )
         protocol.model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(engine), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
 
     def start(self, address: str, socket_path: Path | None = None) -> int:
         """Listen and answer.
@@ -89,16 +89,9 @@ class GrpcServer:
         self._server.stop(grace_s).wait(grace_s + 1.0)
 
     def _watch_readiness(self) -> None:
-        """Keep the health service in step with the engine, as a whole and for each model; ends with `close`."""
-        told: set[str] = set()
+        """Keep the health service in step with the engine; ends with `close`."""
         while not self._stopping.wait(0.2):
-            status = self._engine.status()
-            self._health.set("", _health(status.ready))
-            for model in told - status.models.keys():
-                self._health.set(model, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
-            for model, versions in status.models.items():
-                self._health.set(model, _health(any(each.state is State.AVAILABLE for each in versions)))
-            told = set(status.models)
+            self._health.follow(self._engine.status())
 
     def _listen(self, address: str, flag: str) -> int:
         try:
@@ -106,11 +99,6 @@ class GrpcServer:
         except RuntimeError as error:
             raise errors.SettingsError(f"{address} can't be listened on for gRPC; choose another {flag}.") from error
         return port
-
-
-def _health(ready: bool) -> int:
-    answers = health_pb2.HealthCheckResponse
-    return int(answers.SERVING if ready else answers.NOT_SERVING)
 
 
 def parse_channel_arguments(text: str) -> tuple[ChannelArgument, ...]:

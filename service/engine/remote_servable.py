@@ -1,0 +1,156 @@
+"""One version behind a remote engine: signatures, class names, and a batcher in front of each call.
+
+The batcher gathers the concurrent requests of this process into one call. It sits in the threads of its callers, as in
+the local engine, and starts none.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from service import protocol
+from service.engine.batching import Batcher, BatchingParameters
+from service.engine.inputs import check_call
+from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Signature
+from service.errors import InvalidRequest, ModelFailed, Unavailable
+
+# Sends a Predict request for a version of a model and returns the response: request, model, version, deadline.
+Send = Callable[[Any, str, int, float], Any]
+
+
+class RemoteServable:
+    """A version that a remote engine holds; see `service.engine.interface.Servable`.
+
+    Args:
+        name: the model's name.
+        version: the version's number; every call asks for it by this number.
+        signatures: as the engine's metadata tells them.
+        send: makes the call; raises our errors.
+        parameters: how many requests one call gathers, and how many calls run at the same time.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        version: int,
+        signatures: Mapping[str, Signature],
+        send: Send,
+        parameters: BatchingParameters,
+    ) -> None:
+        """Make an empty queue for each signature; `learn_classes` completes an image classifier."""
+        self.name = name
+        self.version = version
+        self.signatures = signatures
+        self.classes: tuple[str, ...] = ()
+        self._send = send
+        self._batchers = {
+            key: _CallBatcher(self, key, parameters) for key, signature in signatures.items() if signature.batchable
+        }
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows of this process that wait for a call now, over all signatures."""
+        return sum(batcher.queued_rows for batcher in self._batchers.values())
+
+    def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
+        """Run a signature; see `Servable.predict`."""
+        check_call(self, inputs, call)
+        if call.signature_name == DEFAULT_SIGNATURE and self.classes:
+            return self._classify(inputs, call)
+        return self._run(inputs, call)
+
+    def learn_classes(self, deadline: float) -> None:
+        """Ask for the class names of an image classifier with one image of blank pixels.
+
+        Raises:
+            Unavailable: the answer does not have the form of a classifier's.
+            SignpostError: the call failed.
+        """
+        signature = self.signatures.get(DEFAULT_SIGNATURE)
+        size = signature.image if signature is not None else None
+        if size is None:
+            return
+        blank = np.zeros((1, size.height, size.width, size.channels), dtype=np.uint8)
+        answer = self.call({"image": blank}, DEFAULT_SIGNATURE, ("classes", "scores"), deadline)
+        classes, scores = answer["classes"], answer["scores"]
+        if classes.shape != scores.shape or classes.ndim != 2:
+            raise Unavailable(
+                f"{self.name} version {self.version} answers 'classes' of shape {list(classes.shape)} and 'scores' of "
+                f"{list(scores.shape)}; both must be (N, K)."
+            )
+        names = tuple(name.decode(errors="replace") for name in classes[0])
+        if len(set(names)) != len(names):
+            raise Unavailable(f"{self.name} version {self.version}: its class names are not unique.")
+        self.classes = names
+
+    def call(
+        self, inputs: Mapping[str, Array], signature_name: str, outputs: tuple[str, ...], deadline: float
+    ) -> dict[str, Array]:
+        """Make one call, past the batchers.
+
+        Args:
+            inputs: as the signature takes them.
+            signature_name: which signature to run.
+            outputs: those wanted; empty means all.
+            deadline: time (`time.monotonic()`) at which the call is given up.
+
+        Raises:
+            SignpostError: the engine's error in our words.
+        """
+        request = protocol.predict_pb2.PredictRequest()
+        request.model_spec.name = self.name
+        request.model_spec.version.value = self.version
+        request.model_spec.signature_name = signature_name
+        request.output_filter.extend(outputs)
+        for name, array in inputs.items():
+            request.inputs[name].CopyFrom(protocol.to_tensor_proto(array))
+        response = self._send(request, self.name, self.version, deadline)
+        try:
+            answer = {name: protocol.from_tensor_proto(tensor) for name, tensor in response.outputs.items()}
+        except InvalidRequest as error:  # the engine's fault, not the client's
+            raise ModelFailed(f"The engine's answer can't be read: {error}") from error
+        if lacking := set(outputs) - answer.keys():
+            raise ModelFailed(f"The engine's answer lacks the output {min(lacking)!r}.")
+        return answer
+
+    def close(self) -> None:
+        """Fail what waits."""
+        for batcher in self._batchers.values():
+            batcher.close()
+
+    def _classify(self, inputs: Mapping[str, Array], call: Call) -> Answer:
+        """The class names are the same for every image: only the scores are asked for."""
+        wanted = call.outputs or tuple(self.signatures[call.signature_name].outputs)
+        if not set(wanted) <= {"scores", "classes"}:
+            return self._run(inputs, call)
+        answer = self._run(inputs, Call(call.deadline, call.signature_name, ("scores",), call.abandoned))
+        scores = answer.outputs["scores"]
+        names = np.array([name.encode() for name in self.classes], dtype=np.object_)
+        outputs = {"scores": scores, "classes": np.broadcast_to(names, scores.shape)}  # (N, K)
+        return Answer({name: outputs[name] for name in wanted}, answer.queue_s, answer.infer_s, answer.batch_rows)
+
+    def _run(self, inputs: Mapping[str, Array], call: Call) -> Answer:
+        batcher = self._batchers.get(call.signature_name)
+        if batcher is not None:
+            return batcher.submit(inputs, call)
+        started_s = time.monotonic()
+        outputs = self.call(inputs, call.signature_name, call.outputs, call.deadline)
+        return Answer(outputs, infer_s=time.monotonic() - started_s)
+
+
+class _CallBatcher(Batcher):
+    """A batcher whose batch is one call, given up when nobody in the batch waits any more."""
+
+    def __init__(self, servable: RemoteServable, signature_name: str, parameters: BatchingParameters) -> None:
+        super().__init__(lambda _inputs, _outputs: {}, parameters)
+        self._servable = servable
+        self._signature_name = signature_name
+
+    def invoke(self, inputs: Mapping[str, Array], outputs: tuple[str, ...], deadline: float) -> Mapping[str, Array]:
+        return self._servable.call(inputs, self._signature_name, outputs, deadline)
+
+    def isolates(self, error: Exception) -> bool:
+        """An engine that is gone, full or too slow is so for each request; only what one of them may cause is."""
+        return isinstance(error, InvalidRequest | ModelFailed)
