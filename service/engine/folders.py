@@ -16,15 +16,16 @@ Files = dict[str, tuple[int, int]]  # a fingerprint, see `store.fingerprint`
 
 # A folder in which nothing has changed for this long is taken to be complete.
 QUIET_S = 1.0
+_SAME_COMPLAINT_S = 600.0
 
 
 class Folders:
-    """Looks at folders again and again, and tells each thing that is wrong with them once."""
+    """Looks at folders again and again, and tells what is wrong with them, now and then."""
 
     def __init__(self) -> None:
         """Know nothing yet."""
         self._seen: dict[Version, tuple[Files, float]] = {}  # files of a young folder, and since when they are so
-        self._complaints: set[str] = set()
+        self._complaints: dict[str, float] = {}  # when each was told last
 
     def complete_versions(self, config: ModelConfig, held: Container[int]) -> list[int] | None:
         """The versions of a model that are whole.
@@ -55,9 +56,10 @@ class Folders:
         return files is not None and files != before
 
     def complain(self, message: str) -> None:
-        """Log a warning, once as long as the process lives: the folders are looked at every second."""
-        if message not in self._complaints:
-            self._complaints.add(message)
+        """Log a warning, the same one at most every ten minutes: the folders are looked at every second."""
+        now = time.monotonic()
+        if now - self._complaints.get(message, -_SAME_COMPLAINT_S) >= _SAME_COMPLAINT_S:
+            self._complaints[message] = now
             log.warning("%s", message)
 
     def _quiet_files(self, version: Version, folder: Path) -> Files | None:
