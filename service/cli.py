@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from service import settings as service_settings
+from service import tf_serving_flags
 from service.errors import SignpostError
 from service.settings import Settings
 from service.version import __version__
@@ -22,10 +23,21 @@ _ELSEWHERE: Final = {
 }
 
 
+# A flag of true or false: `--enable_batching` is `--enable_batching=true`.
+_MAY_STAND_ALONE: Final[dict[str, Any]] = {"is_flag": False, "flag_value": "true"}
+
+
 class _Refusal(click.ClickException):
     """An error of ours on its way to the shell."""
 
     exit_code = 2
+
+
+class _Path(click.Path):
+    """A path; an empty one is none, as in TF Serving (`--model_config_file=`)."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(value, param, ctx) if value != "" else None
 
 
 class _Group(click.Group):
@@ -57,22 +69,49 @@ def main() -> None:
 def _setting_options(command: Any) -> Any:
     """Give a command an option for each setting."""
     for setting in reversed(list(service_settings.each_setting())):
-        kind: Any = click.Path(path_type=Path) if "Path" in str(setting.type) else None
+        kind: Any = _Path(path_type=Path) if "Path" in str(setting.type) else type(setting.default)
         command = click.option(
-            service_settings.flag(setting),
+            *service_settings.flags(setting),
             setting.name,
-            type=kind or type(setting.default),
+            type=kind,
             default=setting.default,
             show_default=setting.default is not None,
             envvar=service_settings.variable(setting),
             help=setting.metadata["help"],
+            **(_MAY_STAND_ALONE if kind is bool else {}),
         )(command)
     return command
+
+
+def _unneeded_options(command: Any) -> Any:
+    """Give a command the flags that TF Serving has and Signpost does not need; they set nothing."""
+    for each in tf_serving_flags.FLAGS:
+        if not each.setting:
+            command = click.option(
+                f"--{each.name}",
+                hidden=True,
+                expose_value=False,
+                callback=_tell_unneeded,
+                type=str,
+                **(_MAY_STAND_ALONE if each.boolean else {}),
+            )(command)
+    return command
+
+
+def _tell_unneeded(_context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    each = next(each for each in tf_serving_flags.FLAGS if each.name == parameter.name)
+    if value is None or (each.refused and value.lower() == "false"):
+        return
+    if each.refused:
+        raise _Refusal(f"--{each.name} can't be served: {each.says}.")
+    click.echo(f"Warning: --{each.name} is not needed and is ignored: {each.says}.", err=True)
 
 
 # `--rest-api-port` and `--rest_api_port` are the same flag.
 @main.command(context_settings={"token_normalize_func": lambda token: token.replace("-", "_")})
 @_setting_options
+@_unneeded_options
+@click.version_option(__version__, prog_name="signpost")
 def serve(**values: Any) -> None:
     """Serve the models of a store over HTTP and gRPC.
 

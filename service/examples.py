@@ -17,7 +17,7 @@ from service.errors import InvalidRequest, UnfitSignature
 CLASSIFY: Final = "tensorflow/serving/classify"
 REGRESS: Final = "tensorflow/serving/regress"
 
-_INPUT: Final = "inputs"
+INPUT: Final = "inputs"
 _CLASSES: Final = "classes"
 _SCORES: Final = "scores"
 _VALUES: Final = "outputs"
@@ -101,6 +101,18 @@ def regress(servable: Servable, examples: Array, call: Call) -> tuple[list[float
     return numbers, answer
 
 
+def outputs_of(signature: Signature, method_name: str) -> tuple[str, ...]:
+    """The outputs that a method, `CLASSIFY` or `REGRESS`, reads.
+
+    Raises:
+        InvalidRequest: it is another method.
+        UnfitSignature: the signature does not do that.
+    """
+    if method_name not in (CLASSIFY, REGRESS):
+        raise InvalidRequest(f"Unsupported signature method_name: {method_name}; it is {CLASSIFY} or {REGRESS}.")
+    return classification_outputs(signature) if method_name == CLASSIFY else regression_outputs(signature)
+
+
 def classification_outputs(signature: Signature) -> tuple[str, ...]:
     """The outputs that a classification reads.
 
@@ -167,14 +179,14 @@ def _find(servable: Servable, signature_name: str) -> Signature:
 def _check_input(signature: Signature, purpose: str) -> None:
     if len(signature.inputs) != 1:
         raise UnfitSignature("Expected one input Tensor.")
-    if _INPUT not in signature.inputs:
+    if INPUT not in signature.inputs:
         raise UnfitSignature(
-            f"No {purpose} inputs found in SignatureDef: its input is {next(iter(signature.inputs))}, not {_INPUT}"
+            f"No {purpose} inputs found in SignatureDef: its input is {next(iter(signature.inputs))}, not {INPUT}"
         )
 
 
 def _run(servable: Servable, examples: Array, call: Call, wanted: tuple[str, ...]) -> Answer:
-    return servable.predict({_INPUT: examples}, Call(call.deadline, call.signature_name, wanted, call.abandoned))
+    return servable.predict({INPUT: examples}, Call(call.deadline, call.signature_name, wanted, call.abandoned))
 
 
 def _checked(array: Array | None, name: str, dtype_name: str, count: int) -> Array | None:

@@ -133,8 +133,9 @@ def verify(configs: ConfigFile, model: str) -> None:
         raise LoadFailed(f"{folder} is no version: it is missing or has no {store.SAVED_MODEL}.")
     from service.engine import servable  # TensorFlow, only for this command
     from service.engine.batching import BatchingParameters
+    from service.engine.device import DeviceSettings
 
-    servable.load(folder, name, version, BatchingParameters(), servable.DeviceSettings()).close()
+    servable.load(folder, name, version, BatchingParameters(), DeviceSettings()).close()
     checked = "its recorded scores hold" if (folder / store.GOLDEN).is_file() else "it has no recorded scores to check"
     click.echo(f"{name}/{version} loads and runs; {checked}.")
 

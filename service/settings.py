@@ -9,6 +9,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from service import tf_serving_flags
 from service.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "SIGNPOST_"
@@ -63,6 +64,45 @@ class Settings:
         "route", "route: the canary answers its share; shadow: it only repeats it, and the answers are compared."
     )
     log_level: str = _setting("info", "Least severe messages to log: debug, info, warning or error.")
+    grpc_socket_path: Path | None = _setting(None, "Unix socket on which gRPC listens besides its port.")
+    grpc_channel_arguments: str = _setting(
+        "", "Arguments for gRPC's core, with commas between them: grpc.max_connection_age_ms=2000."
+    )
+    grpc_max_threads: int = _setting(0, "gRPC calls that are handled at the same time; 0 means --threads.", 0, 1024)
+    ssl_config_file: Path | None = _setting(None, "TF Serving's SSLConfig in text format: gRPC speaks TLS only.")
+    rest_api_enable_cors_support: bool = _setting(False, "Let web pages of any origin use the routes under /v1.")
+    monitoring_config_file: Path | None = _setting(
+        None, "TF Serving's MonitoringConfig in text format: its metrics under its path and names."
+    )
+    enable_batching: bool = _setting(True, "Run requests that wait for the model together.")
+    batching_parameters_file: Path | None = _setting(
+        None, "TF Serving's BatchingParameters in text format; without it the store's batching.config, if there is one."
+    )
+    enable_model_warmup: bool = _setting(True, "Replay a version's warm-up file before it serves.")
+    num_request_iterations_for_warmup: int = _setting(1, "Times that each request of a warm-up file runs.", 0, 1000)
+    saved_model_tags: str = _setting("serve", "Tags of the graph to serve, with commas between them.")
+    tensorflow_intra_op_parallelism: int = _setting(
+        0, "Threads of TensorFlow for one operation; 0 means --tensorflow-threads.", 0, 1024
+    )
+    tensorflow_inter_op_parallelism: int = _setting(
+        0, "Operations that TensorFlow runs at the same time; 0 means --tensorflow-threads.", 0, 1024
+    )
+    per_process_gpu_memory_fraction: float = _setting(
+        0.0, "Share of each GPU's memory to take at the start; 0 takes memory as it is needed.", 0, 1
+    )
+    mixed_precision: str = _setting(
+        "",
+        "bfloat16 computes in 16 bits where that is safe (in float16 on a GPU); recorded scores must hold.",
+    )
+    engine: str = _setting(
+        "local",
+        "What runs the models: local, in each worker; shared, one process for all workers; or addresses of gRPC "
+        "servers, HOST:PORT or unix:PATH, with commas between them.",
+    )
+    engine_models: str = _setting(
+        "", "Models behind --engine HOST:PORT, for servers that can't list them, with commas between them."
+    )
+    workers: int = _setting(1, "Processes that take HTTP requests.", 1, 1024)
 
     def __post_init__(self) -> None:
         """Check the bounds."""
@@ -74,8 +114,21 @@ class Settings:
                 raise SettingsError(f"{flag(each)} must be {bounds}, not {value}.")
         if self.canary_mode not in ("route", "shadow"):
             raise SettingsError(f"--canary-mode must be route or shadow, not {self.canary_mode}.")
+        if self.mixed_precision not in ("", "bfloat16"):
+            raise SettingsError(f"--mixed_precision must be bfloat16 or empty, not {self.mixed_precision}.")
+        for address in self.engine_addresses:
+            host, colon, port = address.rpartition(":")
+            if not (address.startswith("unix:/") or (host and colon and port.isdigit() and 0 < int(port) < 65536)):
+                raise SettingsError(f"--engine takes local, shared, or HOST:PORT,…; {address!r} is none of these.")
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise SettingsError(f"--log-level must be debug, info, warning or error, not {self.log_level}.")
+
+    @property
+    def engine_addresses(self) -> tuple[str, ...]:
+        """The addresses of a remote engine; none where the engine is this service's own."""
+        if self.engine in ("local", "shared"):
+            return ()
+        return tuple(part.strip() for part in self.engine.split(","))
 
 
 def each_setting() -> Iterator[Field[Any]]:
@@ -88,21 +141,22 @@ def flag(setting: Field[Any]) -> str:
     return "--" + (setting.name if setting.name in _TF_SERVING else setting.name.replace("_", "-"))
 
 
+def flags(setting: Field[Any]) -> tuple[str, ...]:
+    """All flags of a setting: its own first, then what TF Serving calls it."""
+    own = flag(setting)
+    others = (f"--{each.name}" for each in tf_serving_flags.FLAGS if each.setting == setting.name)
+    return (own, *(other for other in others if other != own))
+
+
 def variable(setting: Field[Any]) -> str:
     """The environment variable of a setting."""
     return ENVIRONMENT_PREFIX + setting.name.upper()
 
 
+# What tensorflow_model_server calls so, as a flag or in its file of batching parameters.
 _TF_SERVING = frozenset(
     {
-        "model_base_path",
-        "model_config_file",
-        "model_config_file_poll_wait_seconds",
-        "model_name",
-        "port",
-        "rest_api_port",
-        "file_system_poll_wait_seconds",
-        "rest_api_timeout_in_ms",
+        *(each.setting for each in tf_serving_flags.FLAGS if each.setting == each.name),
         "max_batch_size",
         "batch_timeout_micros",
         "max_enqueued_batches",

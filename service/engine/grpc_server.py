@@ -18,9 +18,6 @@ from service.engine.grpc_prediction import PredictionService
 from service.engine.interface import Engine
 from service.serving_metrics import ServingMetrics
 
-# A name and a value, as gRPC's core takes them.
-ChannelArgument = tuple[str, int | str]
-
 
 class GrpcServer:
     """A gRPC server over an engine.
@@ -32,6 +29,7 @@ class GrpcServer:
         max_message_bytes: size of a request at most.
         metrics: counts the calls.
         channel_arguments: further arguments for gRPC's core, e.g. `("grpc.max_connection_age_ms", 2000)`.
+        credentials: what it needs to speak TLS; without it, it speaks plain text.
     """
 
     def __init__(
@@ -41,10 +39,12 @@ class GrpcServer:
         default_deadline_s: float,
         max_message_bytes: int,
         metrics: ServingMetrics | None = None,
-        channel_arguments: Sequence[ChannelArgument] = (),
+        channel_arguments: Sequence[tuple[str, int | str]] = (),
+        credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         """Make the server; nothing listens yet."""
         self._engine = engine
+        self._credentials = credentials
         self._stopping = threading.Event()
         self._health = HealthService()
         self._server = grpc.server(
@@ -52,8 +52,9 @@ class GrpcServer:
             options=[
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),  # a port in use must be an error, not a share of its traffic
+                # A port in use must be an error, not a share of its traffic; of two arguments the first counts.
                 *channel_arguments,
+                ("grpc.so_reuseport", 0),
             ],
         )
         protocol.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
@@ -62,12 +63,13 @@ class GrpcServer:
         protocol.model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(engine), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
-    def start(self, address: str, socket_path: Path | None = None) -> int:
+    def start(self, address: str, socket_path: Path | None = None, private_socket: Path | None = None) -> int:
         """Listen and answer.
 
         Args:
             address: `host:port`, where port 0 picks a free one, or `unix:/path`.
             socket_path: a Unix socket to listen on as well.
+            private_socket: another, in a folder that only this user can read; it never speaks TLS.
 
         Returns:
             The port.
@@ -78,6 +80,8 @@ class GrpcServer:
         port = self._listen(address, "--port")
         if socket_path is not None:
             self._listen(f"unix:{socket_path}", "--grpc_socket_path")
+        if private_socket is not None:
+            self._server.add_insecure_port(f"unix:{private_socket}")
         self._server.start()
         threading.Thread(target=self._watch_readiness, name="grpc-health", daemon=True).start()
         return port
@@ -95,33 +99,10 @@ class GrpcServer:
 
     def _listen(self, address: str, flag: str) -> int:
         try:
-            port: int = self._server.add_insecure_port(address)
+            if self._credentials is None:
+                port: int = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, self._credentials)
         except RuntimeError as error:
             raise errors.SettingsError(f"{address} can't be listened on for gRPC; choose another {flag}.") from error
         return port
-
-
-def parse_channel_arguments(text: str) -> tuple[ChannelArgument, ...]:
-    """Read `--grpc_channel_arguments`: `name=value` pairs with commas between them.
-
-    Raises:
-        SettingsError: a part is no such pair.
-    """
-    arguments = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = part.partition("=")
-        if not name or not equals:
-            raise errors.SettingsError(
-                f"--grpc_channel_arguments takes pairs such as grpc.max_connection_age_ms=2000, not {part!r}."
-            )
-        arguments.append((name, _as_int(value)))
-    return tuple(arguments)
-
-
-def _as_int(value: str) -> int | str:
-    """What gRPC takes as a number where it is one of 32 bits, else as it is."""
-    try:
-        number = int(value)
-    except ValueError:
-        return value
-    return number if -(2**31) <= number < 2**31 else value

@@ -4,7 +4,18 @@ from flask import Flask
 from werkzeug.routing import BaseConverter
 
 from service.engine.interface import Engine
-from service.gateway import examples_api, exchange, health, http_errors, metrics, paths, predict, status
+from service.gateway import (
+    cors,
+    examples_api,
+    exchange,
+    health,
+    http_errors,
+    metrics,
+    monitoring,
+    paths,
+    predict,
+    status,
+)
 from service.gateway.metrics import Metrics
 from service.settings import Settings
 
@@ -39,5 +50,9 @@ def create_app(settings: Settings, engine: Engine, measured: Metrics) -> Flask:
         metrics.blueprint(measured),
     ):
         app.register_blueprint(routes)
+    if (path := monitoring.read_path(settings.monitoring_config_file)) is not None:
+        app.register_blueprint(monitoring.blueprint(measured.serving, path))
+    if settings.rest_api_enable_cors_support:
+        cors.register(app)
     app.wsgi_app = paths.in_lower_case(app.wsgi_app)  # type: ignore[method-assign, assignment]  # Flask's way to wrap
     return app

@@ -29,10 +29,10 @@ class Metrics:
         serving: the same requests under TF Serving's names.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, serving: ServingMetrics | None = None) -> None:
         """Make the metrics; `engine` is asked for the states of its versions when they are read."""
         self.registry = CollectorRegistry()
-        self.serving = ServingMetrics()
+        self.serving = serving or ServingMetrics()
         self._requests = Counter(
             "signpost_requests",
             "Requests answered.",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from service import errors, protocol
-from service.engine.grpc_server import GrpcServer, parse_channel_arguments
+from service.engine.grpc_server import GrpcServer
 from service.engine.interface import Array, Call
 from service.errors import SettingsError
 from service.serving_metrics import ServingMetrics
@@ -271,13 +271,3 @@ def test_an_address_in_use_is_told(engine: FakeEngine, tmp_path: Path) -> None:
     server = GrpcServer(engine, 1, 60.0, 1 << 20)
     with pytest.raises(SettingsError, match="--grpc_socket_path"):
         server.start("127.0.0.1:0", tmp_path / "missing" / "socket")
-
-
-def test_channel_arguments_are_numbers_or_texts() -> None:
-    assert parse_channel_arguments("a=1, b=x=y,,c=-99999999999,d=") == (
-        ("a", 1), ("b", "x=y"), ("c", "-99999999999"), ("d", ""),
-    )  # fmt: skip
-    assert parse_channel_arguments("") == ()
-    for text in ("a", "=1"):
-        with pytest.raises(SettingsError, match="takes pairs such as"):
-            parse_channel_arguments(text)

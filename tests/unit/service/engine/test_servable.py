@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from service import protocol, store
-from service.engine import servable
+from service.engine import saved_model, servable
 from service.engine.batching import BatchingParameters
+from service.engine.device import DeviceSettings
 from service.engine.interface import Array, Call
-from service.engine.servable import DeviceSettings, TensorflowServable
+from service.engine.servable import TensorflowServable
 from service.errors import InvalidRequest, LoadFailed, NotFound, Unavailable
 
 LONG_S = 60.0
@@ -104,7 +105,7 @@ def test_frozen_and_eager_every_input_and_output_is_itself(
 ) -> None:
     """The order of the function's arguments, of the names, and of the frozen graph's inputs all differ."""
     if eager:
-        monkeypatch.setattr(servable, "_freeze", lambda *_: None)
+        monkeypatch.setattr(saved_model, "_freeze", lambda *_: None)
     model = load(models / "several")
     outputs = ask(model, m=floats(3, 6), a=floats(2, 5), z=floats(1, 4))
     np.testing.assert_allclose(outputs["sum"], [123, 456])
@@ -123,13 +124,13 @@ def test_what_can_be_frozen_is_and_what_can_not_is_served_all_the_same(
     load: Load, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     eager: list[Any] = []
-    make = servable._eager_run
+    make = saved_model._eager_run
 
     def noting(tf: Any, function: Any) -> Any:
         eager.append(function)
         return make(tf, function)
 
-    monkeypatch.setattr(servable, "_eager_run", noting)
+    monkeypatch.setattr(saved_model, "_eager_run", noting)
     load(models / "classifier")
     load(models / "several")
     assert eager == []

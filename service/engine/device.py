@@ -1,0 +1,85 @@
+"""How TensorFlow uses the device, and the only import of TensorFlow."""
+
+import ctypes
+import gc
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DeviceSettings:
+    """How TensorFlow loads and runs models.
+
+    Attributes:
+        threads: threads of TensorFlow for one servable; 0 lets TensorFlow choose.
+        intra_op_threads: threads for one operation; 0 means `threads`.
+        inter_op_threads: operations that run at the same time; 0 means `threads`.
+        memory_fraction: share of each GPU's memory, taken at once; 0 lets it grow.
+        mixed_precision: compute in 16 bits where that is safe: bfloat16 on a CPU, float16 on a GPU.
+    """
+
+    threads: int = 0
+    intra_op_threads: int = 0
+    inter_op_threads: int = 0
+    memory_fraction: float = 0.0
+    mixed_precision: bool = False
+
+
+def import_tensorflow(device: DeviceSettings) -> Any:
+    """Import TensorFlow without taking all of a GPU's memory; costs seconds the first time.
+
+    Args:
+        device: tells how much memory to take; what the first call in a process says counts.
+    """
+    import tensorflow as tf
+
+    for number, gpu in enumerate(tf.config.list_physical_devices("GPU")):
+        try:
+            memory_mb = _memory_mb(number) if device.memory_fraction else 0
+            if memory_mb:
+                limit = tf.config.LogicalDeviceConfiguration(memory_limit=int(memory_mb * device.memory_fraction))
+                tf.config.set_logical_device_configuration(gpu, [limit])
+            else:
+                tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:  # the device is in use already, in which case this was done before
+            break
+    if not gc.get_freeze_count():
+        # Half a million objects of TensorFlow's that live as long as the process: a collection that visits them all
+        # stops every thread for a tenth of a second.
+        gc.collect()
+        gc.freeze()
+    return tf
+
+
+def session_config(tf: Any, device: DeviceSettings) -> Any:
+    """The configuration of a session."""
+    config = tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=device.intra_op_threads or device.threads,
+        inter_op_parallelism_threads=device.inter_op_threads or device.threads,
+    )
+    config.gpu_options.allow_growth = not device.memory_fraction
+    config.gpu_options.per_process_gpu_memory_fraction = device.memory_fraction
+    if device.mixed_precision:
+        rewriter = config.graph_options.rewrite_options
+        if tf.config.list_physical_devices("GPU"):
+            rewriter.auto_mixed_precision = rewriter.ON
+        else:
+            rewriter.auto_mixed_precision_onednn_bfloat16 = rewriter.ON
+    return config
+
+
+def _memory_mb(gpu: int) -> int:
+    """The size of a GPU's memory in MiB, from its driver: TensorFlow tells it only once it has taken some; else 0."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+        size, handle = ctypes.c_size_t(), ctypes.c_int()
+        if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(handle), gpu):
+            return 0
+        failed = driver.cuDeviceTotalMem_v2(ctypes.byref(size), handle)
+    except (OSError, AttributeError):
+        log.warning("The GPU's driver does not tell its memory; it is taken as it is needed.")
+        return 0
+    return 0 if failed else size.value // 2**20

@@ -1,0 +1,60 @@
+"""How gRPC listens: TF Serving's flags and its file for TLS, read."""
+
+from pathlib import Path
+
+import grpc
+
+from service import text_messages
+from service.errors import SettingsError
+
+# A name and a value, as gRPC's core takes them.
+ChannelArgument = tuple[str, int | str]
+
+
+def parse_channel_arguments(text: str) -> tuple[ChannelArgument, ...]:
+    """Read `--grpc_channel_arguments`: `name=value` pairs with commas between them.
+
+    Raises:
+        SettingsError: a part is no such pair.
+    """
+    arguments = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = part.partition("=")
+        if not name or not equals:
+            raise SettingsError(
+                f"--grpc_channel_arguments takes pairs such as grpc.max_connection_age_ms=2000, not {part!r}."
+            )
+        arguments.append((name, _as_int(value)))
+    return tuple(arguments)
+
+
+def read_credentials(path: Path | None) -> grpc.ServerCredentials | None:
+    """Read `--ssl_config_file`, which holds a `tensorflow.serving.SSLConfig` in text format.
+
+    Returns:
+        What a server needs to speak TLS; None without a file.
+
+    Raises:
+        SettingsError: it can't be read, or lacks the key or the certificate.
+    """
+    if path is None:
+        return None
+    config = text_messages.read(path, "SSLConfig")
+    if not config.server_key or not config.server_cert:
+        raise SettingsError(f"{path} must have server_key and server_cert, both in PEM format.")
+    if config.client_verify and not config.custom_ca:
+        raise SettingsError(f"{path} has client_verify, and needs custom_ca to verify clients with.")
+    return grpc.ssl_server_credentials(
+        [(config.server_key.encode(), config.server_cert.encode())],
+        root_certificates=config.custom_ca.encode() or None,
+        require_client_auth=config.client_verify,
+    )
+
+
+def _as_int(value: str) -> int | str:
+    """What gRPC takes as a number where it is one of 32 bits, else as it is."""
+    try:
+        number = int(value)
+    except ValueError:
+        return value
+    return number if -(2**31) <= number < 2**31 else value

@@ -1,0 +1,47 @@
+"""From settings to a function that loads versions, as a local engine wants it."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from service import batching_config
+from service.engine.device import DeviceSettings
+from service.engine.local import ClosableServable
+from service.serving_metrics import ServingMetrics
+from service.settings import Settings
+
+
+def make_loader(settings: Settings, metrics: ServingMetrics) -> Callable[[Path, str, int], ClosableServable]:
+    """Make the function that loads a version, given its folder, its model's name and its number.
+
+    Args:
+        settings: how models are batched, warmed up and run.
+        metrics: counts what it loads.
+
+    Raises:
+        SettingsError: the file of batching parameters has an error.
+    """
+    parameters = batching_config.from_settings(settings)
+    device = DeviceSettings(
+        threads=settings.tensorflow_threads,
+        intra_op_threads=settings.tensorflow_intra_op_parallelism,
+        inter_op_threads=settings.tensorflow_inter_op_parallelism,
+        memory_fraction=settings.per_process_gpu_memory_fraction,
+        mixed_precision=bool(settings.mixed_precision),
+    )
+    warm_up_times = max(1, settings.num_request_iterations_for_warmup) if settings.enable_model_warmup else 0
+    tags = tuple(tag.strip() for tag in settings.saved_model_tags.split(",") if tag.strip())
+
+    def load(folder: Path, name: str, version: int) -> ClosableServable:
+        from service.engine import servable  # TensorFlow: only in the process that runs it
+
+        started_s = time.monotonic()
+        succeeded = False
+        try:
+            loaded = servable.load(folder, name, version, parameters, device, warm_up_times, tags)
+            succeeded = True
+        finally:
+            metrics.count_load(folder, succeeded, time.monotonic() - started_s)
+        return loaded
+
+    return load

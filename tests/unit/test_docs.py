@@ -1,0 +1,59 @@
+"""What the documents list is what the code has."""
+
+import re
+from dataclasses import Field
+from pathlib import Path
+from typing import Any
+
+from service import settings, tf_serving_flags
+from service.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def row(*cells: str) -> str:
+    return re.sub(r" +\|", " |", f"| {' | '.join(cells)} |")
+
+
+def setting_row(setting: Field[Any]) -> str:
+    default = setting.default
+    shown = "" if default in (None, "") else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    flag, variable = settings.flag(setting), settings.variable(setting)
+    return row(f"`{flag}`", f"`{variable}`", shown, setting.metadata["help"])
+
+
+def flag_row(flag: tf_serving_flags.TfServingFlag) -> str:
+    if flag.setting:
+        return row(f"`--{flag.name}`", flag.says)
+    does = "refused" if flag.refused else "accepted with a warning"
+    return row(f"`--{flag.name}`", f"{does}: {flag.says}")
+
+
+def rows(document: str, heading: str) -> list[str]:
+    """The rows of the table under a heading."""
+    section = (ROOT / document).read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return [line for line in section.splitlines() if line.startswith("| `")]
+
+
+def test_the_readme_lists_every_setting() -> None:
+    expected = [setting_row(setting) for setting in settings.each_setting()]
+    assert rows("README.md", "Settings of `signpost serve`") == expected
+
+
+def test_the_guide_from_tf_serving_lists_every_flag() -> None:
+    assert rows("docs/from-tf-serving.md", "Flags") == [flag_row(flag) for flag in tf_serving_flags.FLAGS]
+
+
+def test_flags_that_set_something_are_settings() -> None:
+    names = {setting.name for setting in settings.each_setting()}
+    assert {flag.setting for flag in tf_serving_flags.FLAGS if flag.setting} - names == {"version"}
+    assert all(flag.says for flag in tf_serving_flags.FLAGS)
+    assert len({flag.name for flag in tf_serving_flags.FLAGS}) == len(tf_serving_flags.FLAGS)
+
+
+def test_the_flag_of_a_setting_is_tf_servings_where_it_has_one() -> None:
+    by_name = {setting.name: setting for setting in settings.each_setting()}
+    assert settings.flags(by_name["threads"]) == ("--threads", "--rest_api_num_threads")
+    assert settings.flags(by_name["grpc_socket_path"]) == ("--grpc_socket_path",)
+    assert settings.flags(by_name["ready_file"]) == ("--ready-file",)
+    assert Settings().enable_batching
