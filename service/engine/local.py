@@ -71,6 +71,8 @@ class LocalEngine:
         self._configs: Mapping[str, ModelConfig] = {}  # of the models wanted, loaded or not
         self._defaults: Mapping[str, frozenset[int]] = {}  # versions for requests that name none
         self._folders = Folders()
+        self._looks = self._settled_look = 0  # how many were begun, and the last that found nothing to do
+        self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_in_step, name="store-watcher", daemon=True)
 
@@ -81,6 +83,7 @@ class LocalEngine:
     def close(self) -> None:
         """Stop the thread and unload everything, each version after at most `DRAIN_S` seconds of draining."""
         self._stop.set()
+        self._wake.set()
         if self._thread.is_alive():
             self._thread.join(DRAIN_S)
         for version in list(self._held):
@@ -129,8 +132,22 @@ class LocalEngine:
             raise Unavailable(f"Model {spec.name} is not ready ({why or 'not loaded yet'}); try again.")
         return held
 
+    def settle(self, timeout_s: float) -> bool:
+        """Look at the configuration and the folders now, and wait until nothing is left to do.
+
+        Returns:
+            Whether that was so within `timeout_s` seconds.
+        """
+        with self._lock:
+            look = self._looks + 1  # one that runs already may have seen what was before
+            self._wake.set()
+            return self._lock.wait_for(lambda: self._settled_look >= look, timeout_s)
+
     def _keep_in_step(self) -> None:
         while not self._stop.is_set():
+            self._wake.clear()
+            with self._lock:
+                self._looks += 1
             try:
                 settled = self._step()
             except (SettingsError, StoreError) as error:
@@ -140,7 +157,10 @@ class LocalEngine:
                 settled = True
                 log.exception("A step of the store watcher failed; it goes on.")
             if settled:
-                self._stop.wait(self._poll_s)
+                with self._lock:
+                    self._settled_look = self._looks
+                    self._lock.notify_all()
+                self._wake.wait(self._poll_s)
 
     def _step(self) -> bool:
         """Take one action; True when there was none to take."""
