@@ -11,6 +11,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import Metric
 
+from service import shared_metrics
+
 _REQUESTS: Final = ":tensorflow:serving:request_count"
 _LATENCY: Final = ":tensorflow:serving:request_latency"
 _RUNTIME: Final = ":tensorflow:serving:runtime_latency"
@@ -74,7 +76,7 @@ class ServingMetrics:
 
     def text(self) -> str:
         """The page, in Prometheus' text format with TF Serving's names (the usual writer would end them in _total)."""
-        return "\n".join(line for family in self.registry.collect() for line in _lines(family)) + "\n"
+        return "\n".join(line for family in shared_metrics.families(self.registry) for line in _lines(family)) + "\n"
 
     def _counter(self, name: str, *labels: str) -> Counter:
         return Counter(name, "", labels, registry=self.registry)

@@ -7,92 +7,114 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import prometheus_client
 from flask import Flask
 
-from service import config_source, gateway
-from service.engine.batching import BatchingParameters
+from service import gateway, parts, shared_metrics
 from service.engine.canary import CanaryEngine, parse_shares
 from service.engine.grpc_server import GrpcServer
 from service.engine.interface import Engine
-from service.engine.local import ClosableServable, LocalEngine
 from service.gateway.metrics import Metrics
+from service.runtime import Roster, Runtime
+from service.serving_metrics import ServingMetrics
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
+# Seconds between two looks at whether this worker's models are ready: before they were, and after.
+_LOOK_S: Final = 0.05
+_LATER_S: Final = 0.25
+
 
 class Worker:
-    """What a worker process holds; `start` begins to load, `stop` ends everything within a bounded time."""
+    """What a worker process holds; `start` begins to load, `stop` ends everything within a bounded time.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: of the service.
+        runtime: of the service; made after the fork, this belongs to one of its workers.
+    """
+
+    def __init__(self, settings: Settings, runtime: Runtime) -> None:
         """Put the parts together; nothing runs yet."""
         # Odd but readable metadata of an image is nobody's concern here.
         warnings.filterwarnings("ignore", module="PIL")
         # The time of each series' birth would double the page and helps nobody.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        if runtime.workers > 1:
+            shared_metrics.share(runtime.metrics)
         self._settings = settings
+        self._runtime = runtime
+        self._roster = Roster(runtime.folder, runtime.workers)
         self._stopping = threading.Event()
-        source = config_source.from_settings(settings)
-        local = LocalEngine(source.read, _loader(settings), settings.file_system_poll_wait_seconds)
-        metrics = Metrics(local)
+        serving_metrics = ServingMetrics()
+        engine, self._grpc = _engine(settings, runtime, serving_metrics)
+        metrics = Metrics(engine, serving_metrics, self._roster.pids)
         self.engine = CanaryEngine(
-            local, parse_shares(settings.canary_share), settings.canary_mode, metrics.count_comparison
+            engine, parse_shares(settings.canary_share), settings.canary_mode, metrics.count_comparison
         )
-        self.app: Flask = gateway.create_app(settings, self.engine, metrics)
-        self._grpc = GrpcServer(
-            self.engine, settings.threads, settings.rest_api_timeout_in_ms / 1e3, settings.max_body_bytes
-        )
+        self.app: Flask = gateway.create_app(settings, self.engine, metrics, self._roster.ready)
+        self._watcher = threading.Thread(target=self._watch, name="announcer", daemon=True)
 
-    def start(self, rest_api_port: int) -> None:
-        """Start the engine and the gRPC server, and announce when all is ready.
+    def start(self, goes_on: Callable[[], bool]) -> None:
+        """Start the engine and the gRPC server, and a thread that tells the others when all is ready.
+
+        While other workers serve, this one loads first and returns only then, so that no request meets it early.
 
         Args:
-            rest_api_port: the port on which the gateway is reached, for the announcement.
+            goes_on: called often while it waits; False ends the wait.
         """
         self.engine.start()
-        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-        port = self._grpc.start(f"{host}:{self._settings.port}")
-        log.info("gRPC listens on %s:%d.", host, port)
-        ports = {"port": port, "rest_api_port": rest_api_port}
-        announcer = threading.Thread(
-            target=_announce, args=(self.engine, ports, self._settings.ready_file, self._stopping), daemon=True
-        )
-        announcer.start()
+        while self._roster.others_ready() and not self.engine.status().ready:
+            if not goes_on() or self._stopping.wait(_LOOK_S):
+                break
+        if self._grpc is not None:
+            address = parts.grpc_address(self._settings, self._runtime)
+            self._grpc.start(address, self._settings.grpc_socket_path)
+            log.info("gRPC listens on %s.", address)
+        self._roster.note(self.engine.status().ready)
+        self._watcher.start()
 
     def stop(self) -> None:
-        """Stop the announcer, the gRPC server and the engine."""
+        """Stop the thread, the gRPC server and the engine."""
         self._stopping.set()
-        self._grpc.close()
+        if self._grpc is not None:
+            self._grpc.close()
         self.engine.close()
 
+    def _watch(self) -> None:
+        """Note for the other workers whether this one is ready, and announce the service; ends with `stop`."""
+        noted = None
+        announced = False
+        while not self._stopping.wait(_LATER_S if announced else _LOOK_S):
+            try:
+                ready = self.engine.status().ready
+                if ready != noted:
+                    self._roster.note(ready)
+                    noted = ready
+                if not announced and self._roster.ready():
+                    announced = True
+                    if self._roster.announce():
+                        _announce(self.engine, self._runtime, self._settings.ready_file)
+            except OSError as error:  # a full disk must not end the thread
+                log.warning("The readiness of this worker can't be noted: %s.", error.strerror)
 
-def _loader(settings: Settings) -> Callable[[Path, str, int], ClosableServable]:
-    parameters = BatchingParameters(
-        max_batch_size=settings.max_batch_size,
-        batch_timeout_micros=settings.batch_timeout_micros,
-        max_enqueued_batches=settings.max_enqueued_batches,
-        num_batch_threads=settings.num_batch_threads,
-    )
 
-    def load(folder: Path, name: str, version: int) -> ClosableServable:
-        from service.engine import servable  # TensorFlow: only in the process that runs it
-
-        return servable.load(folder, name, version, parameters, servable.DeviceSettings(settings.tensorflow_threads))
-
-    return load
+def _engine(settings: Settings, runtime: Runtime, metrics: ServingMetrics) -> tuple[Engine, GrpcServer | None]:
+    """The engine of the settings' choice, and the gRPC server where this process holds the models."""
+    if settings.engine == "local":
+        engine = parts.local_engine(settings, runtime, metrics)
+        return engine, parts.grpc_server(settings, engine, metrics)
+    return parts.remote_engine(settings, runtime), None
 
 
-def _announce(engine: Engine, ports: dict[str, int], ready_file: Path | None, stopping: threading.Event) -> None:
-    """Wait until the engine is ready, log it and write the ports to the file; ends with `stopping`."""
-    while not engine.status().ready:
-        if stopping.wait(0.05):
-            return
+def _announce(engine: Engine, runtime: Runtime, ready_file: Path | None) -> None:
+    """Log that the service is ready and write the ports to the file."""
     models = ", ".join(f"{name} version {v[0].version}" for name, v in engine.status().models.items())
     log.info("Ready: %s.", models)
     if ready_file is not None:
         # By rename, so that nobody reads half of it.
         temporary = ready_file.with_name(f".{ready_file.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(ports) + "\n")
+        temporary.write_text(json.dumps({"port": runtime.port, "rest_api_port": runtime.rest_api_port}) + "\n")
         temporary.replace(ready_file)

@@ -1,5 +1,7 @@
 """The gateway: HTTP in, engine calls, HTTP out. It never imports TensorFlow."""
 
+from collections.abc import Callable
+
 from flask import Flask
 from werkzeug.routing import BaseConverter
 
@@ -27,13 +29,16 @@ class _Name(BaseConverter):
     part_isolating = True
 
 
-def create_app(settings: Settings, engine: Engine, measured: Metrics) -> Flask:
+def create_app(
+    settings: Settings, engine: Engine, measured: Metrics, service_ready: Callable[[], bool] = lambda: True
+) -> Flask:
     """Make the application.
 
     Args:
         settings: limits and time-outs.
         engine: what answers; its owner starts and closes it.
         measured: the metrics of this process.
+        service_ready: whether the other workers of the service are ready too.
     """
     app = Flask("signpost", static_folder=None)
     app.url_map.converters["name"] = _Name
@@ -46,7 +51,7 @@ def create_app(settings: Settings, engine: Engine, measured: Metrics) -> Flask:
         predict.blueprint(settings, engine, measured),
         examples_api.blueprint(settings, engine, measured),
         status.blueprint(engine),
-        health.blueprint(engine),
+        health.blueprint(engine, service_ready),
         metrics.blueprint(measured),
     ):
         app.register_blueprint(routes)

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Response, request
 
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Call, Servable
-from service.gateway.exchange import timings
+from service.gateway.exchange import served_by, timings
 from service.gateway.metrics import Metrics
 from service.settings import Settings
 
@@ -30,6 +30,7 @@ def note(servable: Servable, answer: Answer, metrics: Metrics, api: str) -> None
         metrics: those of this process.
         api: TF Serving's name of what was asked: `Predict`, `Classify` or `Regress`.
     """
+    served_by(servable.name, servable.version)  # a remote engine may have had to move on to the next version
     timings().add("queue", answer.queue_s)
     timings().add("infer", answer.infer_s)
     metrics.count_batch(servable.name, servable.version, answer.batch_rows)

@@ -1,12 +1,19 @@
 """Is it alive, is it ready."""
 
+from collections.abc import Callable
+
 from flask import Blueprint, Response, jsonify
 
 from service.engine.interface import Engine, State, VersionStatus
 
 
-def blueprint(engine: Engine) -> Blueprint:
-    """The routes `/healthz` (the process answers) and `/readyz` (every model can)."""
+def blueprint(engine: Engine, service_ready: Callable[[], bool]) -> Blueprint:
+    """The routes `/healthz` (the process answers) and `/readyz` (every model can, in every worker).
+
+    Args:
+        engine: of this worker.
+        service_ready: whether all workers of the service are ready.
+    """
     routes = Blueprint("health", __name__)
 
     @routes.get("/healthz")
@@ -20,6 +27,8 @@ def blueprint(engine: Engine) -> Blueprint:
             name: "ready" if any(v.state is State.AVAILABLE for v in versions) else _why_not(versions)
             for name, versions in status.models.items()
         }
+        if status.ready and not service_ready():
+            return jsonify(ready=False, models=models, waiting="other workers are still loading"), 503
         return jsonify(ready=status.ready, models=models), 200 if status.ready else 503
 
     return routes

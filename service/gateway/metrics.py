@@ -1,6 +1,7 @@
 """Prometheus metrics, and the route that shows them."""
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from flask import Blueprint, Response
 from prometheus_client import (
@@ -8,12 +9,12 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Histogram,
-    ProcessCollector,
     generate_latest,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service import shared_metrics
 from service.engine.interface import Engine, State
 from service.serving_metrics import ServingMetrics
 
@@ -29,9 +30,21 @@ class Metrics:
         serving: the same requests under TF Serving's names.
     """
 
-    def __init__(self, engine: Engine, serving: ServingMetrics | None = None) -> None:
-        """Make the metrics; `engine` is asked for the states of its versions when they are read."""
-        self.registry = CollectorRegistry()
+    def __init__(
+        self,
+        engine: Engine,
+        serving: ServingMetrics | None = None,
+        processes: Callable[[], Iterable[int]] = lambda: (os.getpid(),),
+    ) -> None:
+        """Make the metrics; `engine` is asked for the states of its versions when they are read.
+
+        Args:
+            engine: what answers.
+            serving: the same requests under TF Serving's names.
+            processes: the workers of the service, whose memory and CPU seconds add up.
+        """
+        self.registry = CollectorRegistry()  # of counts, which add up over the workers
+        self._now = CollectorRegistry()  # of what is looked up when it is asked for
         self.serving = serving or ServingMetrics()
         self._requests = Counter(
             "signpost_requests",
@@ -60,8 +73,13 @@ class Metrics:
             ("model", "outcome"),
             registry=self.registry,
         )
-        self.registry.register(_VersionStates(engine))
-        ProcessCollector(registry=self.registry)
+        self._now.register(_VersionStates(engine))
+        self._now.register(shared_metrics.Processes(processes))
+
+    def collect(self) -> Iterator[Metric]:
+        """All of them, for the page."""
+        yield from shared_metrics.families(self.registry)
+        yield from self._now.collect()
 
     def count(self, route: str, model: str, version: str, status: int, stages_s: Mapping[str, float]) -> None:
         """Count an answered request and, where a model answered it, the seconds of each stage."""
@@ -107,6 +125,6 @@ def blueprint(metrics: Metrics) -> Blueprint:
 
     @routes.get("/metrics")
     def show() -> Response:
-        return Response(generate_latest(metrics.registry), content_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(metrics), content_type=CONTENT_TYPE_LATEST)
 
     return routes

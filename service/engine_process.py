@@ -1,0 +1,68 @@
+"""The engine process of `--engine shared`: the local engine and gRPC, for the gateways of the service and for others.
+
+It is a child of the supervisor and runs until the pipe that they share is closed: on purpose, or because the
+supervisor died. Signals that are sent to the whole group of processes (Ctrl-C, a service manager) do not stop it, as
+the gateways must be drained first.
+"""
+
+import logging
+import os
+import select
+import signal
+import threading
+import time
+from typing import Final
+
+from service.runtime import Runtime
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# Seconds after which a stop that hangs is ended.
+STOP_S: Final = 20.0
+# Seconds for the first look at the store; until then models would be unknown instead of not ready.
+_FIRST_LOOK_S: Final = 5.0
+
+
+def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
+    """Serve until the lifeline is closed.
+
+    Args:
+        settings: of the service.
+        runtime: of the service.
+        lifeline: the reading end of the pipe whose other end the supervisor holds.
+
+    Raises:
+        SettingsError: the port can't be listened on.
+    """
+    from service import parts  # after the fork
+    from service.serving_metrics import ServingMetrics
+
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    metrics = ServingMetrics()
+    engine = parts.local_engine(settings, runtime, metrics)
+    server = parts.grpc_server(settings, engine, metrics)
+    engine.start()
+    until = time.monotonic() + _FIRST_LOOK_S
+    while not engine.status().models and time.monotonic() < until and not _closed(lifeline, 0.01):
+        pass
+    address = parts.grpc_address(settings, runtime)
+    server.start(address, settings.grpc_socket_path, runtime.engine_socket)
+    log.info("gRPC listens on %s (engine process %d).", address, os.getpid())
+    while not engine.status().ready and not _closed(lifeline, 0.05):
+        pass
+    runtime.engine_ready.touch()
+    while not _closed(lifeline, None):
+        pass
+    # Whatever hangs in there, the supervisor's end is the end of this process too.
+    last = threading.Timer(STOP_S, os._exit, args=(1,))
+    last.daemon = True
+    last.start()
+    server.close()
+    engine.close()
+
+
+def _closed(lifeline: int, wait_s: float | None) -> bool:
+    readable, _, _ = select.select([lifeline], [], [], wait_s)
+    return bool(readable)

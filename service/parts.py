@@ -1,0 +1,54 @@
+"""Engines and the gRPC server as the settings want them; each process of a service takes those that it needs."""
+
+from service import batching_config, config_source, grpc_config, loading
+from service.engine.batching import BatchingParameters
+from service.engine.grpc_server import GrpcServer
+from service.engine.interface import Engine
+from service.engine.local import LocalEngine
+from service.engine.remote import RemoteEngine
+from service.runtime import Runtime
+from service.serving_metrics import ServingMetrics
+from service.settings import Settings
+
+# Calls of one model that one worker has on their way to a remote engine: while one is answered, the next is sent.
+_CALLS = 2
+
+
+def local_engine(settings: Settings, runtime: Runtime, metrics: ServingMetrics) -> LocalEngine:
+    """The local engine, which runs models in this process; its owner starts and closes it."""
+    source = config_source.from_settings(settings, runtime.config_override)
+    return LocalEngine(source.read, loading.make_loader(settings, metrics), settings.file_system_poll_wait_seconds)
+
+
+def remote_engine(settings: Settings, runtime: Runtime) -> RemoteEngine:
+    """The engine behind the addresses of `--engine`, or the engine process of this service."""
+    addresses = settings.engine_addresses or (f"unix:{runtime.engine_socket}",)
+    batching = batching_config.from_settings(settings)
+    parameters = BatchingParameters(
+        max_batch_size=settings.max_batch_size if batching is None else batching.max_batch_size,
+        batch_timeout_micros=0,  # the engine itself waits, where that is wanted
+        max_enqueued_batches=settings.max_enqueued_batches,
+        num_batch_threads=_CALLS if batching is not None else settings.threads,
+    )
+    models = tuple(name.strip() for name in settings.engine_models.split(",") if name.strip())
+    return RemoteEngine(addresses, parameters, models)
+
+
+def grpc_server(settings: Settings, engine: Engine, metrics: ServingMetrics) -> GrpcServer:
+    """The gRPC server over an engine; its owner starts and closes it."""
+    return GrpcServer(
+        engine,
+        settings.grpc_max_threads or settings.threads,
+        settings.rest_api_timeout_in_ms / 1e3,
+        settings.max_body_bytes,
+        metrics,
+        # The launcher holds the port, so that only processes of this service can share it.
+        (("grpc.so_reuseport", 1), *grpc_config.parse_channel_arguments(settings.grpc_channel_arguments)),
+        grpc_config.read_credentials(settings.ssl_config_file),
+    )
+
+
+def grpc_address(settings: Settings, runtime: Runtime) -> str:
+    """Where gRPC listens."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{host}:{runtime.port}"

@@ -1,0 +1,124 @@
+"""What the processes of one service share: a private folder, and who of its workers is ready.
+
+The folder is made by the launcher, which also removes it. In it lie a file for each worker that takes requests (named
+by its process, holding 1 when its models are ready), the engine's socket, the counters of all workers and the
+configuration that a client has put in place.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+# A socket's path may have 107 bytes; the longest name in the folder is shorter than this.
+_LONGEST_FOLDER: Final = 80
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a worker is told beside the settings.
+
+    Attributes:
+        folder: the private folder.
+        workers: how many worker processes there should be.
+        port: gRPC's port; None where this service has no gRPC of its own.
+        rest_api_port: the port for HTTP.
+    """
+
+    folder: Path
+    workers: int
+    port: int | None
+    rest_api_port: int
+
+    @property
+    def engine_socket(self) -> Path:
+        """Where the engine process listens for this service's gateways."""
+        return self.folder / "engine.sock"
+
+    @property
+    def engine_ready(self) -> Path:
+        """Exists once the engine process has been ready."""
+        return self.folder / "engine-ready"
+
+    @property
+    def config_override(self) -> Path:
+        """The configuration that a client has put in place; every local engine reads it."""
+        return self.folder / "models.config"
+
+    @property
+    def metrics(self) -> Path:
+        """Where prometheus_client keeps the counters of several workers."""
+        return self.folder / "metrics"
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """A folder that only this user can read, removed in the end by the process that made it."""
+    parent = tempfile.gettempdir()
+    folder = Path(tempfile.mkdtemp(prefix="signpost-", dir=parent if len(parent) < _LONGEST_FOLDER else "/tmp"))
+    maker = os.getpid()
+    (folder / "workers").mkdir()
+    (folder / "metrics").mkdir()
+    try:
+        yield folder
+    finally:
+        if os.getpid() == maker:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class Roster:
+    """The workers of a service, by their files; see the module.
+
+    Args:
+        folder: the service's private folder.
+        size: how many workers there should be.
+    """
+
+    def __init__(self, folder: Path, size: int) -> None:
+        """Look at nothing yet."""
+        self._files = folder / "workers"
+        self._announced = folder / "announced"
+        self._size = size
+
+    def note(self, ready: bool) -> None:
+        """Note that this worker takes requests, and whether its models are ready."""
+        temporary = self._files / f".{os.getpid()}"
+        temporary.write_text(str(int(ready)))
+        temporary.replace(self._files / str(os.getpid()))  # nobody reads half of it
+
+    def forget(self, pid: int) -> None:
+        """Note that a worker is gone."""
+        (self._files / str(pid)).unlink(missing_ok=True)
+
+    def pids(self) -> list[int]:
+        """The workers that take requests."""
+        return sorted(self._read())
+
+    def others_ready(self) -> bool:
+        """Whether another worker is ready, so that nobody needs this one yet."""
+        return any(ready for pid, ready in self._read().items() if pid != os.getpid())
+
+    def ready(self) -> bool:
+        """Whether the whole service is: all workers were ready once, and all that take requests are now."""
+        known = self._read()
+        return all(known.values()) and bool(known) and (len(known) >= self._size or self._announced.exists())
+
+    def announce(self) -> bool:
+        """True for the one worker that is to announce the service, once it is ready; it is so only once."""
+        with contextlib.suppress(FileExistsError):
+            self._announced.touch(exist_ok=False)
+            return True
+        return False
+
+    def _read(self) -> dict[int, bool]:
+        found = {}
+        for path in self._files.iterdir():
+            if path.name.isdigit():
+                with contextlib.suppress(FileNotFoundError):  # gone since it was listed
+                    found[int(path.name)] = path.read_text() == "1"
+        return found
