@@ -1,6 +1,6 @@
 """Do a call's inputs fit a signature: checked by every engine before anything runs, in the same words."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 
 from service import protocol
 from service.engine.interface import Array, Call, Servable, Signature
@@ -24,8 +24,7 @@ def check_call(servable: Servable, inputs: Mapping[str, Array], call: Call) -> S
             f"version {servable.version}; it has {', '.join(servable.signatures)}."
         )
     check_inputs(inputs, signature)
-    if unknown := [name for name in call.outputs if name not in signature.outputs]:
-        raise InvalidRequest(f"No output {unknown[0]!r}; the signature has {', '.join(signature.outputs)}.")
+    _check_outputs(call.outputs, signature)
     return signature
 
 
@@ -36,9 +35,7 @@ def check_inputs(inputs: Mapping[str, Array], signature: Signature) -> None:
         InvalidRequest: they do not; the message says which and what would.
     """
     if set(inputs) != set(signature.inputs):
-        raise InvalidRequest(
-            f"The signature takes the inputs {sorted(signature.inputs)}, not {sorted(inputs)}; send each by its name."
-        )
+        raise InvalidRequest(_wrong_names(inputs.keys(), signature.inputs.keys()))
     for name, array in inputs.items():
         spec = signature.inputs[name]
         if array.dtype != spec.dtype:
@@ -48,3 +45,34 @@ def check_inputs(inputs: Mapping[str, Array], signature: Signature) -> None:
             raise InvalidRequest(
                 f"Input {name!r} has the shape {list(array.shape)}; the signature takes {list(spec.shape or ())}."
             )
+
+
+def _check_outputs(outputs: tuple[str, ...], signature: Signature) -> None:
+    for number, name in enumerate(outputs):
+        if name not in signature.outputs:
+            raise InvalidRequest(
+                f"output tensor alias not found in signature: {name} Outputs expected to be in the set "
+                f"{_listed(signature.outputs)}."
+            )
+        if name in outputs[:number]:
+            raise InvalidRequest(f"duplicate output tensor alias: {name}")
+
+
+def _wrong_names(found: Set[str], wanted: Set[str]) -> str:
+    """What TF Serving says, as its clients may look for it, and then what would be right."""
+    if len(found) != len(wanted):
+        says = (
+            f"input size does not match signature: {len(found)}!={len(wanted)} "
+            f"len({_listed(found)}) != len({_listed(wanted)}). Sent extra: {_listed(found - wanted)}. "
+            f"Missing but required: {_listed(wanted - found)}."
+        )
+    else:
+        says = (
+            f"input tensor alias not found in signature: {min(found - wanted)}. "
+            f"Inputs expected to be in the set {_listed(wanted)}."
+        )
+    return f"{says} The signature takes the inputs {sorted(wanted)}, not {sorted(found)}; send each by its name."
+
+
+def _listed(names: Iterable[str]) -> str:
+    return f"{{{','.join(sorted(names))}}}"

@@ -234,7 +234,12 @@ class TestGrpc:
         for ask_, code, says in (
             (lambda: ask(predict_request("none", x=x), timeout=60), "NOT_FOUND", "Servable not found for request"),
             (lambda: ask(predict_request("half_plus", "s", x=x), timeout=60), "FAILED_PRECONDITION", 'key "s" not'),
-            (lambda: ask(predict_request("half_plus", z=x), timeout=60), "INVALID_ARGUMENT", "takes the inputs"),
+            (
+                lambda: ask(predict_request("half_plus", z=x), timeout=60),
+                "INVALID_ARGUMENT",
+                "not found in signature: z",
+            ),
+            (lambda: ask(predict_request("half_plus", x=x, z=x), timeout=60), "INVALID_ARGUMENT", "Sent extra: {z}"),
             (lambda: running.prediction.Regress(regress, timeout=60), "FAILED_PRECONDITION", "one output"),
             (lambda: running.prediction.Regress(empty, timeout=60), "INVALID_ARGUMENT", "Input is empty."),
             (lambda: running.prediction.Regress(lacking, timeout=60), "INVALID_ARGUMENT", "Feature: x"),
