@@ -1,6 +1,8 @@
 """How gRPC listens: TF Serving's flags and its file for TLS, read."""
 
+import os
 from pathlib import Path
+from typing import Final
 
 import grpc
 
@@ -9,6 +11,9 @@ from service.errors import SettingsError
 
 # A name and a value, as gRPC's core takes them.
 ChannelArgument = tuple[str, int | str]
+
+# Of the path of a Unix socket, on Linux.
+_MOST_BYTES: Final = 107
 
 
 def parse_channel_arguments(text: str) -> tuple[ChannelArgument, ...]:
@@ -26,6 +31,24 @@ def parse_channel_arguments(text: str) -> tuple[ChannelArgument, ...]:
             )
         arguments.append((name, _as_int(value)))
     return tuple(arguments)
+
+
+def check_socket_path(path: Path | None) -> None:
+    """Make sure that gRPC can listen on `--grpc_socket_path`.
+
+    Raises:
+        SettingsError: it can't; told before the workers start.
+    """
+    if path is None:
+        return
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise SettingsError(f"--grpc_socket_path {path} can't be made; its folder is missing or read-only.")
+    if path.exists() and not path.is_socket():
+        raise SettingsError(f"--grpc_socket_path {path} is there already and is no socket; choose another path.")
+    if len(os.fsencode(path)) > _MOST_BYTES:
+        raise SettingsError(
+            f"--grpc_socket_path {path} is longer than the {_MOST_BYTES} bytes that a socket's path has."
+        )
 
 
 def read_credentials(path: Path | None) -> grpc.ServerCredentials | None:

@@ -1,4 +1,4 @@
-"""How TensorFlow uses the device, and the only import of TensorFlow."""
+"""How TensorFlow is imported and uses the device."""
 
 import ctypes
 import gc

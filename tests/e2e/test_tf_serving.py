@@ -370,6 +370,7 @@ def test_a_warm_up_file_that_asks_for_what_there_is_not_keeps_the_version_out(st
         (("--ssl_config_file=/none",), "/none can't be read"),
         (("--monitoring_config_file=/none",), "/none can't be read"),
         (("--grpc_channel_arguments=x",), "takes pairs"),
+        (("--grpc_socket_path=/none/socket",), "its folder is missing"),
         (("--mixed_precision=int8",), "must be bfloat16"),
     ],
 )

@@ -129,3 +129,16 @@ def test_channel_arguments_are_numbers_or_texts() -> None:
     for text in ("a", "=1"):
         with pytest.raises(SettingsError, match="takes pairs such as"):
             grpc_config.parse_channel_arguments(text)
+
+
+def test_a_socket_that_can_not_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path, says in (
+        (tmp_path / "missing" / "socket", "its folder is missing"),
+        (tmp_path / "file", "is no socket"),
+        (tmp_path / ("x" * 108), "longer than the 107 bytes"),
+    ):
+        with pytest.raises(SettingsError, match=says):
+            grpc_config.check_socket_path(path)
+    grpc_config.check_socket_path(tmp_path / "socket")
+    grpc_config.check_socket_path(None)

@@ -1,5 +1,8 @@
 """The real server and the real stubs, over an engine without TensorFlow."""
 
+import json
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -9,7 +12,7 @@ import grpc
 import numpy as np
 import pytest
 
-from service import errors, protocol
+from service import errors, grpc_config, protocol
 from service.engine.grpc_server import GrpcServer
 from service.engine.interface import Array, Call
 from service.errors import SettingsError
@@ -271,3 +274,30 @@ def test_an_address_in_use_is_told(engine: FakeEngine, tmp_path: Path) -> None:
     server = GrpcServer(engine, 1, 60.0, 1 << 20)
     with pytest.raises(SettingsError, match="--grpc_socket_path"):
         server.start("127.0.0.1:0", tmp_path / "missing" / "socket")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
+def test_with_a_file_for_tls_it_speaks_tls_only(engine: FakeEngine, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        [
+            "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+            "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate,
+        ],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    config = tmp_path / "ssl.config"
+    config.write_text(f"server_key: {json.dumps(key.read_text())} server_cert: {json.dumps(certificate.read_text())}")
+    server = GrpcServer(engine, 1, 60.0, 1 << 20, credentials=grpc_config.read_credentials(config))
+    port = server.start("127.0.0.1:0")
+    try:
+        trusted = grpc.ssl_channel_credentials(certificate.read_bytes())
+        target = (("grpc.ssl_target_name_override", "localhost"),)
+        with grpc.secure_channel(f"127.0.0.1:{port}", trusted, target) as channel:
+            stub = protocol.prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            assert stub.Predict(predict_request(), timeout=60).model_spec.version.value == 3
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = protocol.prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            assert refused(lambda: stub.Predict(predict_request(), timeout=60))[0] is grpc.StatusCode.UNAVAILABLE
+    finally:
+        server.close(0)
