@@ -125,7 +125,8 @@ class LocalEngine:
             held = versions[max(serving, key=lambda v: (v in preferred, v))] if serving else None
         else:
             held = versions.get(number)
-            if held is None or held.state is State.END:
+            # One that is going counts as gone, so that a client which asked for it by number looks for the next.
+            if held is None or held.state in (State.END, State.UNLOADING):
                 raise NotFound(f"Servable not found for request: {spec}{_why(held)}; {_available(versions)}.")
         if held is None or held.state is not State.AVAILABLE:
             why = "; ".join(f"version {v}: {h.error or h.state.name}" for v, h in sorted(versions.items()))

@@ -1,1 +1,1 @@
-"""One suite for every engine: what the gateway may rely on."""
+"""One suite for every shape of a service: what a client sees must not depend on where the models run."""

@@ -83,7 +83,7 @@ def test_a_version_that_is_still_in_use_is_closed_only_afterwards(
         publish(folder)
         until(lambda: states(engine) == {1: State.UNLOADING, 2: State.AVAILABLE})
         assert serving(engine) == 2
-        with pytest.raises(Unavailable):
+        with pytest.raises(NotFound, match="available: 2"):
             serving(engine, ModelSpec("m", 1))
         assert old.version == 1
         assert not loader.loaded["m", 1].closed

@@ -1,0 +1,96 @@
+"""Writes the store of the suite: plain `tf.Module` exports. Run as a program, as it imports TensorFlow."""
+
+import sys
+from pathlib import Path
+
+import tensorflow as tf
+
+SPARE_VERSIONS = 8
+
+
+class Shade(tf.Module):
+    """An image classifier: the brightness of an image is the score of the second class."""
+
+    def __init__(self, *classes: str) -> None:
+        super().__init__()
+        self.classes = tf.constant([classes])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4, 4, 3], tf.uint8, name="image")])
+    def classify(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        bright = tf.reduce_mean(tf.cast(image, tf.float32), axis=[1, 2, 3])[:, None] / 255.0
+        return {
+            "scores": tf.concat([1.0 - bright, bright], axis=1),
+            "classes": tf.tile(self.classes, [tf.shape(image)[0], 1]),
+        }
+
+
+class Times(tf.Module):
+    """y = x * factor, where the factor is the number of the version."""
+
+    def __init__(self, factor: int) -> None:
+        super().__init__()
+        self.factor = tf.Variable(float(factor))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def run(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": x * self.factor}
+
+
+class Maths(tf.Module):
+    """Several signatures."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+    def both(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"sum": tf.reduce_sum(x, axis=1), "double": x * 2.0}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name="a"), tf.TensorSpec([None], tf.int64, name="b")])
+    def add(self, a: tf.Tensor, b: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"c": a + b}
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.float32, name="x")])
+    def scalar(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": x + 1.0}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def shout(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"loud": tf.strings.upper(text)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="index")])
+    def pick(self, index: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"picked": tf.gather(tf.constant([10, 20, 30]), index)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float64, name="seconds")])
+    def wait(self, seconds: tf.Tensor) -> dict[str, tf.Tensor]:
+        end = tf.timestamp() + tf.reduce_max(seconds)
+        turns = tf.while_loop(lambda _: tf.timestamp() < end, lambda turn: [turn + 1], [tf.constant(0)])[0]
+        return {"waited": seconds + 0.0 * tf.cast(turns, tf.float64)}
+
+
+def write(store: Path) -> None:
+    for version, classes in ((1, ("dark", "bright")), (2, ("night", "day"))):
+        shade = Shade(*classes)
+        tf.saved_model.save(shade, str(store / "shade" / str(version)), {"serving_default": shade.classify})
+    maths = Maths()
+    signatures = {name: getattr(maths, name) for name in ("add", "scalar", "shout", "pick", "wait")}
+    tf.saved_model.save(maths, str(store / "maths" / "1"), {"serving_default": maths.both, **signatures})
+    for version in range(1, SPARE_VERSIONS + 1):
+        times = Times(version)
+        folder = store / "times" / "1" if version == 1 else store.with_name("spare") / str(version)
+        tf.saved_model.save(times, str(folder), {"serving_default": times.run})
+    (store / "models.config").write_text(
+        f"""
+        model_config_list {{
+          config {{
+            name: "shade" base_path: "{store}/shade" model_platform: "tensorflow"
+            model_version_policy {{ all {{}} }}
+            version_labels {{ key: "stable" value: 1 }}
+          }}
+          config {{ name: "maths" base_path: "{store}/maths" model_platform: "tensorflow" }}
+          config {{ name: "times" base_path: "{store}/times" model_platform: "tensorflow" }}
+        }}
+        """
+    )
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

@@ -1,0 +1,200 @@
+"""What every shape of a service answers, over HTTP, from the same store."""
+
+import base64
+import io
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from PIL import Image
+
+from tests.e2e.processes import Server, wait_until
+
+
+def picture(brightness: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (9, 7), (brightness,) * 3).save(file, "PNG")
+    return file.getvalue()
+
+
+def ask(service: Server, path: str, body: Any) -> requests.Response:
+    return requests.post(f"{service.url}/v1/models/{path}:predict", json=body, timeout=60)
+
+
+def test_an_image_gets_its_class(service: Server) -> None:
+    answer = requests.post(service.predict_url("shade"), data=picture(255), timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {
+        "model": {"name": "shade", "version": 2},
+        "predictions": [{"class": "day", "score": 1.0, "scores": {"night": 0.0, "day": 1.0}}],
+    }
+    assert answer.headers["X-Model-Version"] == "2"
+
+
+def test_several_images_in_every_form(service: Server) -> None:
+    files = [("f", ("a.png", picture(level))) for level in (0, 255, 0)]
+    answer = requests.post(service.predict_url("shade"), files=files, timeout=60)
+    assert [each["class"] for each in answer.json()["predictions"]] == ["night", "day", "night"]
+    instances = [{"b64": base64.b64encode(picture(level)).decode()} for level in (255, 0)]
+    answer = ask(service, "shade", {"instances": instances})
+    assert answer.json() == {
+        "predictions": [
+            {"classes": ["night", "day"], "scores": [0.0, 1.0]},
+            {"classes": ["night", "day"], "scores": [1.0, 0.0]},
+        ]
+    }
+
+
+def test_more_rows_than_a_batch_holds(service: Server) -> None:
+    answer = ask(service, "times", {"instances": list(range(15))})
+    version = int(answer.headers["X-Model-Version"])
+    assert answer.json() == {"predictions": [float(value * version) for value in range(15)]}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            {"instances": [[1, 2], [3, 4]]},
+            {"predictions": [{"double": [2, 4], "sum": 3}, {"double": [6, 8], "sum": 7}]},
+        ),
+        ({"inputs": [[1, 2]]}, {"outputs": {"double": [[2, 4]], "sum": [3]}}),
+        ({"signature_name": "add", "inputs": {"a": [2**53 + 1], "b": [1]}}, {"outputs": [2**53 + 2]}),
+        ({"signature_name": "scalar", "inputs": 1.5}, {"outputs": 2.5}),
+        ({"signature_name": "shout", "instances": ["a", "bc"]}, {"predictions": ["A", "BC"]}),
+    ],
+)
+def test_tensors_of_several_signatures(service: Server, body: dict[str, Any], expected: dict[str, Any]) -> None:
+    answer = ask(service, "maths", body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == expected
+
+
+def test_versions_and_labels(service: Server) -> None:
+    for at, name in (("/versions/1", "dark"), ("/versions/2", "night"), ("/labels/stable", "dark")):
+        answer = requests.post(service.predict_url("shade", at), data=picture(0), timeout=60)
+        assert answer.json()["predictions"][0]["class"] == name
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("nosuch", {"instances": [1]}, 404),
+        ("shade/versions/9", {"instances": [1]}, 404),
+        ("shade/labels/nosuch", {"instances": [1]}, 404),
+        ("maths", {"signature_name": "nosuch", "instances": [1]}, 404),
+        ("maths", {"instances": [[1, 2, 3]]}, 400),
+        ("maths", {"instances": [["a", "b"]]}, 400),
+        ("maths", {"inputs": {"wrong": [1]}}, 400),
+        ("maths", {"signature_name": "add", "inputs": {"a": [1, 2], "b": [1]}}, 400),
+        ("maths", {"signature_name": "pick", "instances": [7]}, 400),
+        ("maths", {"instances": []}, 400),
+        ("times", {"instances": list(range(17))}, 413),
+    ],
+)
+def test_errors(service: Server, path: str, body: dict[str, Any], status: int) -> None:
+    answer = ask(service, path, body)
+    assert answer.status_code == status, answer.text
+    assert answer.json().keys() == {"error"}
+
+
+def test_one_bad_request_in_a_batch_fails_alone(service: Server) -> None:
+    def pick(index: int) -> requests.Response:
+        return ask(service, "maths", {"signature_name": "pick", "instances": [index]})
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(pick, [0, 1, 7, 2] * 8))
+    assert [answer.status_code for answer in answers] == [200, 200, 400, 200] * 8
+    assert [answer.json()["predictions"] for answer in answers if answer.ok] == [[10], [20], [30]] * 8
+
+
+def test_status_and_metadata(service: Server) -> None:
+    status = requests.get(f"{service.url}/v1/models/shade", timeout=60).json()
+    found = [(each["version"], each["state"]) for each in status["model_version_status"]]
+    assert found == [("2", "AVAILABLE"), ("1", "AVAILABLE")]
+    metadata = requests.get(f"{service.url}/v1/models/maths/metadata", timeout=60).json()
+    signatures = metadata["metadata"]["signature_def"]["signature_def"]
+    assert {"serving_default", "add", "pick", "scalar", "shout", "wait"} <= signatures.keys()
+    assert signatures["serving_default"]["inputs"]["x"]["dtype"] == "DT_FLOAT"
+    assert requests.get(f"{service.url}/readyz", timeout=60).json() == {
+        "ready": True,
+        "models": {"maths": "ready", "shade": "ready", "times": "ready"},
+    }
+    assert requests.get(f"{service.url}/v1/models/nosuch", timeout=60).status_code == 404
+
+
+def wait(service: Server, seconds: list[float]) -> requests.Response:
+    return ask(service, "maths", {"signature_name": "wait", "instances": seconds})
+
+
+def test_a_deadline_ends_the_wait(service: Server) -> None:
+    started_s = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: wait(service, [3.0]), range(8)))
+    assert {answer.status_code for answer in answers} == {200, 504}
+    assert time.monotonic() - started_s < 30
+    assert "deadline" in next(answer for answer in answers if answer.status_code == 504).json()["error"]
+    # What nobody waits for any more does not hold up the next.
+    wait_until(lambda: wait(service, [0.0]).status_code == 200)
+
+
+def test_a_full_queue_refuses(service: Server) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: wait(service, [0.1] * 8), range(32)))
+    assert {answer.status_code for answer in answers} == {200, 429}
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert int(refused.headers["Retry-After"]) >= 1
+
+
+def test_a_swap_loses_nothing_and_mixes_nothing(service: Server, contract_store: Path) -> None:
+    times = contract_store / "times"
+    version = max(int(path.name) for path in times.iterdir()) + 1
+    done = threading.Event()
+
+    def keep_asking() -> set[tuple[int, float]]:
+        seen = set()
+        with requests.Session() as session:
+            while not done.is_set():
+                answer = session.post(service.predict_url("times"), json={"instances": [1.0]}, timeout=60)
+                assert answer.status_code == 200, answer.text
+                seen.add((int(answer.headers["X-Model-Version"]), answer.json()["predictions"][0]))
+        return seen
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(keep_asking) for _ in range(4)]
+        try:
+            shutil.copytree(contract_store.with_name("spare") / str(version), times / ".coming")
+            (times / ".coming").rename(times / str(version))
+            wait_until(
+                lambda: (
+                    any(each.done() for each in asking)
+                    or all(
+                        ask(service, "times", {"instances": [1]}).json() == {"predictions": [version]} for _ in "123456"
+                    )
+                )
+            )
+        finally:
+            done.set()
+        seen = set.union(*(each.result() for each in asking))
+    assert {found for found, _ in seen} == {version - 1, version}
+    assert all(found == answer for found, answer in seen)
+
+
+def test_metrics_count_every_request(service: Server) -> None:
+    def count() -> float:
+        page = requests.get(f"{service.url}/metrics", timeout=60).text
+        return sum(
+            float(line.split()[-1])
+            for line in page.splitlines()
+            if line.startswith("signpost_requests_total") and 'model="shade"' in line and 'status="200"' in line
+        )
+
+    before = count()
+    for _ in range(10):
+        requests.post(service.predict_url("shade"), data=picture(0), timeout=60)
+    assert count() == before + 10
