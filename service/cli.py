@@ -110,9 +110,10 @@ def _tell_unneeded(_context: click.Context, parameter: click.Parameter, value: s
 # `--rest-api-port` and `--rest_api_port` are the same flag.
 @main.command(context_settings={"token_normalize_func": lambda token: token.replace("-", "_")})
 @_setting_options
+@click.option("--no-playground", is_flag=True, help="The same as --playground=false.")
 @_unneeded_options
 @click.version_option(__version__, prog_name="signpost")
-def serve(**values: Any) -> None:
+def serve(no_playground: bool, **values: Any) -> None:
     """Serve the models of a store over HTTP and gRPC.
 
     Every option can also be set by the environment variable SIGNPOST_<OPTION>, e.g. SIGNPOST_REST_API_PORT.
@@ -121,4 +122,6 @@ def serve(**values: Any) -> None:
         click.echo(f"Warning: {name} is no setting of Signpost and is ignored.", err=True)
     from service import launcher  # gunicorn, only for this command
 
+    if no_playground:
+        values["playground"] = False
     launcher.serve(Settings(**values))

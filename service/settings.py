@@ -70,6 +70,9 @@ class Settings:
     )
     grpc_max_threads: int = _setting(0, "gRPC calls that are handled at the same time; 0 means --threads.", 0, 1024)
     ssl_config_file: Path | None = _setting(None, "TF Serving's SSLConfig in text format: gRPC speaks TLS only.")
+    enable_serialization_as_tensor_content: bool = _setting(
+        False, "Answer Predict over gRPC with tensor_content, which is quicker, rather than float_val and the like."
+    )
     rest_api_enable_cors_support: bool = _setting(False, "Let web pages of any origin use the routes under /v1.")
     monitoring_config_file: Path | None = _setting(
         None, "TF Serving's MonitoringConfig in text format: its metrics under its path and names."
@@ -103,6 +106,9 @@ class Settings:
         "", "Models behind --engine HOST:PORT, for servers that can't list them, with commas between them."
     )
     workers: int = _setting(1, "Processes that take HTTP requests.", 1, 1024)
+    playground: bool = _setting(
+        True, "Show the playground, a page to try the models on, at /; --no-playground does not."
+    )
 
     def __post_init__(self) -> None:
         """Check the bounds."""

@@ -54,7 +54,9 @@ class Worker:
         self.engine = CanaryEngine(
             engine, parse_shares(settings.canary_share), settings.canary_mode, metrics.count_comparison
         )
-        self.app: Flask = gateway.create_app(settings, self.engine, metrics, self._roster.ready)
+        self.app: Flask = gateway.create_app(
+            settings, self.engine, metrics, self._roster.ready, runtime.config_override
+        )
         self._watcher = threading.Thread(target=self._watch, name="announcer", daemon=True)
 
     def start(self, goes_on: Callable[[], bool]) -> None:

@@ -1,12 +1,14 @@
 """The gateway: HTTP in, engine calls, HTTP out. It never imports TensorFlow."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from flask import Flask
 from werkzeug.routing import BaseConverter
 
 from service.engine.interface import Engine
 from service.gateway import (
+    about_api,
     cors,
     examples_api,
     exchange,
@@ -15,6 +17,7 @@ from service.gateway import (
     metrics,
     monitoring,
     paths,
+    playground,
     predict,
     status,
 )
@@ -30,7 +33,11 @@ class _Name(BaseConverter):
 
 
 def create_app(
-    settings: Settings, engine: Engine, measured: Metrics, service_ready: Callable[[], bool] = lambda: True
+    settings: Settings,
+    engine: Engine,
+    measured: Metrics,
+    service_ready: Callable[[], bool] = lambda: True,
+    config_override: Path | None = None,
 ) -> Flask:
     """Make the application.
 
@@ -39,6 +46,7 @@ def create_app(
         engine: what answers; its owner starts and closes it.
         measured: the metrics of this process.
         service_ready: whether the other workers of the service are ready too.
+        config_override: where a configuration is put that a client sets while the service runs.
     """
     app = Flask("signpost", static_folder=None)
     app.url_map.converters["name"] = _Name
@@ -51,8 +59,10 @@ def create_app(
         predict.blueprint(settings, engine, measured),
         examples_api.blueprint(settings, engine, measured),
         status.blueprint(engine),
+        about_api.blueprint(settings, engine, config_override),
         health.blueprint(engine, service_ready),
         metrics.blueprint(measured),
+        playground.blueprint(settings),
     ):
         app.register_blueprint(routes)
     if (path := monitoring.read_path(settings.monitoring_config_file)) is not None:

@@ -1,0 +1,51 @@
+"""The playground at `/`: a page on which anyone tries a model. It asks the same routes as every other client.
+
+One template, one style sheet and plain ES modules: there is nothing to build, and nothing comes from another host.
+"""
+
+from typing import Final
+
+from flask import Blueprint, Response, make_response, render_template
+
+from service.settings import Settings
+from service.version import __version__
+
+# All that the pages need is here: own scripts and styles, own images and those that the visitor brings (blob:).
+_POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' blob: data:",
+        "connect-src 'self'",
+        "media-src 'self' blob:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+def blueprint(settings: Settings) -> Blueprint:
+    """The page at `/`, unless it is turned off, and the files that it and `/docs` load."""
+    routes = Blueprint(
+        "playground", __name__, static_folder="static", static_url_path="/static", template_folder="templates"
+    )
+
+    if settings.playground:
+
+        @routes.get("/")
+        def playground() -> Response:
+            return page("playground.html")
+
+    return routes
+
+
+def page(template: str, **values: object) -> Response:
+    """Render a page under a policy that lets it load nothing from elsewhere and run no inline script."""
+    response = make_response(render_template(template, signpost_version=__version__, **values))
+    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["Permissions-Policy"] = "camera=(self), microphone=(), geolocation=()"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response

@@ -1,0 +1,57 @@
+// How an answer looks: the class, bars of scores, and where the time went.
+
+import { h, milliseconds, percent } from "./dom.js";
+
+const STAGES = {
+  decode: "decode",
+  queue: "wait",
+  infer: "model",
+  encode: "write",
+  rest: "other",
+  network: "network",
+};
+
+/** The best class in large letters. */
+export const best = (prediction) =>
+  h("p", { class: "best" }, h("strong", {}, prediction.class), h("span", {}, percent(prediction.score)));
+
+/** Bars of the highest scores; the others can be opened. */
+export function bars(prediction, shown) {
+  const ranked = Object.entries(prediction.scores).sort(([, a], [, b]) => b - a);
+  const list = (entries) => h("ul", { class: "bars" }, entries.map(bar));
+  const rest = ranked.slice(shown);
+  return [
+    list(ranked.slice(0, shown)),
+    rest.length > 0 && h("details", {}, h("summary", {}, `${rest.length} more`), list(rest)),
+  ];
+}
+
+function bar([name, score]) {
+  const filled = h("span");
+  filled.style.width = `${Math.max(0, Math.min(1, score)) * 100}%`;
+  return h(
+    "li",
+    {},
+    h("span", { class: "name", title: name }, name),
+    h("span", { class: "score" }, percent(score)),
+    h("div", { class: "bar", "aria-hidden": "true" }, filled),
+  );
+}
+
+/** A strip of the stages with their milliseconds. */
+export function times(stages) {
+  const total = stages.reduce((sum, [, ms]) => sum + ms, 0);
+  const known = stages.filter(([name, ms]) => name in STAGES && ms > 0);
+  const strip = known.map(([name, ms]) => {
+    const part = h("span", { class: `stage-${name}` });
+    part.style.flexGrow = String(ms);
+    return part;
+  });
+  return h(
+    "div",
+    { class: "times" },
+    h("p", {}, `${milliseconds(total)} in all`),
+    h("div", { class: "strip", "aria-hidden": "true" }, strip),
+    h("ul", {}, known.map(([name, ms]) => h("li", { class: `stage-${name}` }, `${STAGES[name]} ${milliseconds(ms)}`))),
+  );
+}

@@ -1,0 +1,79 @@
+// The service as this page sees it: the same routes as for every other client, by paths relative to the page.
+
+/** An answer that is an error, or none at all; the message is the service's own sentence. */
+export class Failure extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** Ask the service; every request of the page passes here, so what they all carry is added here. */
+async function ask(path, options = {}) {
+  const startedMs = performance.now();
+  let response, text;
+  try {
+    response = await fetch(path, options);
+    text = await response.text();
+  } catch {
+    throw new Failure("The service does not answer; is it still running?", 0);
+  }
+  const elapsedMs = performance.now() - startedMs;
+  let body = null;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    // told below
+  }
+  if (!response.ok || body === null) {
+    throw new Failure(body?.error ?? `The service answered ${response.status} ${response.statusText}.`, response.status);
+  }
+  return { body, stages: stagesOf(response.headers.get("Server-Timing"), elapsedMs) };
+}
+
+/** Milliseconds by stage, in order: those the service tells, the rest of its time, and the way there and back. */
+export function stagesOf(header, elapsedMs) {
+  const found = (header ?? "").matchAll(/([\w-]+);dur=([\d.]+)/g);
+  const told = Array.from(found, ([, name, ms]) => [name, Number(ms)]);
+  const total = Object.fromEntries(told).total;
+  const stages = told.filter(([name]) => name !== "total");
+  if (total === undefined) return [["network", elapsedMs]];
+  const rest = total - stages.reduce((sum, [, ms]) => sum + ms, 0);
+  return [...stages, ["rest", Math.max(0, rest)], ["network", Math.max(0, elapsedMs - total)]];
+}
+
+/** Path of a model, of a version or of a label; `at` is "", "/versions/3" or "/labels/stable". */
+export const pathOf = ({ model, at }) => `v1/models/${encodeURIComponent(model)}${at}`;
+
+export const models = async () => (await ask("v1/models")).body.models;
+
+export const labels = async (model) => (await ask(`${pathOf({ model, at: "" })}/labels`)).body.labels;
+
+export const metadata = async (target) =>
+  (await ask(`${pathOf(target)}/metadata`)).body.metadata.signature_def.signature_def;
+
+export const modelCard = async (target) => (await ask(`${pathOf(target)}/extra/model_card.json`)).body;
+
+/** Post one image. Answers the prediction, which version made it, and where the time went. */
+export async function predict(target, image, topK = 0) {
+  const { body, stages } = await ask(`${pathOf(target)}:predict${topK ? `?top_k=${topK}` : ""}`, {
+    method: "POST",
+    // What counts are the bytes; a type that is no image's would only be refused for its name.
+    headers: { "Content-Type": image.type.startsWith("image/") ? image.type : "image/*" },
+    body: image,
+  });
+  return { model: body.model, prediction: body.predictions[0], stages };
+}
+
+/** Run another signature on one image, as TensorFlow Serving's JSON; answers its outputs by name. */
+export async function runSignature(target, signature, image) {
+  const bytes = new Uint8Array(await image.arrayBuffer());
+  let binary = "";
+  for (let at = 0; at < bytes.length; at += 32768) binary += String.fromCharCode(...bytes.subarray(at, at + 32768));
+  const { body } = await ask(`${pathOf(target)}:predict`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ signature_name: signature, instances: [{ b64: btoa(binary) }] }),
+  });
+  return body.predictions[0];
+}

@@ -1,0 +1,151 @@
+// Which model and version answer; what states they are in.
+
+import * as api from "./api.js";
+import { $, h, plural } from "./dom.js";
+import { describe } from "./signatures.js";
+
+const QUIET_MS = 10000;
+const WAITING_MS = 1500;
+const FRIENDLY = { AVAILABLE: "ready", LOADING: "loading", UNLOADING: "going", START: "waiting", END: "failed" };
+const TONES = { AVAILABLE: "good", END: "bad" };
+
+/** The chosen model; `onChange` is called with it when it, or what is known of it, changes. */
+export class Chooser {
+  constructor(onChange) {
+    this.onChange = onChange;
+    this.models = [];
+    this.labels = {};
+    this.about = null; // what the chosen target takes, once it is ready
+    this.shown = ""; // what the selects were made from
+    this.asked = 0;
+    $("model").addEventListener("change", () => this.chooseModel());
+    $("version").addEventListener("change", () => this.look());
+    $("chooser").addEventListener("submit", (event) => event.preventDefault());
+    document.addEventListener("visibilitychange", () => document.hidden || this.refresh());
+    this.wanted = new URLSearchParams(location.hash.slice(1));
+  }
+
+  get target() {
+    return { model: $("model").value, at: $("version").value };
+  }
+
+  /** Ask for the states, now and then again. */
+  async refresh() {
+    clearTimeout(this.timer);
+    let pause = WAITING_MS;
+    try {
+      this.models = await api.models();
+      const first = this.shown === "";
+      this.showModels();
+      if (first && this.models.length) await this.chooseModel(this.wanted.get("at") ?? "");
+      else if (this.models.length) await this.update();
+      if (this.models.every(isReady)) pause = QUIET_MS;
+    } catch (failure) {
+      pill("bad", "not reachable");
+      this.tell(failure.message);
+    }
+    if (!document.hidden) this.timer = setTimeout(() => this.refresh(), pause);
+  }
+
+  showModels() {
+    const ready = this.models.filter(isReady).length;
+    if (!this.models.length) pill("wait", "no model yet");
+    else if (ready === this.models.length) pill("good", `${plural(ready, "model")} ready`);
+    else pill("wait", `${ready} of ${plural(this.models.length, "model")} ready`);
+    const names = this.models.map((model) => model.name);
+    const key = JSON.stringify(names);
+    if (key === this.shown || !names.length) return;
+    const before = this.shown ? $("model").value : this.wanted.get("model");
+    this.shown = key;
+    $("model").replaceChildren(...names.map((name) => h("option", { value: name }, name)));
+    $("model").value = names.includes(before) ? before : (this.models.find(isReady)?.name ?? names[0]);
+    $("model").disabled = false;
+  }
+
+  async chooseModel(at = "") {
+    this.labels = await api.labels(this.target.model).catch(() => ({}));
+    this.showVersions(at);
+    await this.look();
+  }
+
+  /** After a look at the states: the same choice, with what is new of it. */
+  async update() {
+    const before = this.chosenState;
+    this.labels = await api.labels(this.target.model).catch(() => this.labels);
+    this.showVersions($("version").value);
+    if (!this.about || before !== this.chosenState) await this.look();
+  }
+
+  get versions() {
+    return this.models.find((model) => model.name === this.target.model)?.model_version_status ?? [];
+  }
+
+  showVersions(at) {
+    const labels = Object.entries(this.labels);
+    const choices = [
+      ["", "Default"],
+      ...labels.map(([label, version]) => [`/labels/${encodeURIComponent(label)}`, `${label} (version ${version})`]),
+      ...this.versions.map(({ version }) => [`/versions/${version}`, `Version ${version}`]),
+    ];
+    const key = JSON.stringify(choices);
+    if (key !== this.shownVersions) {
+      this.shownVersions = key;
+      $("version").replaceChildren(...choices.map(([value, text]) => h("option", { value }, text)));
+      $("version").disabled = false;
+    }
+    $("version").value = choices.some(([value]) => value === at) ? at : "";
+    $("versions").replaceChildren(
+      ...this.versions.map(({ version, state, status }) =>
+        h(
+          "li",
+          {},
+          h("span", {}, `Version ${version}`),
+          labels.filter(([, number]) => String(number) === version).map(([label]) => h("span", { class: "tag" }, label)),
+          h("span", { class: `pill ${TONES[state] ?? "wait"}` }, FRIENDLY[state] ?? state.toLowerCase()),
+          status.error_message && h("p", { class: "error" }, status.error_message),
+        ),
+      ),
+    );
+    if (!this.versions.length) $("versions").replaceChildren(h("li", { class: "muted" }, "None loaded yet"));
+    this.chosenState = JSON.stringify([this.target, this.versions]);
+  }
+
+  /** Find out what the chosen version takes. */
+  async look() {
+    const target = this.target;
+    const mine = ++this.asked;
+    let about = null;
+    let problem = "";
+    try {
+      about = describe(await api.metadata(target));
+      if (!about.image) {
+        problem = `${target.model} is no image classifier; it takes tensors as JSON (${about.inputs.join(", ")}).`;
+      }
+    } catch (failure) {
+      problem = failure.message;
+    }
+    if (mine !== this.asked) return;
+    this.about = about;
+    this.tell(problem);
+    const image = about?.image;
+    $("takes").textContent = image
+      ? `${image.width} × ${image.height} pixels, ${image.channels === 1 ? "grey" : "colour"}` +
+        (image.classes > 0 ? `, ${image.classes.toLocaleString("en")} classes` : "")
+      : "";
+    const place = new URLSearchParams({ model: target.model, ...(target.at && { at: target.at }) });
+    history.replaceState(null, "", `#${place}`);
+    this.onChange(target, about);
+  }
+
+  tell(problem) {
+    if ($("notice").textContent !== problem) $("notice").textContent = problem;
+    $("notice").hidden = !problem;
+  }
+}
+
+const isReady = (model) => model.model_version_status.some(({ state }) => state === "AVAILABLE");
+
+function pill(tone, text) {
+  $("service").className = `pill ${tone}`;
+  if ($("service").textContent !== text) $("service").textContent = text;
+}

@@ -1,0 +1,80 @@
+// The same request from a shell and from Python, with this service's address and the images at hand.
+
+import { pathOf } from "./api.js";
+import { $, announce } from "./dom.js";
+
+const MOST_FILES = 3;
+
+const forShell = (text) => (/^[\w./:=@%+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+// In a form curl ends a name at a comma or semicolon, unless it stands in quotes.
+const forCurlsForm = (name) => (/[,;"\\]/.test(name) ? `"${name.replaceAll(/["\\]/g, "\\$&")}"` : name);
+// JSON's strings are Python's too.
+const forPython = (text) => JSON.stringify(text);
+
+function curl(url, names) {
+  if (names.length === 1) return `curl --data-binary ${forShell(`@${names[0]}`)} \\\n${forShell(url)}`;
+  const forms = names.map((name) => `-F ${forShell(`image=@${forCurlsForm(name)}`)}`);
+  return `curl ${forms.join(" \\\n")} \\\n${forShell(url)}`;
+}
+
+function python(url, names) {
+  const files = names.map((name) => `open(${forPython(name)}, "rb")`);
+  const sent =
+    names.length === 1
+      ? `with ${files[0]} as image:\n    answer = requests.post(url, data=image)`
+      : `files = [\n${files.map((file) => `    ("image", ${file}),\n`).join("")}]\nanswer = requests.post(url, files=files)`;
+  return (
+    `import requests\n\nurl = ${forPython(url)}\n${sent}\nanswer.raise_for_status()\n` +
+    `for found in answer.json()["predictions"]:\n    print(found["class"], found["score"])`
+  );
+}
+
+function forTensors(url) {
+  return `curl --json '{"instances": […]}' \\\n${forShell(url)}`;
+}
+
+/** The lines for a target and images. */
+export class Snippets {
+  constructor() {
+    this.target = null;
+    this.about = null;
+    this.names = [];
+    document.querySelectorAll("input[name=language]").forEach((choice) => choice.addEventListener("change", () => this.show()));
+    $("copy").addEventListener("click", () => copy($("code").textContent));
+  }
+
+  retarget(target, about) {
+    Object.assign(this, { target, about });
+    this.show();
+  }
+
+  withImages(names) {
+    this.names = names.slice(0, MOST_FILES);
+    this.show();
+  }
+
+  show() {
+    if (!this.target) return;
+    const names = this.names.length ? this.names : ["image.jpg"];
+    const path = `${pathOf(this.target)}:predict`;
+    if (this.about && !this.about.image) {
+      $("code").textContent = forTensors(new URL(path, document.baseURI).href.split("#")[0]);
+      return;
+    }
+    const url = new URL(`${path}?top_k=3`, document.baseURI).href;
+    const language = document.querySelector("input[name=language]:checked").value;
+    $("code").textContent = language === "curl" ? curl(url, names) : python(url, names);
+  }
+}
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text); // only where the page is https:// or this machine's own
+  } catch {
+    getSelection().selectAllChildren($("code"));
+    document.execCommand("copy");
+  }
+  $("copy").textContent = "Copied";
+  announce("Copied");
+  setTimeout(() => ($("copy").textContent = "Copy"), 1500);
+}
