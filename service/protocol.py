@@ -83,6 +83,9 @@ __all__ = [
     "write_signature",
 ]
 
+# What a gateway's calls to an engine carry in their metadata: they would rather have tensors as `tensor_content`.
+PREFERS_CONTENT: Final = ("signpost-tensor-content", "1")
+
 # TensorFlow's name of each element type that signatures can carry: the NumPy type, and the field of TensorProto
 # that holds its values when they are not packed into tensor_content.
 _TYPES: Final[dict[str, tuple[Any, str]]] = {
@@ -112,8 +115,14 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
     return "DT_STRING" if dtype.kind in "SUO" else _NAMES[dtype]
 
 
-def to_tensor_proto(array: Array) -> tensor_pb2.TensorProto:
-    """Put an array of any shape and supported element type into a TensorProto."""
+def to_tensor_proto(array: Array, as_content: bool = True) -> tensor_pb2.TensorProto:
+    """Put an array of any shape and supported element type into a TensorProto.
+
+    Args:
+        array: the values.
+        as_content: True packs them into `tensor_content`, which is quick; False puts them into the field of their type
+            (`float_val`), which clients of TF Serving read directly.
+    """
     name = dtype_name(array.dtype)
     proto = tensor_pb2.TensorProto(
         dtype=types_pb2.DataType.Value(name),
@@ -123,9 +132,20 @@ def to_tensor_proto(array: Array) -> tensor_pb2.TensorProto:
     )
     if name == "DT_STRING":
         proto.string_val.extend(v.encode() if isinstance(v, str) else bytes(v) for v in array.ravel().tolist())
-    else:
+    elif as_content:
         proto.tensor_content = np.ascontiguousarray(array).tobytes()
+    else:
+        getattr(proto, _FIELDS[name]).extend(_as_field(array.ravel(), name).tolist())
     return proto
+
+
+def _as_field(values: Array, name: str) -> Array:
+    """The numbers that a TensorProto's field holds for these values: parts of complex ones, bits of 16-bit floats."""
+    if name in ("DT_HALF", "DT_BFLOAT16"):
+        return values.view(np.uint16)
+    if name in ("DT_COMPLEX64", "DT_COMPLEX128"):
+        return values.view(np.float32 if name == "DT_COMPLEX64" else np.float64)
+    return values
 
 
 def from_tensor_proto(proto: tensor_pb2.TensorProto) -> Array:

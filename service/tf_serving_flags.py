@@ -95,5 +95,5 @@ FLAGS: Final = (
     _same("mixed_precision", "the same: `bfloat16`"),
     TfServingFlag("skip_initialize_tpu", says="TPUs are not used", boolean=True),
     TfServingFlag("enable_grpc_healthcheck_service", says="the health service always answers", boolean=True),
-    TfServingFlag("enable_serialization_as_tensor_content", says="tensors are always sent so", boolean=True),
+    _same("enable_serialization_as_tensor_content"),
 )

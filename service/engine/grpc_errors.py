@@ -1,7 +1,7 @@
 """Errors on their way to a gRPC client: one table from our errors to codes, and what a call tells of its client."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
@@ -33,6 +33,10 @@ class Context(Protocol):
 
     def time_remaining(self) -> float | None:
         """Seconds until the client's deadline, if it set one."""
+        ...
+
+    def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]]:
+        """What the client sent beside the request."""
         ...
 
     def is_active(self) -> bool:

@@ -18,10 +18,12 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
         engine: what answers.
         default_deadline_s: seconds in which a call without a deadline must be answered.
         metrics: counts the calls.
+        as_content: answer Predict with `tensor_content` rather than fields such as `float_val`.
     """
 
-    def __init__(self, engine: Engine, default_deadline_s: float, metrics: ServingMetrics) -> None:
+    def __init__(self, engine: Engine, default_deadline_s: float, metrics: ServingMetrics, as_content: bool) -> None:
         """Keep what the calls need."""
+        self._as_content = as_content
         self._engine = engine
         self._default_deadline_s = default_deadline_s
         self._metrics = metrics
@@ -38,10 +40,11 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
             inputs = {name: protocol.from_tensor_proto(tensor) for name, tensor in request.inputs.items()}
             answer = servable.predict(inputs, call)
             self._count(servable, "Predict", answer)
+            as_content = self._as_content or protocol.PREFERS_CONTENT in map(tuple, context.invocation_metadata())
             response = protocol.predict_pb2.PredictResponse()
             _name(response.model_spec, servable, call.signature_name)
             for name, array in answer.outputs.items():
-                response.outputs[name].CopyFrom(protocol.to_tensor_proto(array))
+                response.outputs[name].CopyFrom(protocol.to_tensor_proto(array, as_content))
             return response
 
     def Classify(self, request: Any, context: Context) -> Any:  # noqa: N802 - the protocol's name

@@ -30,6 +30,7 @@ class GrpcServer:
         metrics: counts the calls.
         channel_arguments: further arguments for gRPC's core, e.g. `("grpc.max_connection_age_ms", 2000)`.
         credentials: what it needs to speak TLS; without it, it speaks plain text.
+        as_content: answer Predict with `tensor_content` rather than fields such as `float_val`.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class GrpcServer:
         metrics: ServingMetrics | None = None,
         channel_arguments: Sequence[tuple[str, int | str]] = (),
         credentials: grpc.ServerCredentials | None = None,
+        as_content: bool = False,
     ) -> None:
         """Make the server; nothing listens yet."""
         self._engine = engine
@@ -58,7 +60,7 @@ class GrpcServer:
             ],
         )
         protocol.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(engine, default_deadline_s, metrics or ServingMetrics()), self._server
+            PredictionService(engine, default_deadline_s, metrics or ServingMetrics(), as_content), self._server
         )
         protocol.model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(engine), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

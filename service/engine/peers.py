@@ -88,7 +88,7 @@ class Peer:
         Raises:
             grpc.RpcError: as gRPC reports it; see `in_our_words`.
         """
-        return self._prediction.Predict(request, timeout=timeout_s)
+        return self._prediction.Predict(request, timeout=timeout_s, metadata=(protocol.PREFERS_CONTENT,))
 
     def metadata(self, request: Any, timeout_s: float) -> Any:
         """Send a GetModelMetadata request and wait for its answer; raises as `predict` does."""

@@ -12,7 +12,6 @@ from service.errors import InvalidRequest, TooLarge, UnsupportedMedia
 from service.gateway.exchange import timings
 from service.images import ImageLimits
 
-
 # A float32 score has seven; the eighth and on would be noise that makes the answer twice as long.
 _DIGITS: Final = 6
 

@@ -150,6 +150,7 @@ class TestGrpc:
         assert outputs(running.prediction.Predict(request, timeout=60)) == {"y": [2.5, 3.0]}
         request.model_spec.version_label = "stable"
         answer = running.prediction.Predict(request, timeout=60)
+        assert list(answer.outputs["y"].float_val) == [1.5, 2.0]
         assert outputs(answer) == {"y": [1.5, 2.0]}
         assert answer.model_spec.version.value == 1
         request.model_spec.version.value = 2

@@ -42,14 +42,17 @@ def message(dtype: str, shape: list[int], **values: Any) -> tensor_pb2.TensorPro
     return proto
 
 
-def sent(array: Array) -> Array:
+def sent(array: Array, as_content: bool = True) -> Array:
     """The array as it arrives at the other end of a wire."""
-    return from_tensor_proto(tensor_pb2.TensorProto.FromString(to_tensor_proto(array).SerializeToString()))
+    return from_tensor_proto(tensor_pb2.TensorProto.FromString(to_tensor_proto(array, as_content).SerializeToString()))
 
 
-@given(array=st.sampled_from(sorted(NUMBERS)).flatmap(lambda name: nps.arrays(NUMBERS[name], SHAPES)))
-def test_numbers_of_every_type_and_shape_arrive_as_they_were_sent(array: Array) -> None:
-    arrived = sent(array)
+@given(
+    array=st.sampled_from(sorted(NUMBERS)).flatmap(lambda name: nps.arrays(NUMBERS[name], SHAPES)),
+    as_content=st.booleans(),
+)
+def test_numbers_of_every_type_and_shape_arrive_as_they_were_sent(array: Array, as_content: bool) -> None:
+    arrived = sent(array, as_content)
     assert arrived.dtype == array.dtype
     np.testing.assert_array_equal(arrived, array)
 
@@ -62,9 +65,10 @@ def test_strings_arrive_as_the_bytes_that_were_sent(array: Array) -> None:
     assert arrived.tolist() == array.tolist()
 
 
-def test_bfloat16_arrives() -> None:
+@pytest.mark.parametrize("as_content", [False, True])
+def test_bfloat16_arrives(as_content: bool) -> None:
     array = np.array([[1.5, -2.0]], dtype=ml_dtypes.bfloat16)
-    arrived = sent(array)
+    arrived = sent(array, as_content)
     assert arrived.dtype == array.dtype
     np.testing.assert_array_equal(arrived, array)
     bits = message("DT_BFLOAT16", [2], half_val=[0x3FC0, 0xC000])

@@ -120,6 +120,14 @@ def test_predict_answers_numbers_and_strings(stub: Any) -> None:
     assert answer.model_spec.signature_name == "serving_default"
 
 
+def test_numbers_are_in_the_field_that_clients_read(stub: Any) -> None:
+    answer = stub.Predict(predict_request(), timeout=60)
+    assert list(answer.outputs["y"].float_val) == [0, 1]
+    assert list(answer.outputs["text"].string_val) == [b"t", b"t"]
+    answer = stub.Predict(predict_request(), timeout=60, metadata=(protocol.PREFERS_CONTENT, ("other", "1")))
+    assert len(answer.outputs["y"].tensor_content) == 8
+
+
 def test_output_filter_names_the_outputs(stub: Any) -> None:
     request = predict_request()
     request.output_filter.append("text")
