@@ -137,16 +137,6 @@ def test_neither_outlives_the_other(circles_store: Path, tmp_path: Path, victim:
             assert "The gateways ended (signal 9); stopping the engine." in server.log.read_text()
 
 
-def test_an_engine_that_can_not_listen_ends_the_service(circles_store: Path, tmp_path: Path) -> None:
-    wrong = tmp_path / ("long" * 40)  # longer than a socket's path may be
-    done = run(
-        "serve", "--store", circles_store, "--port=0", "--rest_api_port=0", "--engine=shared",
-        f"--grpc_socket_path={wrong}",
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert f"unix:{wrong} can't be listened on" in done.stderr
-
-
 @pytest.fixture(scope="module")
 def workers(circles_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A service of two workers with an engine each."""
