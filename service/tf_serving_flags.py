@@ -56,7 +56,7 @@ FLAGS: Final = (
     TfServingFlag("num_unload_threads", says="versions are unloaded one after the other, beside the requests"),
     TfServingFlag("max_num_load_retries", says="a version that failed is loaded again when its files change"),
     TfServingFlag("load_retry_interval_micros", says="a version that failed is loaded again when its files change"),
-    _same("file_system_poll_wait_seconds"),
+    _same("file_system_poll_wait_seconds", "the same, at least 0.05; there 0 looks at the store only once"),
     TfServingFlag("flush_filesystem_caches", says="the kernel's cache is left alone", boolean=True),
     TfServingFlag("tensorflow_session_parallelism", "tensorflow_threads", "another name of `--tensorflow-threads`"),
     TfServingFlag(

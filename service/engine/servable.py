@@ -74,7 +74,9 @@ class TensorflowServable:
             return batcher.submit(inputs, call)
         started_s = time.monotonic()
         outputs = self._runs[call.signature_name](inputs, call.outputs)
-        return Answer(outputs, infer_s=time.monotonic() - started_s)
+        infer_s = time.monotonic() - started_s
+        batched = inputs and self.signatures[call.signature_name].batchable
+        return Answer(outputs, infer_s=infer_s, batch_rows=len(next(iter(inputs.values()))) if batched else 1)
 
     def close(self) -> None:
         """Fail what waits and give the memory back."""

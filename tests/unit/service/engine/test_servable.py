@@ -291,3 +291,29 @@ def test_after_close_requests_are_told_to_come_again(load: Load, models: Path) -
     with pytest.raises(Unavailable):
         ask(model, z=floats(1), a=floats(1), m=floats(1))
     model.close()  # once more does no harm
+
+
+def test_without_batching_each_request_runs_by_itself(models: Path) -> None:
+    model = servable.load(models / "classifier", "m", 3, None, DeviceSettings(threads=1))
+    try:
+        answer = model.predict({"image": np.concatenate([WHITE] * 5)}, Call(time.monotonic() + LONG_S))
+        assert answer.outputs["scores"].shape == (5, 2)
+        assert (answer.batch_rows, model.queued_rows) == (5, 0)
+    finally:
+        model.close()
+
+
+def test_in_16_bits_the_scores_stay_close(models: Path) -> None:
+    device = DeviceSettings(intra_op_threads=1, inter_op_threads=1, mixed_precision=True)
+    model = servable.load(models / "classifier", "m", 3, BatchingParameters(max_batch_size=4), device)
+    try:
+        np.testing.assert_allclose(ask(model, image=WHITE)["scores"], [[0, 1]], atol=0.02)
+    finally:
+        model.close()
+
+
+def test_a_graph_is_found_by_its_tags(models: Path) -> None:
+    parameters = BatchingParameters()
+    servable.load(models / "classifier", "m", 3, parameters, DeviceSettings(threads=1), tags=("serve",)).close()
+    with pytest.raises(LoadFailed, match="no graph tagged 'gpu, serve'"):
+        servable.load(models / "classifier", "m", 3, parameters, DeviceSettings(threads=1), tags=("serve", "gpu"))
