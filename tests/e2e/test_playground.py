@@ -1,0 +1,368 @@
+"""The playground in a real browser before the real server."""
+
+import base64
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import browser
+from tests.e2e.browser import Page, browsing
+from tests.e2e.processes import Server, serving, wait_until
+
+pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing())
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with browsing(tmp_path_factory.mktemp("browser") / "profile") as page:
+        yield page
+
+
+@pytest.fixture
+def page(chromium: Page, server: Server) -> Iterator[Page]:
+    """The playground of `circles`, ready; in the end nothing must have been complained of."""
+    chromium.errors()
+    opened(chromium, server.url)
+    yield chromium
+    assert chromium.errors() == []
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory, pictures: dict[int, bytes]) -> dict[int, Path]:
+    """Files with one to five circles, one of them with a name that needs quotes."""
+    folder = tmp_path_factory.mktemp("files")
+    names = {count: folder / f"circles_{count}.png" for count in pictures}
+    names[5] = folder / "it's, five.png"
+    for count, path in names.items():
+        path.write_bytes(pictures[count])
+    return names
+
+
+def opened(page: Page, url: str, place: str = "") -> Page:
+    page.open(f"{url}/{place}")
+    page.wait_for_text("#takes", "32 \u00d7 32 pixels, grey")
+    return page
+
+
+def choose(page: Page, *files: Path) -> None:
+    """What the browser's dialogue does once files are chosen in it."""
+    page.one("#files").send_keys("\n".join(map(str, files)))
+
+
+def answers(page: Page, count: int) -> dict[str, str]:
+    """The class of each answered image by name, once there are so many."""
+    found = "return [...document.querySelectorAll('.item')].filter(i => i.querySelector('.best')).map(" + (
+        "i => [i.dataset.name, i.querySelector('.best strong').textContent])"
+    )
+    pairs = page.wait(lambda: (p := page.script(found)) and len(p) == count and p, f"{count} answers")
+    return dict(pairs)
+
+
+def keys(page: Page, *pressed: str) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    for key in pressed:
+        ActionChains(page.driver).send_keys(key).perform()
+
+
+def test_a_chosen_image_is_answered_with_bars_and_times(page: Page, files: dict[int, Path]) -> None:
+    choose(page, files[3])
+    assert answers(page, 1) == {"circles_3.png": "3"}
+    names = [element.text for element in page.all(".item .bars .name")]
+    scores = [float(element.text.rstrip(" %\u00a0")) for element in page.all(".item .bars .score")]
+    assert sorted(names) == ["1", "2", "3", "4", "5"]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(scores) == pytest.approx(100, abs=0.5)
+    stages = page.text(".times ul")
+    assert all(stage in stages for stage in ("decode", "model", "network"))
+    assert "circles version 1" in page.text(".item")
+    page.wait_for_text("#announcer", "circles_3.png: 3")
+    assert page.one(".picture img").get_attribute("alt") == "circles_3.png"
+
+
+def test_images_are_dropped_several_at_a_time(page: Page, files: dict[int, Path]) -> None:
+    data = {"items": [], "files": [str(path) for path in files.values()], "dragOperationsMask": 1}
+    box = page.one("#drop").rect
+    at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2, "data": data}
+    for step in ("dragEnter", "dragOver"):
+        page.driver.execute_cdp_cmd("Input.dispatchDragEvent", {"type": step, **at})
+    page.wait(lambda: "over" in str(page.one("#drop").get_attribute("class")))
+    page.driver.execute_cdp_cmd("Input.dispatchDragEvent", {"type": "drop", **at})
+    assert answers(page, 5) == {path.name: str(count) for count, path in files.items()}
+    order = [item.get_attribute("data-name") for item in page.all(".item")]
+    assert order == [path.name for path in files.values()]
+    assert page.text("#count") == "5 images"
+    page.wait_for_text("#announcer", "answered")
+    page.one("#clear").click()
+    assert page.all(".item") == []
+    assert page.driver.switch_to.active_element.get_attribute("id") == "pick"
+
+
+def test_an_image_is_pasted(page: Page, pictures: dict[int, bytes]) -> None:
+    page.driver.execute_cdp_cmd(
+        "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    )
+    copy = """
+      const [encoded, done] = arguments;
+      const bytes = Uint8Array.from(atob(encoded), (c) => c.charCodeAt(0));
+      const item = new ClipboardItem({ "image/png": new Blob([bytes], { type: "image/png" }) });
+      navigator.clipboard.write([item]).then(() => done("copied"), (error) => done(String(error)));
+    """
+    assert page.driver.execute_async_script(copy, base64.b64encode(pictures[2]).decode()) == "copied"
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    ActionChains(page.driver).key_down(Keys.CONTROL).send_keys("v").key_up(Keys.CONTROL).perform()
+    assert list(answers(page, 1).values()) == ["2"]
+
+
+def test_the_camera_answers_live_with_one_frame_on_its_way(page: Page) -> None:
+    page.script("""
+      const real = window.fetch;
+      window.flight = { now: 0, most: 0, asked: 0 };
+      window.fetch = (path, options) => {
+        if (!String(path).includes(":predict")) return real(path, options);
+        flight.asked += 1;
+        flight.most = Math.max(flight.most, ++flight.now);
+        return real(path, options).finally(() => { flight.now -= 1; });
+      };
+    """)
+    page.one("#camera-start").click()
+    page.wait(lambda: page.script("return flight.asked") >= 10, "ten frames")
+    assert page.text("#live .best strong") in {"1", "2", "3", "4", "5"}
+    assert page.script("return flight.most") == 1
+    assert "a second" in page.text("#rate")
+    page.one("#camera-photo").click()
+    [name] = answers(page, 1)
+    assert re.fullmatch(r"camera_\d{6}\.jpg", name)
+    page.one("#camera-stop").click()
+    page.wait(lambda: page.script("return flight.now") == 0)
+    assert not page.one("#camera").is_displayed()
+    assert page.script("return document.getElementById('video').srcObject") is None
+    asked = page.script("return flight.asked")
+    later = page.script("return new Promise((done) => requestAnimationFrame(() => done(flight.asked)))")
+    assert later == asked
+
+
+def test_what_is_no_image_is_told_and_costs_the_others_nothing(
+    page: Page, files: dict[int, Path], tmp_path: Path
+) -> None:
+    text = tmp_path / "letter.jpg"
+    text.write_text("Dear reader, this is no image.")
+    choose(page, text, files[1], files[4])
+    assert answers(page, 2) == {"circles_1.png": "1", "circles_4.png": "4"}
+    assert "no image: it is text" in page.text(".item.failed .error")
+    assert "can't show it" in page.text(".item.failed .no-picture")
+    assert page.all(".item.failed button:not(.remove)") == []  # to try again would not help
+    page.wait_for_text("#announcer", "letter.jpg: The 30 bytes are no image")
+    assert all("400" in error for error in page.errors())  # the browser notes what the service answers
+
+
+def test_the_lines_to_copy_do_the_same(page: Page, files: dict[int, Path], tmp_path: Path) -> None:
+    choose(page, files[5])
+    answers(page, 1)
+    for count in (1, 2):
+        if count == 2:
+            choose(page, files[2])
+            answers(page, 2)
+        page.script("document.querySelector('input[value=curl]').click()")
+        line = page.text("#code")
+        if shutil.which("curl"):
+            done = subprocess.run(
+                ["bash", "-c", line], cwd=files[5].parent, capture_output=True, text=True, check=False
+            )
+            assert done.stdout.count('"class":') == count, line + done.stderr
+        page.script("document.querySelector('input[value=python]').click()")
+        program = tmp_path / "program.py"
+        program.write_text(page.text("#code"))
+        ran = subprocess.run(
+            [sys.executable, program], cwd=files[5].parent, capture_output=True, text=True, check=False
+        )
+        assert [line.split()[0] for line in ran.stdout.splitlines()] == ["2", "5"][-count:], ran.stderr
+
+
+def test_the_model_card_and_its_figures_are_shown(page: Page) -> None:
+    page.wait_for_text("#facts", "Right on test images")
+    assert "Parameters" in page.text("#facts")
+    loaded = "return [...document.querySelectorAll('#figures img')].filter(i => i.naturalWidth > 0).length"
+    page.script("document.getElementById('figures').scrollIntoView()")
+    page.wait(lambda: page.script(loaded) == 2, "both figures")
+    page.one("#classes summary").click()
+    assert page.text("#classes ul") == "12345"
+
+
+def test_all_that_it_loads_is_from_this_service(page: Page, server: Server, files: dict[int, Path]) -> None:
+    choose(page, files[1])
+    answers(page, 1)
+    loaded = page.script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
+    assert len(loaded) > 10
+    assert {url for url in loaded if not url.startswith((f"{server.url}/", f"blob:{server.url}/"))} == set()
+
+
+def test_everything_works_by_keyboard_and_has_a_name(page: Page) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    page.script("""
+      window.picked = 0;
+      document.getElementById("files").addEventListener("click", (event) => { picked += 1; event.preventDefault(); });
+    """)
+    met: list[str] = []
+
+    def focused() -> str:
+        element = page.driver.switch_to.active_element
+        assert element.accessible_name, element.get_attribute("outerHTML")
+        return str(element.get_attribute("id"))
+
+    def tab_to(wanted: str) -> None:
+        for _ in range(20):
+            keys(page, Keys.TAB)
+            met.append(focused())
+            if met[-1] == wanted:
+                return
+        raise AssertionError(f"{wanted} is not reached; {met}")
+
+    tab_to("pick")
+    assert met.index("model") < met.index("version") < met.index("pick")
+    keys(page, Keys.ENTER)
+    assert page.script("return picked") == 1
+    tab_to("camera-start")
+    keys(page, Keys.ENTER)
+    page.wait(lambda: focused() == "camera-photo", "the focus goes where the work goes on")
+    keys(page, Keys.ENTER)
+    answers(page, 1)
+    tab_to("camera-stop")
+    keys(page, Keys.SPACE)
+    page.wait(lambda: focused() == "camera-start")
+    keys(page, Keys.TAB)
+    assert "Remove camera_" in page.driver.switch_to.active_element.accessible_name
+    keys(page, Keys.ENTER)
+    assert page.all(".item") == []
+    assert focused() == "pick"
+    keys(page, Keys.TAB, Keys.TAB, Keys.ARROW_RIGHT)  # from curl to Python
+    assert "import requests" in page.text("#code")
+
+
+def test_it_fits_a_telephone_and_follows_the_colour_scheme(page: Page, files: dict[int, Path]) -> None:
+    choose(page, *files.values())
+    answers(page, 5)
+    metrics = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    try:
+        page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        assert page.script("return document.documentElement.scrollWidth") <= 360
+        colours = set()
+        for scheme in ("light", "dark"):
+            features = [{"name": "prefers-color-scheme", "value": scheme}]
+            page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+            colours.add(page.script("return getComputedStyle(document.body).backgroundColor"))
+        assert len(colours) == 2
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+@pytest.fixture(scope="module")
+def changing(circles_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path]]:
+    """A server of two versions of `circles`, one of them labelled, of a model that explains, and of a broken one."""
+    store = Path(shutil.copytree(circles_store, tmp_path_factory.mktemp("changing") / "store"))
+    shutil.copytree(store / "circles" / "1", store / "circles" / "2")
+    subprocess.run([sys.executable, "-m", "tests.e2e.make_explained", store / "bright" / "1"], check=True)
+    (store / "late" / "1").mkdir(parents=True)
+    (store / "late" / "1" / "saved_model.pb").write_bytes(b"broken")
+    configs = (
+        'config { name: "bright" base_path: "bright" }',
+        'config { name: "circles" base_path: "circles" model_version_policy { all {} } '
+        'version_labels { key: "stable" value: 1 } }',
+        'config { name: "late" base_path: "late" }',
+    )
+    (store / "models.config").write_text(f"model_config_list {{ {' '.join(configs)} }}")
+    flags = "--file_system_poll_wait_seconds=0.1"
+    with serving(store, tmp_path_factory.mktemp("log"), flags, ready=False) as running:
+        wait_until(
+            lambda: all(
+                f"Loaded {name}" in running.log.read_text()
+                for name in ("bright version 1", "circles version 2", "circles version 1")
+            ),
+            running.log.read_text,
+        )
+        yield running, store
+
+
+def select(page: Page, field: str, value: str) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    Select(page.one(f"#{field}")).select_by_value(value)
+
+
+def test_a_version_and_a_label_can_be_chosen(
+    chromium: Page, changing: tuple[Server, Path], files: dict[int, Path]
+) -> None:
+    page = opened(chromium, changing[0].url, "#model=circles")
+    choose(page, files[4])
+    answers(page, 1)
+    assert "circles version 2" in page.text(".item")
+    for value in ("/labels/stable", "/versions/1"):
+        select(page, "version", value)
+        page.wait_for_text(".item", "circles version 1")
+        page.wait_for_text("#code", f"{value}:predict")
+        select(page, "version", "/versions/2")
+        page.wait_for_text(".item", "circles version 2")
+    assert "stable" in page.text("#versions")
+    # A link keeps the choice.
+    assert page.driver.current_url.endswith("#model=circles&at=%2Fversions%2F2")
+    opened(page, changing[0].url, "#model=circles&at=/labels/stable")
+    assert page.one("#version").get_property("value") == "/labels/stable"
+
+
+def test_a_model_that_explains_shows_where_it_looks(
+    chromium: Page, changing: tuple[Server, Path], files: dict[int, Path]
+) -> None:
+    page = opened(chromium, changing[0].url, "#model=circles")
+    choose(page, files[4])
+    answers(page, 1)
+    assert page.all("[aria-pressed]") == []  # circles has no such signature
+    select(page, "model", "bright")
+    page.one("[aria-pressed=false]").click()
+    page.one("[aria-pressed=true]")
+    heat = "const c = document.querySelector('.picture canvas'); return [c.width, c.height, ...c.getContext('2d')" + (
+        ".getImageData(0, 0, c.width, c.height).data].some((v) => v > 0)"
+    )
+    assert page.script(heat)
+    page.one("[aria-pressed=true]").click()
+    assert page.all(".picture canvas") == []
+    assert all("model_card.json" in error for error in page.errors())  # it has none
+
+
+def test_a_model_that_is_not_ready_says_so_and_answers_once_it_is(
+    chromium: Page, changing: tuple[Server, Path], files: dict[int, Path]
+) -> None:
+    server, store = changing
+    page = chromium.open(f"{server.url}/#model=late")
+    page.wait_for_text("#service", "2 of 3 models ready")
+    page.wait_for_text("#notice", "not ready")
+    page.wait_for_text("#versions .pill", "failed")
+    assert "is no SavedModel" in page.text("#versions .error")
+    choose(page, files[2])
+    page.wait_for_text(".item.failed .error", "Model late is not ready")
+    assert page.text(".item.failed button:not(.remove)") == "Try again"
+    shutil.rmtree(store / "late" / "1")
+    shutil.copytree(store / "circles" / "1", store / "late" / "1")
+    assert answers(page, 1) == {"circles_2.png": "2"}
+    page.wait_for_text("#service", "3 models ready")
+    assert not page.one("#notice").is_displayed()
+    assert all("503" in error or "404" in error for error in page.errors())
+
+
+def test_a_service_that_has_gone_is_told(chromium: Page, circles_store: Path, tmp_path: Path) -> None:
+    files = tmp_path / "a.png"
+    files.write_bytes(b"whatever")
+    with serving(circles_store, tmp_path) as server:
+        page = opened(chromium, server.url)
+    choose(page, files)
+    page.wait_for_text(".item.failed .error", "does not answer")
+    page.errors()
+    page.driver.get("about:blank")
