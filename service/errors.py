@@ -68,6 +68,10 @@ class Abandoned(SignpostError):
     """The caller left before its request ran."""
 
 
+class Unsupported(SignpostError):
+    """What is asked for exists, but not in this service."""
+
+
 class ModelFailed(SignpostError):
     """The model itself failed on input that fits its signature."""
 

@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 CODES: Final[tuple[tuple[type[errors.SignpostError], grpc.StatusCode], ...]] = (
     (errors.UnfitSignature, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.InvalidRequest, grpc.StatusCode.INVALID_ARGUMENT),
+    (errors.SettingsError, grpc.StatusCode.INVALID_ARGUMENT),
+    (errors.Unsupported, grpc.StatusCode.UNIMPLEMENTED),
     (errors.NotFound, grpc.StatusCode.NOT_FOUND),
     (errors.Overloaded, grpc.StatusCode.UNAVAILABLE),
     (errors.Unavailable, grpc.StatusCode.UNAVAILABLE),

@@ -1,18 +1,39 @@
 """TF Serving's gRPC ModelService over an engine."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from service import errors, protocol
 from service.engine.grpc_errors import Context, errors_to
 from service.engine.interface import Engine, VersionStatus
 
+# Seconds in which a configuration must be in force where the client sets no deadline; large models load for minutes.
+_RELOAD_S: Final = 600.0
+
 
 class ModelService(protocol.model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
-    """Answers GetModelStatus; HandleReloadConfigRequest is UNIMPLEMENTED."""
+    """Answers GetModelStatus and HandleReloadConfigRequest.
 
-    def __init__(self, engine: Engine) -> None:
-        """Serve what `engine` holds."""
+    Args:
+        engine: whose versions it tells.
+        reload: puts another configuration in place, see `service.reloading`; None where that is not possible.
+    """
+
+    def __init__(self, engine: Engine, reload: Callable[[Any, float], None] | None = None) -> None:
+        """Keep what the calls need."""
         self._engine = engine
+        self._reload = reload
+
+    def HandleReloadConfigRequest(self, request: Any, context: Context) -> Any:  # noqa: N802 - the protocol's name
+        """Put another configuration in place; answers when it is in force."""
+        with errors_to(context):
+            if self._reload is None:
+                raise errors.Unsupported("This process can't change which models are served.")
+            remaining_s = context.time_remaining()
+            self._reload(request.config, _RELOAD_S if remaining_s is None else remaining_s)
+            response = protocol.model_management_pb2.ReloadConfigResponse()
+            response.status.error_code = protocol.error_codes_pb2.Code.OK
+            return response
 
     def GetModelStatus(self, request: Any, context: Context) -> Any:  # noqa: N802 - the protocol's name
         """The states of a model's versions, or of one of them."""

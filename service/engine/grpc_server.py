@@ -4,9 +4,10 @@ The server's threads are gRPC's own; `close` ends them within a bounded time.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -31,6 +32,7 @@ class GrpcServer:
         channel_arguments: further arguments for gRPC's core, e.g. `("grpc.max_connection_age_ms", 2000)`.
         credentials: what it needs to speak TLS; without it, it speaks plain text.
         as_content: answer Predict with `tensor_content` rather than fields such as `float_val`.
+        reload: puts another configuration in place, see `service.reloading`; None where that is not possible.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class GrpcServer:
         channel_arguments: Sequence[tuple[str, int | str]] = (),
         credentials: grpc.ServerCredentials | None = None,
         as_content: bool = False,
+        reload: Callable[[Any, float], None] | None = None,
     ) -> None:
         """Make the server; nothing listens yet."""
         self._engine = engine
@@ -62,7 +65,7 @@ class GrpcServer:
         protocol.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
             PredictionService(engine, default_deadline_s, metrics or ServingMetrics(), as_content), self._server
         )
-        protocol.model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(engine), self._server)
+        protocol.model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(engine, reload), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
     def start(self, address: str, socket_path: Path | None = None, private_socket: Path | None = None) -> int:

@@ -22,6 +22,7 @@ STATUSES: Final[tuple[tuple[type[errors.SignpostError], int], ...]] = (
     (errors.Unavailable, 503),
     (errors.DeadlineExceeded, 504),
     (errors.Abandoned, 499),  # nginx's number for "the client closed the connection"; nobody reads it
+    (errors.Unsupported, 501),
     (errors.SignpostError, 500),
 )
 

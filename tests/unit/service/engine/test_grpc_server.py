@@ -262,6 +262,38 @@ def test_status_by_version_and_label(channel: grpc.Channel) -> None:
     )  # fmt: skip
 
 
+def test_another_configuration_is_put_in_place(engine: FakeEngine) -> None:
+    asked: list[tuple[Any, float]] = []
+
+    def reload(config: Any, timeout_s: float) -> None:
+        if not config.model_config_list.config:
+            raise SettingsError("none")
+        asked.append((config, timeout_s))
+
+    server = GrpcServer(engine, 1, 60.0, 1 << 20, reload=reload)
+    port = server.start("127.0.0.1:0")
+    request = protocol.model_management_pb2.ReloadConfigRequest()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = protocol.model_service_pb2_grpc.ModelServiceStub(channel)
+            found = refused(lambda: stub.HandleReloadConfigRequest(request, timeout=60))
+            assert found == (grpc.StatusCode.INVALID_ARGUMENT, "none")
+            request.config.model_config_list.config.add(name="m", base_path="/m")
+            assert stub.HandleReloadConfigRequest(request, timeout=60).status.error_code == 0
+            stub.HandleReloadConfigRequest(request)
+    finally:
+        server.close(0)
+    assert [config for config, _ in asked] == [request.config] * 2
+    assert asked[0][1] < 100
+    assert asked[1][1] > 100
+
+
+def test_where_the_configuration_can_not_be_changed_that_is_told(channel: grpc.Channel) -> None:
+    stub = protocol.model_service_pb2_grpc.ModelServiceStub(channel)
+    request = protocol.model_management_pb2.ReloadConfigRequest()
+    assert refused(lambda: stub.HandleReloadConfigRequest(request, timeout=60))[0] is grpc.StatusCode.UNIMPLEMENTED
+
+
 def test_calls_are_counted_by_models_that_there_are(stub: Any, metrics: ServingMetrics) -> None:
     stub.Predict(predict_request(), timeout=60)
     stub.Classify(classify_request(), timeout=60)
