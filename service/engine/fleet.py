@@ -185,7 +185,7 @@ class Fleet:
         for peer, health in asked_health:
             peer.note_health(health)
         for peer, before in was_alive.items():
-            if before != peer.alive:
+            if before != peer.alive or (self._ended == 0 and not peer.alive):
                 log.log(*(_ALIVE if peer.alive else _DEAD), peer.address)
         alive = [peer for peer in self._peers if peer.alive]
         with self._lock:
