@@ -41,8 +41,10 @@ def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
     for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     metrics = ServingMetrics()
-    engine = parts.local_engine(settings, runtime, metrics)
-    server = parts.grpc_server(settings, engine, metrics)
+    local = parts.local_engine(settings, runtime, metrics)
+    # The gateways choose between versions themselves and ask for one by its number; this is for clients of gRPC.
+    engine = parts.canary_engine(settings, local, _log_comparison)
+    server = parts.grpc_server(settings, engine, metrics, parts.reload(settings, runtime, local))
     engine.start()
     until = time.monotonic() + _FIRST_LOOK_S
     while not engine.status().models and time.monotonic() < until and not _closed(lifeline, 0.01):
@@ -61,6 +63,11 @@ def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
     last.start()
     server.close()
     engine.close()
+
+
+def _log_comparison(model: str, outcome: str) -> None:
+    """This process has no metrics page of its own."""
+    log.debug("A request to %s was repeated on its canary: %s.", model, outcome)
 
 
 def _closed(lifeline: int, wait_s: float | None) -> bool:

@@ -2,10 +2,12 @@
 
 from service import batching_config, config_source, grpc_config, loading
 from service.engine.batching import BatchingParameters
+from service.engine.canary import CanaryEngine, Compared, parse_shares
 from service.engine.grpc_server import GrpcServer
 from service.engine.interface import Engine
 from service.engine.local import LocalEngine
 from service.engine.remote import RemoteEngine
+from service.reloading import Reload, make_reload
 from service.runtime import Runtime
 from service.serving_metrics import ServingMetrics
 from service.settings import Settings
@@ -34,7 +36,18 @@ def remote_engine(settings: Settings, runtime: Runtime) -> RemoteEngine:
     return RemoteEngine(addresses, parameters, models)
 
 
-def grpc_server(settings: Settings, engine: Engine, metrics: ServingMetrics) -> GrpcServer:
+def canary_engine(settings: Settings, engine: Engine, compared: Compared) -> CanaryEngine:
+    """The engine behind a canary's share of the traffic; `compared` is told what became of repeated requests."""
+    return CanaryEngine(engine, parse_shares(settings.canary_share), settings.canary_mode, compared)
+
+
+def reload(settings: Settings, runtime: Runtime, engine: LocalEngine) -> Reload:
+    """What lets a client put another configuration in place, in every process of the service."""
+    source = config_source.from_settings(settings, runtime.config_override)
+    return make_reload(source, engine, settings.store)
+
+
+def grpc_server(settings: Settings, engine: Engine, metrics: ServingMetrics, reload: Reload) -> GrpcServer:
     """The gRPC server over an engine; its owner starts and closes it."""
     return GrpcServer(
         engine,
@@ -46,6 +59,7 @@ def grpc_server(settings: Settings, engine: Engine, metrics: ServingMetrics) -> 
         (("grpc.so_reuseport", 1), *grpc_config.parse_channel_arguments(settings.grpc_channel_arguments)),
         grpc_config.read_credentials(settings.ssl_config_file),
         settings.enable_serialization_as_tensor_content,
+        reload,
     )
 
 

@@ -13,7 +13,6 @@ import prometheus_client
 from flask import Flask
 
 from service import gateway, parts, shared_metrics
-from service.engine.canary import CanaryEngine, parse_shares
 from service.engine.grpc_server import GrpcServer
 from service.engine.interface import Engine
 from service.gateway.metrics import Metrics
@@ -49,11 +48,14 @@ class Worker:
         self._roster = Roster(runtime.folder, runtime.workers)
         self._stopping = threading.Event()
         serving_metrics = ServingMetrics()
-        engine, self._grpc = _engine(settings, runtime, serving_metrics)
+        local = None if settings.engine != "local" else parts.local_engine(settings, runtime, serving_metrics)
+        engine: Engine = local or parts.remote_engine(settings, runtime)
         metrics = Metrics(engine, serving_metrics, self._roster.pids)
-        self.engine = CanaryEngine(
-            engine, parse_shares(settings.canary_share), settings.canary_mode, metrics.count_comparison
-        )
+        self.engine = parts.canary_engine(settings, engine, metrics.count_comparison)
+        self._grpc: GrpcServer | None = None  # where another process holds the models, it is that one's
+        if local is not None:
+            reload = parts.reload(settings, runtime, local)
+            self._grpc = parts.grpc_server(settings, self.engine, serving_metrics, reload)
         self.app: Flask = gateway.create_app(
             settings, self.engine, metrics, self._roster.ready, runtime.config_override
         )
@@ -101,14 +103,6 @@ class Worker:
                         _announce(self.engine, self._runtime, self._settings.ready_file)
             except OSError as error:  # a full disk must not end the thread
                 log.warning("The readiness of this worker can't be noted: %s.", error.strerror)
-
-
-def _engine(settings: Settings, runtime: Runtime, metrics: ServingMetrics) -> tuple[Engine, GrpcServer | None]:
-    """The engine of the settings' choice, and the gRPC server where this process holds the models."""
-    if settings.engine == "local":
-        engine = parts.local_engine(settings, runtime, metrics)
-        return engine, parts.grpc_server(settings, engine, metrics)
-    return parts.remote_engine(settings, runtime), None
 
 
 def _announce(engine: Engine, runtime: Runtime, ready_file: Path | None) -> None:

@@ -1,8 +1,10 @@
 """TF Serving's gRPC PredictionService over an engine."""
 
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from service import errors, examples, protocol
@@ -122,7 +124,8 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
         with errors_to(context):
             status = "INTERNAL"
             try:
-                with self._engine.lease(protocol.read_spec(model_spec)) as servable:
+                spec = replace(protocol.read_spec(model_spec), request_id=_request_id(context))
+                with self._engine.lease(spec) as servable:
                     yield servable
                 status = "OK"
             except errors.SignpostError as error:
@@ -173,3 +176,9 @@ def _name(model_spec: Any, servable: Servable, signature_name: str) -> None:
     model_spec.name = servable.name
     model_spec.version.value = servable.version
     model_spec.signature_name = signature_name
+
+
+def _request_id(context: Context) -> str:
+    """The client's `x-request-id`, or a new one: it decides whether a canary answers."""
+    sent = (value for key, value in context.invocation_metadata() if key == "x-request-id")
+    return next((value for value in sent if isinstance(value, str)), "") or secrets.token_hex(16)

@@ -4,9 +4,12 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import grpc
 import pytest
 import requests
 
+from service import protocol
+from service.images import decode
 from tests.e2e.processes import Server, run, serving, wait_until
 
 
@@ -54,6 +57,40 @@ def test_a_share_of_the_requests_meets_the_canary_always_the_same(
         counts = Counter(first.values())
         assert set(counts) == {(200, "1"), (200, "2")}
         assert min(counts.values()) > 10
+
+
+def grpc_version(channel: grpc.Channel, picture: bytes, request_id: str) -> int:
+    request = protocol.predict_pb2.PredictRequest()
+    request.model_spec.name = "circles"
+    request.inputs["image"].CopyFrom(protocol.to_tensor_proto(decode(picture, 32, 32, 1)[None]))
+    stub = protocol.prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    answer = stub.Predict(request, timeout=60, metadata=[("x-request-id", request_id)])
+    return int(answer.model_spec.version.value)
+
+
+def test_a_client_replaces_the_configuration_and_the_canary_answers_grpc_too(
+    store: Path, tmp_path: Path, pictures: dict[int, bytes]
+) -> None:
+    request = protocol.model_management_pb2.ReloadConfigRequest()
+    model = request.config.model_config_list.config.add(name="circles", base_path="circles")
+    model.version_labels["stable"], model.version_labels["canary"] = 1, 2
+    with (
+        serving(store, tmp_path, "--canary-share=0.5") as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        assert grpc_version(channel, pictures[3], "any") == 2
+        stub = protocol.model_service_pb2_grpc.ModelServiceStub(channel)
+        assert stub.HandleReloadConfigRequest(request, timeout=60).status.error_code == 0
+        # In force when it is answered, over both protocols, and one ID meets one version.
+        by_grpc = {f"id-{n}": grpc_version(channel, pictures[3], f"id-{n}") for n in range(40)}
+        by_http = {key: int(served(server, pictures[3], request_id=key)[1]) for key in by_grpc}
+        assert by_grpc == by_http
+        assert set(by_grpc.values()) == {1, 2}
+        model.base_path = "nowhere"
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.HandleReloadConfigRequest(request, timeout=60)
+        assert "nothing was changed" in refused.value.details()  # type: ignore[attr-defined]
+        assert served(server, pictures[3], "/labels/stable") == (200, "1")
 
 
 def test_in_shadow_the_canary_is_compared_and_never_answers(
