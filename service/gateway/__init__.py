@@ -16,6 +16,7 @@ from service.gateway import (
     http_errors,
     metrics,
     monitoring,
+    openapi_pages,
     paths,
     playground,
     predict,
@@ -63,6 +64,7 @@ def create_app(
         health.blueprint(engine, service_ready),
         metrics.blueprint(measured),
         playground.blueprint(settings),
+        openapi_pages.blueprint(settings),
     ):
         app.register_blueprint(routes)
     if (path := monitoring.read_path(settings.monitoring_config_file)) is not None:

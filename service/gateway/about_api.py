@@ -13,6 +13,8 @@ from service import config_source, store
 from service.engine.interface import Engine, ModelSpec, Servable
 from service.errors import NotFound, SettingsError, StoreError
 from service.gateway.exchange import served_by
+from service.gateway.openapi import described
+from service.gateway.openapi_schemas import ASKING, image_of, json_of
 from service.model_config import ModelConfig
 from service.settings import Settings
 
@@ -26,7 +28,9 @@ def blueprint(settings: Settings, engine: Engine, config_override: Path | None =
     source = None if settings.engine_addresses else config_source.from_settings(settings, config_override)
 
     @routes.get("/v1/models/<name:name>/labels")
+    @described("Models", json_of("Labels"), errors=(404,))
     def labels(name: str) -> Response:
+        """The labels of a model and the versions that they point at."""
         if name not in engine.status().models:
             raise NotFound(f"There is no model {name}; GET /v1/models lists the models.")
         config = _config(name)
@@ -40,7 +44,12 @@ def blueprint(settings: Settings, engine: Engine, config_override: Path | None =
     @routes.get(
         "/v1/models/<name:name>/labels/<name:label>/extra/<any(model_card.json, curves.png, confusion_matrix.png):file>"
     )
+    @described("Models", {**json_of("ModelCard"), **image_of("image/png")}, errors=ASKING)
     def extra(name: str, file: str, version: int | None = None, label: str | None = None) -> Response:
+        """The model card of a version, or one of its figures.
+
+        404 where it has none, and before a remote engine, whose store is elsewhere.
+        """
         with engine.lease(ModelSpec(name, version, label)) as servable:
             served_by(servable.name, servable.version)
             path = _folder(servable) / file

@@ -12,6 +12,8 @@ from service.gateway import calls, tensor_json
 from service.gateway.exchange import request_id, served_by, timings
 from service.gateway.json_numbers import shorten
 from service.gateway.metrics import Metrics
+from service.gateway.openapi import described
+from service.gateway.openapi_schemas import RUNNING, json_of
 from service.settings import Settings
 
 
@@ -22,7 +24,15 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
     @routes.post("/v1/models/<name:name>:classify")
     @routes.post("/v1/models/<name:name>/versions/<int:version>:classify")
     @routes.post("/v1/models/<name:name>/labels/<name:label>:classify")
+    @described(
+        "Predict",
+        json_of("Classification"),
+        body=json_of("ExamplesRequest", one={"signature_name": "classify_x", "examples": [{"x": 1.5}]}),
+        errors=RUNNING,
+        example_model="half_plus_two",
+    )
     def classify(name: str, version: int | None = None, label: str | None = None) -> Response:
+        """Classify examples, in TensorFlow Serving's form."""
         call, inputs = _read()
         with engine.lease(ModelSpec(name, version, label, request_id())) as servable:
             served_by(servable.name, servable.version)
@@ -31,7 +41,15 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
     @routes.post("/v1/models/<name:name>:regress")
     @routes.post("/v1/models/<name:name>/versions/<int:version>:regress")
     @routes.post("/v1/models/<name:name>/labels/<name:label>:regress")
+    @described(
+        "Predict",
+        json_of("Regression"),
+        body=json_of("ExamplesRequest", one={"signature_name": "regress_x", "examples": [{"x": 1.5}]}),
+        errors=RUNNING,
+        example_model="half_plus_two",
+    )
     def regress(name: str, version: int | None = None, label: str | None = None) -> Response:
+        """Run a regression on examples, in TensorFlow Serving's form."""
         call, inputs = _read()
         with engine.lease(ModelSpec(name, version, label, request_id())) as servable:
             served_by(servable.name, servable.version)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from flask import Blueprint, Response, jsonify
 
 from service.engine.interface import Engine, State, VersionStatus
+from service.gateway.openapi import described
+from service.gateway.openapi_schemas import json_of
 
 
 def blueprint(engine: Engine, service_ready: Callable[[], bool]) -> Blueprint:
@@ -17,11 +19,15 @@ def blueprint(engine: Engine, service_ready: Callable[[], bool]) -> Blueprint:
     routes = Blueprint("health", __name__)
 
     @routes.get("/healthz")
+    @described("Service", json_of("Live"))
     def live() -> Response:
+        """Whether the process answers."""
         return jsonify(status="live")
 
     @routes.get("/readyz")
+    @described("Service", json_of("Ready"), statuses={503: "Not yet, or not any more; the body has the same form."})
     def ready() -> tuple[Response, int]:
+        """Whether every model has a version that answers."""
         status = engine.status()
         models = {
             name: "ready" if any(v.state is State.AVAILABLE for v in versions) else _why_not(versions)

@@ -16,6 +16,8 @@ from prometheus_client.registry import Collector
 
 from service import shared_metrics
 from service.engine.interface import Engine, State
+from service.gateway.openapi import described
+from service.gateway.openapi_schemas import text_of
 from service.serving_metrics import ServingMetrics
 
 # Seconds; from a cache hit in a tiny model to a large model on a slow host.
@@ -124,7 +126,9 @@ def blueprint(metrics: Metrics) -> Blueprint:
     routes = Blueprint("metrics", __name__)
 
     @routes.get("/metrics")
+    @described("Service", text_of("text/plain"))
     def show() -> Response:
+        """Metrics for Prometheus."""
         return Response(generate_latest(metrics), content_type=CONTENT_TYPE_LATEST)
 
     return routes

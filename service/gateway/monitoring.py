@@ -7,6 +7,8 @@ from flask import Blueprint, Response
 
 from service import text_messages
 from service.errors import SettingsError
+from service.gateway.openapi import described
+from service.gateway.openapi_schemas import text_of
 from service.serving_metrics import ServingMetrics
 
 _DEFAULT_PATH: Final = "/monitoring/prometheus/metrics"
@@ -32,7 +34,9 @@ def blueprint(metrics: ServingMetrics, path: str) -> Blueprint:
     routes = Blueprint("monitoring", __name__)
 
     @routes.get(path)
+    @described("Service", text_of("text/plain"))
     def show() -> Response:
+        """Metrics for Prometheus under TensorFlow Serving's names."""
         return Response(metrics.text(), content_type="text/plain; charset=utf-8")
 
     return routes

@@ -10,9 +10,10 @@ from flask import Blueprint, Response, request
 
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Engine, ImageSize, ModelSpec, Servable
 from service.errors import InvalidRequest, UnsupportedMedia
-from service.gateway import calls, images_api, tensor_json
+from service.gateway import calls, images_api, openapi_schemas, tensor_json
 from service.gateway.exchange import request_id, served_by
 from service.gateway.metrics import Metrics
+from service.gateway.openapi import described
 from service.images import ImageLimits
 from service.settings import Settings
 
@@ -34,7 +35,19 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
     @routes.post("/v1/models/<name:name>:predict")
     @routes.post("/v1/models/<name:name>/versions/<int:version>:predict")
     @routes.post("/v1/models/<name:name>/labels/<name:label>:predict")
+    @described(
+        "Predict",
+        openapi_schemas.json_of({"anyOf": [openapi_schemas.ref("ImageAnswer"), openapi_schemas.ref("TensorAnswer")]}),
+        body=openapi_schemas.IMAGES_OR_TENSORS,
+        query=("top_k",),
+        errors=openapi_schemas.RUNNING,
+    )
     def predict(name: str, version: int | None = None, label: str | None = None) -> Response:
+        """Run a model on images or tensors.
+
+        An image as the body, or any number of them as the files of a form, are answered with classes and scores;
+        TensorFlow Serving's JSON is answered as TensorFlow Serving does.
+        """
         files = _read_images(settings.max_images)
         body = b"" if files is not None else request.get_data(cache=False)
         call = calls.new_call(settings)

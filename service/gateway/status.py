@@ -6,6 +6,8 @@ from flask import Blueprint, Response, jsonify
 
 from service.engine.interface import Engine, ModelSpec, Signature, TensorSpec, VersionStatus
 from service.errors import NotFound
+from service.gateway.openapi import described
+from service.gateway.openapi_schemas import ASKING, json_of
 
 
 def blueprint(engine: Engine) -> Blueprint:
@@ -13,14 +15,18 @@ def blueprint(engine: Engine) -> Blueprint:
     routes = Blueprint("status", __name__)
 
     @routes.get("/v1/models")
+    @described("Models", json_of("Models"))
     def list_models() -> Response:
+        """Every model with the state of its versions."""
         models = [{"name": name, **_versions(versions)} for name, versions in engine.status().models.items()]
         return jsonify(models=models)
 
     @routes.get("/v1/models/<name:name>")
     @routes.get("/v1/models/<name:name>/versions/<int:version>")
     @routes.get("/v1/models/<name:name>/labels/<name:label>")
+    @described("Models", json_of("ModelStatus"), errors=ASKING)
     def show_status(name: str, version: int | None = None, label: str | None = None) -> Response:
+        """State of a model's versions, as TensorFlow Serving tells it."""
         if label is not None:
             with engine.lease(ModelSpec(name, label=label)) as servable:
                 version = servable.version
@@ -33,7 +39,9 @@ def blueprint(engine: Engine) -> Blueprint:
     @routes.get("/v1/models/<name:name>/metadata")
     @routes.get("/v1/models/<name:name>/versions/<int:version>/metadata")
     @routes.get("/v1/models/<name:name>/labels/<name:label>/metadata")
+    @described("Models", json_of("Metadata"), errors=ASKING)
     def show_metadata(name: str, version: int | None = None, label: str | None = None) -> Response:
+        """The signatures: what the model takes and answers, by name, type and shape."""
         with engine.lease(ModelSpec(name, version, label)) as servable:
             signatures = {key: _signature(value) for key, value in servable.signatures.items()}
             return jsonify(

@@ -7,6 +7,8 @@ from typing import Final
 
 from flask import Blueprint, Response, make_response, render_template
 
+from service.gateway.openapi import described
+from service.gateway.openapi_schemas import text_of
 from service.settings import Settings
 from service.version import __version__
 
@@ -35,7 +37,9 @@ def blueprint(settings: Settings) -> Blueprint:
     if settings.playground:
 
         @routes.get("/")
+        @described("Pages", text_of("text/html"))
         def playground() -> Response:
+            """The playground: a page to try the models on."""
             return page("playground.html")
 
     return routes

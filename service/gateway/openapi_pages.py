@@ -1,0 +1,65 @@
+"""`/openapi.json`, and the same for people at `/docs`."""
+
+from typing import Any, Final
+
+from flask import Blueprint, Response, current_app, json, jsonify
+
+from service.gateway import openapi, playground
+from service.gateway.openapi import described
+from service.gateway.openapi_schemas import json_of, text_of
+from service.settings import Settings
+
+Json = dict[str, Any]
+
+_REFERENCE: Final = "#/components/"
+
+
+def blueprint(settings: Settings) -> Blueprint:
+    """The two routes."""
+    routes = Blueprint("openapi", __name__)
+
+    @routes.get("/openapi.json")
+    @described("Pages", json_of({"type": "object"}))
+    def openapi_json() -> Response:
+        """The description of all routes, OpenAPI 3.1."""
+        return jsonify(openapi.document(current_app))
+
+    @routes.get("/docs")
+    @described("Pages", text_of("text/html"))
+    def docs() -> Response:
+        """The description of all routes as a page."""
+        document = openapi.document(current_app)
+        components = document["components"]
+        return playground.page(
+            "docs.html",
+            has_playground=settings.playground,
+            document=document,
+            groups=_groups(document),
+            resolve=lambda each: _resolve(components, each),
+            pretty=lambda value: json.dumps(value, indent=2, sort_keys=False, ensure_ascii=False),
+        )
+
+    return routes
+
+
+def _groups(document: Json) -> list[tuple[Json, list[Json]]]:
+    """For each tag its operations; those of versions and labels stand with the one of the model itself."""
+    entries: dict[tuple[str, str], Json] = {}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            key = (operation["operationId"].split("_of_")[0], method)
+            entry = entries.setdefault(key, {"method": method.upper(), "operation": operation, "paths": []})
+            entry["paths"].append(path)
+    return [
+        (tag, [each for each in entries.values() if each["operation"]["tags"] == [tag["name"]]])
+        for tag in document["tags"]
+    ]
+
+
+def _resolve(components: Json, each: Json) -> Json:
+    """What a reference stands for; anything else stands for itself."""
+    if not str(each.get("$ref", "")).startswith(_REFERENCE):
+        return each
+    kind, name = each["$ref"].removeprefix(_REFERENCE).split("/")
+    found: Json = components[kind][name]
+    return found

@@ -1,0 +1,238 @@
+"""The schemas, errors, headers, query parameters and examples that the API's description refers to."""
+
+from typing import Any, Final
+
+Json = dict[str, Any]
+
+
+def ref(name: str) -> Json:
+    """A reference to one of `SCHEMAS`."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def json_of(schema: str | Json, **examples: Any) -> Json:
+    """The media type JSON of a schema (by name or in full), with examples by name."""
+    media: Json = {"schema": ref(schema) if isinstance(schema, str) else schema}
+    if examples:
+        media["examples"] = {name: {"value": value} for name, value in examples.items()}
+    return {"application/json": media}
+
+
+def text_of(media_type: str, **more: Any) -> Json:
+    """A media type of text."""
+    return {media_type: {"schema": {"type": "string"}, **more}}
+
+
+def image_of(media_type: str, **more: Any) -> Json:
+    """A media type of bytes."""
+    return {media_type: {"schema": {"type": "string", "contentMediaType": media_type.replace("*", "png")}, **more}}
+
+
+_STATE: Final = {"type": "string", "enum": ["UNKNOWN", "START", "LOADING", "AVAILABLE", "UNLOADING", "END"]}
+_VERSIONS: Final[Json] = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["version", "state", "status"],
+        "properties": {
+            "version": {"type": "string", "pattern": "^[0-9]+$"},
+            "state": _STATE,
+            "status": {
+                "type": "object",
+                "properties": {
+                    "error_code": {"type": "string"},
+                    "error_message": {"type": "string", "description": "Why it failed, if it did."},
+                },
+            },
+        },
+    },
+}
+_CONTEXT: Final[Json] = {"type": "object", "description": "Features that every example has."}
+
+SCHEMAS: Final[Json] = {
+    "Error": {
+        "type": "object",
+        "required": ["error"],
+        "properties": {
+            "error": {"type": "string", "description": "What is wrong, with what, and what would be right."}
+        },
+    },
+    "ImageAnswer": {
+        "type": "object",
+        "description": "The answer to images: one prediction for each, in their order.",
+        "required": ["model", "predictions"],
+        "properties": {
+            "model": {
+                "type": "object",
+                "required": ["name", "version"],
+                "properties": {"name": {"type": "string"}, "version": {"type": "integer"}},
+            },
+            "predictions": {"type": "array", "items": ref("Prediction")},
+        },
+    },
+    "Prediction": {
+        "type": "object",
+        "required": ["class", "score", "scores"],
+        "properties": {
+            "class": {"type": "string", "description": "The class with the highest score."},
+            "score": {"type": "number"},
+            "scores": {"type": "object", "additionalProperties": {"type": "number"}, "description": "By class."},
+        },
+    },
+    "TensorRequest": {
+        "type": "object",
+        "description": "TensorFlow Serving's JSON: rows (`instances`) or whole tensors (`inputs`).",
+        "properties": {
+            "signature_name": {"type": "string", "default": "serving_default"},
+            "instances": {
+                "type": "array",
+                "description": "One value, or one object of named inputs, each. Where an image classifier takes "
+                'pixels, `{"b64": "…"}` may stand for an encoded image.',
+            },
+            "inputs": {"description": "One tensor, or an object of named tensors."},
+        },
+        "oneOf": [{"required": ["instances"]}, {"required": ["inputs"]}],
+    },
+    "TensorAnswer": {
+        "type": "object",
+        "description": "`predictions` answers `instances`, `outputs` answers `inputs`.",
+        "properties": {"predictions": {"type": "array"}, "outputs": True},
+    },
+    "ExamplesRequest": {
+        "type": "object",
+        "required": ["examples"],
+        "properties": {
+            "signature_name": {"type": "string"},
+            "context": _CONTEXT,
+            "examples": {"type": "array", "items": {"type": "object"}, "description": "Features by name, each."},
+        },
+    },
+    "Classification": {
+        "type": "object",
+        "required": ["results"],
+        "properties": {
+            "results": {
+                "type": "array",
+                "items": {
+                    "type": "array",
+                    "items": {"type": "array", "prefixItems": [{"type": "string"}, {"type": "number"}], "items": False},
+                },
+                "description": "For each example pairs of class and score.",
+            }
+        },
+    },
+    "Regression": {
+        "type": "object",
+        "required": ["results"],
+        "properties": {"results": {"type": "array", "items": {"type": "number"}}},
+    },
+    "Models": {
+        "type": "object",
+        "required": ["models"],
+        "properties": {
+            "models": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["name", "model_version_status"],
+                    "properties": {"name": {"type": "string"}, "model_version_status": _VERSIONS},
+                },
+            }
+        },
+    },
+    "ModelStatus": {
+        "type": "object",
+        "required": ["model_version_status"],
+        "properties": {"model_version_status": _VERSIONS},
+    },
+    "Metadata": {
+        "type": "object",
+        "required": ["model_spec", "metadata"],
+        "properties": {
+            "model_spec": {"type": "object"},
+            "metadata": {
+                "type": "object",
+                "description": "`signature_def.signature_def` holds the signatures by name.",
+            },
+        },
+    },
+    "Labels": {
+        "type": "object",
+        "required": ["labels"],
+        "properties": {"labels": {"type": "object", "additionalProperties": {"type": "integer"}}},
+    },
+    "ModelCard": {"type": "object", "description": "As training wrote it: classes, metrics, recipe, data, date."},
+    "Live": {"type": "object", "required": ["status"], "properties": {"status": {"const": "live"}}},
+    "Ready": {
+        "type": "object",
+        "required": ["ready", "models"],
+        "properties": {
+            "ready": {"type": "boolean"},
+            "models": {
+                "type": "object",
+                "additionalProperties": {"type": "string"},
+                "description": "ready, or why not",
+            },
+        },
+    },
+}
+
+ERRORS: Final = {
+    400: "Malformed JSON, values that do not fit the signature, or an image that can't be decoded.",
+    404: "No such model, version, label, signature or file.",
+    413: "The body, an image or the number of images is beyond its limit.",
+    415: "A content type that is not taken, or an image for a model that is no image classifier.",
+    429: "The model's queue is full; `Retry-After` estimates in seconds when it has room.",
+    503: "The model is loading, has failed to load, or is going.",
+    504: "No answer within the time limit.",
+}
+ASKING: Final = (404, 503)
+RUNNING: Final = (400, 404, 413, 415, 429, 503, 504)
+
+HEADERS: Final[Json] = {
+    "X-Request-ID": {"description": "The client's, or a new one.", "schema": {"type": "string"}},
+    "Server-Timing": {"description": "Milliseconds of each stage, as the W3C writes it.", "schema": {"type": "string"}},
+    "X-Model-Version": {"description": "The version that answered.", "schema": {"type": "string"}},
+}
+REQUEST_ID: Final[Json] = {
+    "name": "X-Request-ID",
+    "in": "header",
+    "description": "Comes back with the answer; the log names it when the request fails.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.:/+=@-]{1,128}$"},
+}
+QUERY: Final[Json] = {
+    "top_k": {
+        "name": "top_k",
+        "in": "query",
+        "description": "Keep only so many of the highest scores of each image.",
+        "schema": {"type": "integer", "minimum": 1},
+        "example": 2,
+    }
+}
+
+# A hand that shows the letter Y, drawn, 28 x 28 grey pixels: what the examples post. The file is among the page's.
+EXAMPLE_IMAGE: Final = "static/example.png"
+_EXAMPLE_B64: Final = (
+    "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcCAAAAABXZoBIAAABQ0lEQVR42s3Ry04CQRCF4XNqakYQnQENMaIYFEx8/+fwAYzEGHWh"
+    "IyBBHLlNd7lAuSjs7VUnX6rS+ZvX2H4E/wzVf+Z7ug2HN5OL42DL2ln2ftfxWzCu6bDd3awSNU510O7b5tcWmrWgf7tRBSg2j+Wt"
+    "PTAAsOV+70wBlFou7crlrszy3vAwLigAjNNJRQGgdGnpS69QzCa9UfmoWi8Ro8dX96EAwP2Wf3r2GtrYZ/1sfFUYPaWONs/HpFU2"
+    "780AIH/tZA+pY+nkuy0rjQgGAN4we7nvOO6fV3+yshgAIOENHH4a47MDWTRXBSChBZRIjPF5mVjgTjwJw4Az1UjBpJEQS9Q4FxAR"
+    "JADLjYSrny1hQAKAOYvqCYHVySLnef2UVGINJbRl1BzrSJkGQgPMTf+i5lMRM5j3+huhdO77arkRAL4AugiG+SLX5HUAAAAASUVO"
+    "RK5CYII="
+)
+
+IMAGES_OR_TENSORS: Final[Json] = {
+    **image_of("image/*", examples={"hand": {"summary": "A drawn hand.", "externalValue": EXAMPLE_IMAGE}}),
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "description": "Any number of files under any names, each an image.",
+            "additionalProperties": {"type": "array", "items": {"type": "string", "contentMediaType": "image/*"}},
+        }
+    },
+    **json_of(
+        "TensorRequest",
+        image={"instances": [{"b64": _EXAMPLE_B64}]},
+        columns={"signature_name": "serving_default", "inputs": {"image": [{"b64": _EXAMPLE_B64}]}},
+    ),
+}
