@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from service.errors import SettingsError
+
 # A socket's path may have 107 bytes; the longest name in the folder is shorter than this.
 _LONGEST_FOLDER: Final = 80
 
@@ -58,8 +60,15 @@ class Runtime:
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """A folder that only this user can read, removed in the end by the process that made it."""
-    parent = tempfile.gettempdir()
+    """A folder that only this user can read, removed in the end by the process that made it.
+
+    Raises:
+        SettingsError: there is no place for it.
+    """
+    try:
+        parent = tempfile.gettempdir()
+    except FileNotFoundError as error:  # a container with a read-only root file system
+        raise SettingsError("No folder for temporary files can be written to; mount one at /tmp.") from error
     folder = Path(tempfile.mkdtemp(prefix="signpost-", dir=parent if len(parent) < _LONGEST_FOLDER else "/tmp"))
     maker = os.getpid()
     (folder / "workers").mkdir()
