@@ -1,0 +1,146 @@
+"""A client of a running Signpost: images out, predictions in, errors in our own words.
+
+Only the standard library: a program that asks a service need not load what the service needs. Each thread has a
+connection of its own, kept alive.
+"""
+
+import http.client
+import json
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote, urlencode, urlsplit
+
+from service.errors import InvalidRequest, NotFound, SettingsError, SignpostError, Unavailable
+
+Json = dict[str, Any]
+
+# Seconds. A model may take long; a service that is full says when to come back.
+_TIMEOUT_S: Final = 120.0
+_LONGEST_PAUSE_S: Final = 10.0
+_ATTEMPTS: Final = 8
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which servable to ask: a model, and at most one of version and label."""
+
+    model: str
+    version: int | None = None
+    label: str | None = None
+
+    @property
+    def path(self) -> str:
+        """Its path in the API."""
+        at = f"/versions/{self.version}" if self.version is not None else ""
+        at = f"/labels/{quote(self.label, safe='')}" if self.label is not None else at
+        return f"/v1/models/{quote(self.model, safe='')}{at}"
+
+
+class Client:
+    """Asks the service at a URL; may be shared by threads.
+
+    Args:
+        url: `http://host:port`, or `https://`, also with a path before the service's own.
+
+    Raises:
+        SettingsError: `url` is none.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Connect to nothing yet."""
+        try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
+            self._host, self._port = parts.hostname, parts.port
+        except ValueError:
+            self._host = None
+        if not self._host or parts.scheme not in ("http", "https"):
+            raise SettingsError(f"--url takes http://HOST:PORT, not {url!r}.")
+        self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._prefix = parts.path.rstrip("/")
+        self._url = url
+        self._local = threading.local()
+
+    def models(self) -> list[str]:
+        """Names of the models that the service has."""
+        found = self._ask("GET", "/v1/models").get("models", [])
+        return [str(model["name"]) for model in found]
+
+    def predict(self, target: Target, image: bytes, top_k: int | None = None) -> Json:
+        """Ask for one image.
+
+        Returns:
+            `model`, and `class`, `score` and `scores` of the image.
+
+        Raises:
+            InvalidRequest: the service takes no such image; the message is its own.
+            NotFound: there is no such model, version or label, or it takes no images.
+            Unavailable: nobody answers, or the service can't answer now.
+        """
+        query = f"?{urlencode({'top_k': top_k})}" if top_k is not None else ""
+        answer = self._ask("POST", f"{target.path}:predict{query}", image)
+        try:
+            return {"model": answer["model"], **answer["predictions"][0]}
+        except (KeyError, IndexError, TypeError) as error:
+            raise Unavailable(f"{self._url} does not answer as Signpost does.") from error
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> Json:
+        """One request, repeated while the service is full or not ready."""
+        for attempt in range(_ATTEMPTS):
+            status, pause_s, answer = self._exchange(method, path, body)
+            if status < 400:
+                return answer
+            error = _in_our_words(status, str(answer.get("error") or f"{self._url}{path} answers {status}."))
+            if status != 429 or attempt == _ATTEMPTS - 1:
+                raise error
+            time.sleep(min(pause_s, _LONGEST_PAUSE_S))
+        raise AssertionError  # the loop ends by return or raise
+
+    def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[int, float, Json]:
+        """Status, seconds after which to come back, and the document of one answer."""
+        headers = {"Content-Type": "image/*"} if body is not None else {}
+        for is_last in (False, True):
+            connection = self._connection()
+            try:
+                connection.request(method, self._prefix + path, body, headers)
+                response = connection.getresponse()
+                content = response.read()
+                break
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                # A connection that was kept alive may have been closed meanwhile; a new one tells.
+                if is_last or isinstance(error, ConnectionRefusedError):
+                    raise Unavailable(f"No service answers at {self._url}: {_reason(error)}.") from error
+        try:
+            answer = json.loads(content)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise Unavailable(f"{self._url} does not answer as Signpost does (status {response.status}, no JSON).")
+        pause = response.headers.get("Retry-After", "1")
+        return response.status, float(pause) if pause.isdigit() else 1.0, answer
+
+    def _connection(self) -> http.client.HTTPConnection:
+        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._kind(str(self._host), self._port, timeout=_TIMEOUT_S)
+        return connection
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        connection = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+
+
+def _in_our_words(status: int, message: str) -> SignpostError:
+    if status in (400, 413):
+        return InvalidRequest(message)
+    if status in (401, 403, 404, 405, 415):
+        return NotFound(message)
+    return Unavailable(message)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
