@@ -145,7 +145,7 @@ def test_stores_that_can_not_be_served_are_one_sentence(tmp_path: Path) -> None:
     file.write_text("x")
     empty = tmp_path / "empty"
     empty.mkdir()
-    for store, says in [(tmp_path / "missing", "no store"), (file, "is a file"), (empty, "holds no model")]:
+    for store, says in [(tmp_path / "missing", "no store"), (file, "is a file"), (empty, "no model to serve")]:
         done = run("serve", "--store", store, "--port=0", "--rest_api_port=0")
         assert done.returncode == 2
         [line] = done.stderr.strip().splitlines()

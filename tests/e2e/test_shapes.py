@@ -92,7 +92,7 @@ def test_a_killed_engine_is_answered_with_503_and_replaced(shared: Server, pictu
     with load(shared, pictures[2]) as seen:
         os.kill(engine, signal.SIGKILL)
         wait_until(lambda: seen["503"] > 0)
-        assert requests.get(f"{shared.url}/readyz", timeout=60).status_code == 503
+        wait_until(lambda: requests.get(f"{shared.url}/readyz", timeout=60).status_code == 503)
         before = seen["200"]
         wait_until(lambda: seen["200"] > before + 20, shared.log.read_text)
     assert set(seen) == {"200", "503"}
