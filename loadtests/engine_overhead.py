@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from service import parts
-from service.engine.batching import BatchingParameters
+from service.engine.batching_parameters import BatchingParameters
 from service.engine.interface import Call, Engine, ImageSize, ModelSpec
 from service.engine.remote import RemoteEngine
 from service.runtime import Runtime

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from service import text_messages
-from service.engine.batching import BatchingParameters
+from service.engine.batching_parameters import BatchingParameters
 from service.errors import SettingsError
 from service.settings import Settings
 

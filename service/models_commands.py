@@ -132,7 +132,7 @@ def verify(configs: ConfigFile, model: str) -> None:
     if version not in store.versions(config.base_path):
         raise LoadFailed(f"{folder} is no version: it is missing or has no {store.SAVED_MODEL}.")
     from service.engine import servable  # TensorFlow, only for this command
-    from service.engine.batching import BatchingParameters
+    from service.engine.batching_parameters import BatchingParameters
     from service.engine.device import DeviceSettings
 
     servable.load(folder, name, version, BatchingParameters(), DeviceSettings()).close()

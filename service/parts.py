@@ -1,7 +1,7 @@
 """Engines and the gRPC server as the settings want them; each process of a service takes those that it needs."""
 
 from service import batching_config, config_source, grpc_config, loading
-from service.engine.batching import BatchingParameters
+from service.engine.batching_parameters import BatchingParameters
 from service.engine.canary import CanaryEngine, Compared, parse_shares
 from service.engine.grpc_server import GrpcServer
 from service.engine.interface import Engine

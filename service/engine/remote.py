@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from service import protocol
-from service.engine.batching import BatchingParameters
+from service.engine.batching_parameters import BatchingParameters
 from service.engine.fleet import Fleet
 from service.engine.interface import Answer, Array, Call, ModelSpec, Servable, Signature, State, Status, VersionStatus
 from service.engine.peers import Peer, Statuses, VersionGone

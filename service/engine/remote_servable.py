@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from service import protocol
-from service.engine.batching import Batcher, BatchingParameters
+from service.engine.batching import Batcher
+from service.engine.batching_parameters import BatchingParameters
 from service.engine.inputs import check_call
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Signature
 from service.errors import InvalidRequest, ModelFailed, Unavailable

@@ -10,7 +10,8 @@ import numpy as np
 
 from service import store
 from service.engine import saved_model, trial
-from service.engine.batching import Batcher, BatchingParameters, Run
+from service.engine.batching import Batcher, Run
+from service.engine.batching_parameters import BatchingParameters
 from service.engine.device import DeviceSettings, import_tensorflow
 from service.engine.inputs import check_call
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Signature

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from service import batching_config, grpc_config
-from service.engine.batching import BatchingParameters
+from service.engine.batching_parameters import BatchingParameters
 from service.errors import SettingsError
 from service.gateway import monitoring
 from service.settings import Settings

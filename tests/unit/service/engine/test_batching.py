@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.batching import Batcher, BatchingParameters
+from service.engine.batching import Batcher
+from service.engine.batching_parameters import BatchingParameters
 from service.engine.interface import Answer, Array, Call
 from service.errors import (
     Abandoned,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from service import errors
-from service.engine.batching import BatchingParameters
+from service.engine.batching_parameters import BatchingParameters
 from service.engine.grpc_server import GrpcServer
 from service.engine.interface import DEFAULT_SIGNATURE, Array, Call, ModelSpec, State, VersionStatus
 from service.engine.remote import RemoteEngine

@@ -11,7 +11,7 @@ import pytest
 
 from service import protocol, store
 from service.engine import saved_model, servable
-from service.engine.batching import BatchingParameters
+from service.engine.batching_parameters import BatchingParameters
 from service.engine.device import DeviceSettings
 from service.engine.interface import Array, Call
 from service.engine.servable import TensorflowServable

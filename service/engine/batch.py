@@ -1,0 +1,148 @@
+"""A request on its way through a batcher, the slices of requests that make a batch, and how they are joined.
+
+All of a request but its constants is touched only under the batcher's lock.
+"""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.engine.interface import Answer, Array, Call
+from service.errors import Abandoned, DeadlineExceeded, InvalidRequest
+
+
+class Request:
+    """A request on its way.
+
+    Args:
+        inputs: its arrays by name.
+        rows: their common first dimension.
+        call: deadline, outputs wanted, and whether the caller has left.
+        arrived_s: time of arrival, on the batcher's clock.
+    """
+
+    __slots__ = (
+        "answered_rows", "arrived_s", "batch_rows", "call", "error", "infer_s", "inputs", "key", "leads", "parts",
+        "rows", "signalled", "started_s", "taken_rows", "wake",
+    )  # fmt: skip
+
+    def __init__(self, inputs: Mapping[str, Array], rows: int, call: Call, arrived_s: float) -> None:
+        """It has neither run nor failed."""
+        self.inputs = inputs
+        self.rows = rows
+        self.call = call
+        self.arrived_s = arrived_s
+        # Only requests of one key can be joined.
+        self.key = (call.outputs, tuple((name, a.dtype, a.shape[1:]) for name, a in inputs.items()))
+        self.taken_rows = 0
+        self.answered_rows = 0
+        self.parts: list[tuple[int, Mapping[str, Array]]] = []  # (first row, outputs)
+        self.error: BaseException | None = None
+        self.leads = False
+        self.started_s = 0.0
+        self.infer_s = 0.0
+        self.batch_rows = 0
+        # A lock used as a signal is the quickest way to wake one certain thread.
+        self.wake = threading.Lock()
+        self.wake.acquire()
+        self.signalled = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is answered or has failed."""
+        return self.error is not None or self.answered_rows == self.rows
+
+    def signal(self) -> None:
+        """Wake its caller."""
+        if not self.signalled:
+            self.signalled = True
+            self.wake.release()
+
+    def fail(self, error: BaseException) -> None:
+        """End it with an error, unless it is finished."""
+        if not self.finished:
+            self.error = error
+            self.signal()
+
+    def answer(self) -> Answer:
+        """Its answer, put together from its slices; raises its error if it failed."""
+        if self.error is not None:
+            raise self.error
+        self.parts.sort(key=lambda part: part[0])
+        outputs = self.parts[0][1]
+        if len(self.parts) > 1:
+            outputs = {name: np.concatenate([part[name] for _, part in self.parts]) for name in outputs}
+        return Answer(outputs, self.started_s - self.arrived_s, self.infer_s, self.batch_rows)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Rows `start` to `stop` of a request, as part of a batch."""
+
+    request: Request
+    start: int
+    stop: int
+
+
+def deliver(part: Slice, outputs: Mapping[str, Array], infer_s: float, batch_rows: int) -> None:
+    """Give a request the outputs of one of its slices, and wake its caller if it was the last."""
+    request = part.request
+    if request.finished:  # it failed or gave up meanwhile
+        return
+    request.parts.append((part.start, outputs))
+    request.answered_rows += part.stop - part.start
+    request.infer_s += infer_s
+    request.batch_rows = max(request.batch_rows, batch_rows)
+    if request.answered_rows == request.rows:
+        request.signal()
+
+
+def count_rows(inputs: Mapping[str, Array]) -> int:
+    """The common first dimension of a request's inputs.
+
+    Raises:
+        InvalidRequest: there is none, or it is 0.
+    """
+    counts = {array.shape[0] if array.ndim else 0 for array in inputs.values()}
+    if len(counts) != 1:
+        raise InvalidRequest(f"The inputs have {sorted(counts)} rows; each must have the same number.")
+    rows = counts.pop()
+    if rows == 0:
+        raise InvalidRequest("The request has no instances; send at least one.")
+    return int(rows)
+
+
+def check_wanted(request: Request, now: float) -> None:
+    """Fail a request that nobody waits for any more."""
+    if now >= request.call.deadline:
+        request.fail(too_late(request))
+    elif _has_left(request.call):
+        request.fail(Abandoned("The caller left before the request ran."))
+
+
+def _has_left(call: Call) -> bool:
+    try:
+        return call.abandoned is not None and call.abandoned()
+    except Exception:  # in doubt the caller is there; a broken check must not stop the leader
+        return False
+
+
+def too_late(request: Request) -> DeadlineExceeded:
+    """The error of a request whose deadline has passed."""
+    allowed_ms = (request.call.deadline - request.arrived_s) * 1e3
+    return DeadlineExceeded(f"No answer within the deadline ({allowed_ms:.0f} ms in the queue and the model).")
+
+
+def join(name: str, batch: list[Slice], rows: int, padded: int) -> Array:
+    """Join the rows of a batch; padding repeats the first row, so that the model only sees values it was sent."""
+    first = batch[0].request.inputs[name]
+    joined = np.empty((padded, *first.shape[1:]), dtype=first.dtype)
+    at = 0
+    for part in batch:
+        count = part.stop - part.start
+        joined[at : at + count] = part.request.inputs[name][part.start : part.stop]
+        at += count
+    joined[rows:] = joined[0]
+    return joined

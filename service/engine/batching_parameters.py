@@ -1,0 +1,48 @@
+"""How requests are batched, by TF Serving's names."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BatchingParameters:
+    """How requests are batched, by TF Serving's names (`tensorflow.serving.BatchingParameters`).
+
+    Attributes:
+        max_batch_size: rows of a batch at most; a larger request is split.
+        batch_timeout_micros: how long a batch that is not full waits for more; 0 is greedy.
+        max_enqueued_batches: how many full batches may wait; beyond that requests are refused.
+        num_batch_threads: how many batches may run at the same time.
+        allowed_batch_sizes: batches are padded to the next of these; empty means any size.
+    """
+
+    max_batch_size: int = 32
+    batch_timeout_micros: int = 0
+    max_enqueued_batches: int = 100
+    num_batch_threads: int = 1
+    allowed_batch_sizes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that the parameters fit each other."""
+        for name, least in (("max_batch_size", 1), ("batch_timeout_micros", 0), ("max_enqueued_batches", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.num_batch_threads < 1:
+            raise ValueError(f"num_batch_threads must be at least 1, not {self.num_batch_threads}")
+        sizes = self.allowed_batch_sizes
+        if sizes and (sizes[0] < 1 or list(sizes) != sorted(set(sizes)) or sizes[-1] != self.max_batch_size):
+            raise ValueError(
+                f"allowed_batch_sizes must rise and end with max_batch_size ({self.max_batch_size}), not {list(sizes)}"
+            )
+
+    def padded(self, rows: int) -> int:
+        """The size of the batch in which `rows` rows run."""
+        return next((size for size in self.allowed_batch_sizes if size >= rows), rows)
+
+    def sizes(self) -> tuple[int, ...]:
+        """The batch sizes to warm up: those allowed, or else the powers of two up to the maximum."""
+        if self.allowed_batch_sizes:
+            return self.allowed_batch_sizes
+        return (
+            *(2**n for n in range(self.max_batch_size.bit_length()) if 2**n < self.max_batch_size),
+            self.max_batch_size,
+        )
