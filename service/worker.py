@@ -50,7 +50,7 @@ class Worker:
         serving_metrics = ServingMetrics()
         local = None if settings.engine != "local" else parts.local_engine(settings, runtime, serving_metrics)
         engine: Engine = local or parts.remote_engine(settings, runtime)
-        metrics = Metrics(engine, serving_metrics, self._roster.pids)
+        metrics = self._metrics = Metrics(engine, serving_metrics, self._roster.pids)
         self.engine = parts.canary_engine(settings, engine, metrics.count_comparison)
         self._grpc: GrpcServer | None = None  # where another process holds the models, it is that one's
         if local is not None:
@@ -88,10 +88,11 @@ class Worker:
         self.engine.close()
 
     def _watch(self) -> None:
-        """Note for the other workers whether this one is ready, and announce the service; ends with `stop`."""
+        """Note whether this worker is ready and what waits in it, and announce the service; ends with `stop`."""
         noted = None
         announced = False
         while not self._stopping.wait(_LATER_S if announced else _LOOK_S):
+            self._metrics.note_queues(self.engine.queued())
             try:
                 ready = self.engine.status().ready
                 if ready != noted:

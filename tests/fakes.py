@@ -65,6 +65,7 @@ class FakeServable:
     classes: tuple[str, ...] = ()
     asked: list[tuple[Mapping[str, Array], Call]] = field(default_factory=list)
     closed: bool = False
+    queued_rows: int = 0
 
     def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
         self.asked.append((inputs, call))
@@ -116,6 +117,9 @@ class FakeEngine:
             yield max(found, key=lambda servable: servable.version)
         finally:
             self.leases -= 1
+
+    def queued(self) -> Mapping[tuple[str, int], int]:
+        return {(each.name, each.version): each.queued_rows for each in self.servables}
 
     def status(self) -> Status:
         if self.states is not None:

@@ -120,6 +120,10 @@ class CanaryEngine:
         """The state of every version; see `Engine.status`."""
         return self._engine.status()
 
+    def queued(self) -> Mapping[tuple[str, int], int]:
+        """Instances that wait for a batch now; see `Engine.queued`."""
+        return self._engine.queued()
+
     @contextmanager
     def lease(self, spec: ModelSpec) -> Iterator[Servable]:
         """Borrow the servable that this request should meet; see `Engine.lease`."""

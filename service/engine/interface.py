@@ -230,6 +230,10 @@ class Engine(Protocol):
         """The state of every version of every model."""
         ...
 
+    def queued(self) -> Mapping[tuple[str, int], int]:
+        """Instances that wait for a batch in this process now, by model and version."""
+        ...
+
     def close(self) -> None:
         """Stop; waits a bounded time for what is running."""
         ...

@@ -29,6 +29,11 @@ DRAIN_S = 60.0
 class ClosableServable(Servable, Protocol):
     """A servable whose owner gives its memory back."""
 
+    @property
+    def queued_rows(self) -> int:
+        """Rows that wait for a batch now."""
+        ...
+
     def close(self) -> None:
         """Fail what waits and give the memory back."""
         ...
@@ -111,6 +116,11 @@ class LocalEngine:
             for (name, version), held in sorted(self._held.items(), reverse=True):
                 models.setdefault(name, []).append(VersionStatus(version, held.state, held.error))
         return Status({name: tuple(versions) for name, versions in models.items()})
+
+    def queued(self) -> dict[Version, int]:
+        """Instances that wait for a batch now, by model and version; see `Engine.queued`."""
+        with self._lock:
+            return {key: held.servable.queued_rows for key, held in self._held.items() if held.servable is not None}
 
     def _find(self, spec: ModelSpec) -> _Held:
         versions = {version: held for (name, version), held in self._held.items() if name == spec.name}

@@ -86,6 +86,11 @@ class RemoteEngine:
             }
         )
 
+    def queued(self) -> dict[tuple[str, int], int]:
+        """Instances that wait for a call of this process now; see `Engine.queued`."""
+        with self._lock:
+            return {key: servable.queued_rows for key, servable in self._servables.items()}
+
     def fresh(self, spec: ModelSpec, gone: int) -> RemoteServable:
         """The servable for a spec after the version that it had is gone, once the peers were asked again.
 

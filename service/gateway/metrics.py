@@ -8,6 +8,7 @@ from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     generate_latest,
 )
@@ -75,6 +76,14 @@ class Metrics:
             ("model", "outcome"),
             registry=self.registry,
         )
+        self._queues = Gauge(
+            "signpost_queue_instances",
+            "Instances that wait for a batch, looked at several times a second.",
+            ("model", "version"),
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self._queued: set[tuple[str, int]] = set()
         self._now.register(_VersionStates(engine))
         self._now.register(shared_metrics.Processes(processes))
 
@@ -101,6 +110,12 @@ class Metrics:
     def count_comparison(self, model: str, outcome: str) -> None:
         """Count a request that was repeated on the canary; see `service.engine.canary`."""
         self._comparisons.labels(model, outcome).inc()
+
+    def note_queues(self, queued: Mapping[tuple[str, int], int]) -> None:
+        """Note how many instances wait now, by model and version."""
+        for model, version in self._queued | queued.keys():
+            self._queues.labels(model, str(version)).set(queued.get((model, version), 0))
+        self._queued |= queued.keys()
 
 
 class _VersionStates(Collector):

@@ -7,7 +7,10 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.errors import Unavailable
-from tests.fakes import FakeEngine
+from service.gateway import create_app
+from service.gateway.metrics import Metrics
+from service.settings import Settings
+from tests.fakes import FakeEngine, classifier
 from tests.unit.service.gateway.pictures import BLACK, WHITE
 
 LETTERS = "/v1/models/letters:predict"
@@ -110,3 +113,15 @@ def test_an_engine_that_is_away_still_has_metrics(client: FlaskClient, engine: F
     engine.fault = Unavailable("Away.")
     client.post(LETTERS, data=WHITE, content_type="image/png")
     assert metrics(client)["signpost_requests_total", ("", "/v1/models/<name:name>:predict", "503", "")] == 1
+
+
+def test_what_waits_is_told_and_falls_back_to_zero() -> None:
+    servable = classifier()
+    engine = FakeEngine(servable)
+    metrics = Metrics(engine)
+    page = create_app(Settings(), engine, metrics).test_client()
+    servable.queued_rows = 7
+    metrics.note_queues(engine.queued())
+    assert 'signpost_queue_instances{model="fake",version="1"} 7.0' in page.get("/metrics").text
+    metrics.note_queues({})
+    assert 'signpost_queue_instances{model="fake",version="1"} 0.0' in page.get("/metrics").text
