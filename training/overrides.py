@@ -17,7 +17,7 @@ def override(recipe: Recipe, setting: str) -> Recipe:
     Args:
         recipe: as it is.
         setting: `name=value` or `part.name=value`. Lists are separated by commas, phases are written `20@64,10@96`
-            (epochs at a size; `20` alone for the model's own size).
+            (epochs at a size; `20` alone for the model's own size), with `!` behind for epochs without mixup or cutmix.
 
     Raises:
         TrainingError: there is no such choice, or the value is none for it.
@@ -64,8 +64,8 @@ def _value(name: str, before: Any, text: str) -> Any:
 
 
 def _phase(text: str) -> Phase:
-    epochs, at, size = text.partition("@")
-    return Phase(int(epochs), int(size) if at else None)
+    epochs, at, size = text.removesuffix("!").partition("@")
+    return Phase(int(epochs), int(size) if at else None, mix=not text.endswith("!"))
 
 
 def _number_or_word(text: str) -> float | str:

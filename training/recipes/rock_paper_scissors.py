@@ -71,7 +71,7 @@ RECIPE = Recipe(
         grey=0.15,
         cutmix=0.5,
     ),
-    phases=(Phase(15, 96), Phase(10, 112), Phase(10, 112, mix=False)),
+    phases=(Phase(12, 96), Phase(8, 112), Phase(6, 112, mix=False)),
     batch_size=64,
     learning_rate=1.5e-3,
     warmup=0.1,

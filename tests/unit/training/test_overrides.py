@@ -19,7 +19,7 @@ from training.schedule import Phase
         ("batch_size=7", replace(RECIPE, batch_size=7)),
         ("learning_rate = 1e-3", replace(RECIPE, learning_rate=1e-3)),
         ("class_weights=true", replace(RECIPE, class_weights=True)),
-        ("phases=2@4,3", replace(RECIPE, phases=(Phase(2, 4), Phase(3)))),
+        ("phases=2@4,3,1@6!", replace(RECIPE, phases=(Phase(2, 4), Phase(3), Phase(1, 6, mix=False)))),
         ("architecture.kind=dense", replace(RECIPE, architecture=replace(RECIPE.architecture, kind="dense"))),
         ("architecture.widths=3,5", replace(RECIPE, architecture=replace(RECIPE.architecture, widths=(3, 5)))),
         ("architecture.normalise=no", replace(RECIPE, architecture=replace(RECIPE.architecture, normalise=False))),
