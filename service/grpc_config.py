@@ -1,6 +1,7 @@
 """How gRPC listens: TF Serving's flags and its file for TLS, read."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -51,11 +52,18 @@ def check_socket_path(path: Path | None) -> None:
         )
 
 
-def read_credentials(path: Path | None) -> grpc.ServerCredentials | None:
-    """Read `--ssl_config_file`, which holds a `tensorflow.serving.SSLConfig` in text format.
+@dataclass(frozen=True)
+class TlsConfig:
+    """What `--ssl_config_file` says, in PEM format."""
 
-    Returns:
-        What a server needs to speak TLS; None without a file.
+    key: bytes
+    certificate: bytes
+    client_ca: bytes
+    verifies_clients: bool
+
+
+def read_tls(path: Path | None) -> TlsConfig | None:
+    """Read `--ssl_config_file`, which holds a `tensorflow.serving.SSLConfig` in text format.
 
     Raises:
         SettingsError: it can't be read, or lacks the key or the certificate.
@@ -67,10 +75,19 @@ def read_credentials(path: Path | None) -> grpc.ServerCredentials | None:
         raise SettingsError(f"{path} must have server_key and server_cert, both in PEM format.")
     if config.client_verify and not config.custom_ca:
         raise SettingsError(f"{path} has client_verify, and needs custom_ca to verify clients with.")
+    return TlsConfig(
+        config.server_key.encode(), config.server_cert.encode(), config.custom_ca.encode(), config.client_verify
+    )
+
+
+def credentials(tls: TlsConfig | None) -> grpc.ServerCredentials | None:
+    """What a server needs to speak TLS; made after the fork, as anything of gRPC's core."""
+    if tls is None:
+        return None
     return grpc.ssl_server_credentials(
-        [(config.server_key.encode(), config.server_cert.encode())],
-        root_certificates=config.custom_ca.encode() or None,
-        require_client_auth=config.client_verify,
+        [(tls.key, tls.certificate)],
+        root_certificates=tls.client_ca or None,
+        require_client_auth=tls.verifies_clients,
     )
 
 

@@ -42,7 +42,7 @@ def serve(settings: Settings) -> None:
     batching_config.from_settings(settings)
     grpc_config.parse_channel_arguments(settings.grpc_channel_arguments)
     grpc_config.check_socket_path(settings.grpc_socket_path)
-    grpc_config.read_credentials(settings.ssl_config_file)
+    grpc_config.read_tls(settings.ssl_config_file)
     monitoring.read_path(settings.monitoring_config_file)
     if settings.ready_file is not None:
         _prepare_ready_file(settings.ready_file)

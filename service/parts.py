@@ -57,7 +57,7 @@ def grpc_server(settings: Settings, engine: Engine, metrics: ServingMetrics, rel
         metrics,
         # The launcher holds the port, so that only processes of this service can share it.
         (("grpc.so_reuseport", 1), *grpc_config.parse_channel_arguments(settings.grpc_channel_arguments)),
-        grpc_config.read_credentials(settings.ssl_config_file),
+        grpc_config.credentials(grpc_config.read_tls(settings.ssl_config_file)),
         settings.enable_serialization_as_tensor_content,
         reload,
     )

@@ -6,13 +6,13 @@ the local engine, and starts none.
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
-
-import numpy as np
 
 from service import protocol
 from service.engine.batching import Batcher
 from service.engine.batching_parameters import BatchingParameters
+from service.engine.classifier import blank, classify, read_classes
 from service.engine.inputs import check_call
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Signature
 from service.errors import InvalidRequest, ModelFailed, Unavailable
@@ -59,7 +59,8 @@ class RemoteServable:
         """Run a signature; see `Servable.predict`."""
         check_call(self, inputs, call)
         if call.signature_name == DEFAULT_SIGNATURE and self.classes:
-            return self._classify(inputs, call)
+            signature = self.signatures[call.signature_name]
+            return classify(partial(self._run, inputs), call, signature, self.classes)
         return self._run(inputs, call)
 
     def learn_classes(self, deadline: float) -> None:
@@ -73,18 +74,11 @@ class RemoteServable:
         size = signature.image if signature is not None else None
         if size is None:
             return
-        blank = np.zeros((1, size.height, size.width, size.channels), dtype=np.uint8)
-        answer = self.call({"image": blank}, DEFAULT_SIGNATURE, ("classes", "scores"), deadline)
-        classes, scores = answer["classes"], answer["scores"]
-        if classes.shape != scores.shape or classes.ndim != 2:
-            raise Unavailable(
-                f"{self.name} version {self.version} answers 'classes' of shape {list(classes.shape)} and 'scores' of "
-                f"{list(scores.shape)}; both must be (N, K)."
-            )
-        names = tuple(name.decode(errors="replace") for name in classes[0])
-        if len(set(names)) != len(names):
-            raise Unavailable(f"{self.name} version {self.version}: its class names are not unique.")
-        self.classes = names
+        answer = self.call({"image": blank(size, 1)}, DEFAULT_SIGNATURE, ("classes", "scores"), deadline)
+        try:
+            self.classes = read_classes(answer)
+        except ModelFailed as error:
+            raise Unavailable(f"{self.name} version {self.version} can't be served: {error}") from error
 
     def call(
         self, inputs: Mapping[str, Array], signature_name: str, outputs: tuple[str, ...], deadline: float
@@ -120,17 +114,6 @@ class RemoteServable:
         """Fail what waits."""
         for batcher in self._batchers.values():
             batcher.close()
-
-    def _classify(self, inputs: Mapping[str, Array], call: Call) -> Answer:
-        """The class names are the same for every image: only the scores are asked for."""
-        wanted = call.outputs or tuple(self.signatures[call.signature_name].outputs)
-        if not set(wanted) <= {"scores", "classes"}:
-            return self._run(inputs, call)
-        answer = self._run(inputs, Call(call.deadline, call.signature_name, ("scores",), call.abandoned))
-        scores = answer.outputs["scores"]
-        names = np.array([name.encode() for name in self.classes], dtype=np.object_)
-        outputs = {"scores": scores, "classes": np.broadcast_to(names, scores.shape)}  # (N, K)
-        return Answer({name: outputs[name] for name in wanted}, answer.queue_s, answer.infer_s, answer.batch_rows)
 
     def _run(self, inputs: Mapping[str, Array], call: Call) -> Answer:
         batcher = self._batchers.get(call.signature_name)

@@ -3,15 +3,15 @@
 import gc
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
-
-import numpy as np
 
 from service import store
 from service.engine import saved_model, trial
 from service.engine.batching import Batcher, Run
 from service.engine.batching_parameters import BatchingParameters
+from service.engine.classifier import blank, classify, read_classes
 from service.engine.device import DeviceSettings, import_tensorflow
 from service.engine.inputs import check_call
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Signature
@@ -54,20 +54,9 @@ class TensorflowServable:
         """Run a signature; see `Servable.predict`."""
         check_call(self, inputs, call)
         if call.signature_name == DEFAULT_SIGNATURE and self.classes:
-            return self._classify(inputs, call)
+            signature = self.signatures[call.signature_name]
+            return classify(partial(self._run, inputs), call, signature, self.classes)
         return self._run(inputs, call)
-
-    def _classify(self, inputs: Mapping[str, Array], call: Call) -> Answer:
-        """The class names are the same for every image: only the scores are computed."""
-        scores_only = Call(call.deadline, call.signature_name, ("scores",), call.abandoned)
-        answer = self._run(inputs, scores_only)
-        wanted = call.outputs or tuple(self.signatures[call.signature_name].outputs)
-        if wanted == ("scores",):
-            return answer
-        names = np.array([name.encode() for name in self.classes], dtype=np.object_)
-        outputs = {"scores": answer.outputs["scores"]}
-        outputs["classes"] = np.broadcast_to(names, outputs["scores"].shape)  # (N, K)
-        return Answer({name: outputs[name] for name in wanted}, answer.queue_s, answer.infer_s, answer.batch_rows)
 
     def _run(self, inputs: Mapping[str, Array], call: Call) -> Answer:
         batcher = self._batchers.get(call.signature_name)
@@ -119,8 +108,11 @@ def load(
     try:
         default = signatures.get(DEFAULT_SIGNATURE)
         if default is not None and default.image is not None:
-            servable.classes = _read_classes(runs[DEFAULT_SIGNATURE], default)
-            trial.warm_up(runs[DEFAULT_SIGNATURE], default, parameters.sizes() if parameters is not None else (1,))
+            image = {"image": blank(default.image, 1)}
+            servable.classes = read_classes(runs[DEFAULT_SIGNATURE](image, ("classes", "scores")))
+            trial.warm_up(
+                runs[DEFAULT_SIGNATURE], default.image, parameters.sizes() if parameters is not None else (1,)
+            )
         _replay_warmup_file(folder / store.WARMUP, servable, runs, warm_up_times, device)
         trial.check_golden(folder, runs)
     except Exception as error:
@@ -129,17 +121,6 @@ def load(
             raise
         raise LoadFailed(f"{folder} does not run: {saved_model.first_line(error)}") from error
     return servable
-
-
-def _read_classes(run: Run, signature: Signature) -> tuple[str, ...]:
-    outputs = run({"image": trial.blank(signature, 1)}, ("classes", "scores"))
-    classes, scores = outputs["classes"], outputs["scores"]
-    if classes.shape != scores.shape or classes.ndim != 2:
-        raise LoadFailed(f"'classes' has the shape {classes.shape} and 'scores' {scores.shape}; both must be (N, K).")
-    names = tuple(name.decode(errors="replace") for name in classes[0])
-    if len(set(names)) != len(names):
-        raise LoadFailed(f"The class names are not unique: {', '.join(names)}.")
-    return names
 
 
 def _replay_warmup_file(

@@ -8,8 +8,9 @@ import numpy as np
 
 from service import examples, protocol, store
 from service.engine.batching import Run
+from service.engine.classifier import blank
 from service.engine.inputs import check_inputs
-from service.engine.interface import DEFAULT_SIGNATURE, Array, Signature
+from service.engine.interface import DEFAULT_SIGNATURE, Array, ImageSize, Signature
 from service.errors import LoadFailed
 
 # How far a score may be from the one that the trainer recorded. Other processors and kernels round differently;
@@ -21,15 +22,10 @@ _MOST_RECORDS: Final = 1000
 Inputs = Mapping[str, Array]
 
 
-def warm_up(run: Run, signature: Signature, sizes: Iterable[int]) -> None:
+def warm_up(run: Run, size: ImageSize, batches: Iterable[int]) -> None:
     """Run an image classifier at every batch size once, so that no request pays for what a first run sets up."""
-    for size in sizes:
-        run({"image": blank(signature, size)}, ("scores",))
-
-
-def blank(signature: Signature, rows: int) -> Array:
-    """Black images as an image classifier takes them."""
-    return np.zeros((rows, *(signature.inputs["image"].shape or ())[1:]), dtype=np.uint8)
+    for rows in batches:
+        run({"image": blank(size, rows)}, ("scores",))
 
 
 def replay(

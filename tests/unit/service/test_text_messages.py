@@ -117,8 +117,8 @@ def test_a_path_that_is_none_is_told(file: Path, path: str) -> None:
 def test_a_file_for_tls_that_lacks_something_is_told(file: Path, text: str, says: str) -> None:
     file.write_text(text)
     with pytest.raises(SettingsError, match=says):
-        grpc_config.read_credentials(file)
-    assert grpc_config.read_credentials(None) is None
+        grpc_config.read_tls(file)
+    assert grpc_config.read_tls(None) is None
 
 
 def test_channel_arguments_are_numbers_or_texts() -> None:

@@ -328,7 +328,7 @@ def test_with_a_file_for_tls_it_speaks_tls_only(engine: FakeEngine, tmp_path: Pa
     )  # fmt: skip
     config = tmp_path / "ssl.config"
     config.write_text(f"server_key: {json.dumps(key.read_text())} server_cert: {json.dumps(certificate.read_text())}")
-    server = GrpcServer(engine, 1, 60.0, 1 << 20, credentials=grpc_config.read_credentials(config))
+    server = GrpcServer(engine, 1, 60.0, 1 << 20, credentials=grpc_config.credentials(grpc_config.read_tls(config)))
     port = server.start("127.0.0.1:0")
     try:
         trusted = grpc.ssl_channel_credentials(certificate.read_bytes())

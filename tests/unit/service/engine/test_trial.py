@@ -9,9 +9,9 @@ import pytest
 
 from service import protocol
 from service.engine import trial
-from service.engine.interface import Array
+from service.engine.interface import Array, ImageSize
 from service.errors import InvalidRequest, LoadFailed
-from tests.fakes import classifier_signature, signature, spec
+from tests.fakes import signature, spec
 
 STRINGS = spec("inputs", "DT_STRING", -1)
 SIGNATURES = {
@@ -124,5 +124,5 @@ def test_every_batch_size_is_warmed() -> None:
         sizes.append(len(inputs["image"]))
         return {}
 
-    trial.warm_up(run, classifier_signature(2, 3), (1, 2, 4))
+    trial.warm_up(run, ImageSize(2, 3, 3), (1, 2, 4))
     assert sizes == [1, 2, 4]

@@ -1,0 +1,58 @@
+"""What is special about an image classifier, for local and remote servables alike: its classes never change.
+
+They are read once, and afterwards only the scores are computed, or asked for.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from service.engine.interface import Answer, Array, Call, ImageSize, Signature
+from service.errors import ModelFailed
+
+_OUTPUTS = frozenset({"scores", "classes"})
+
+
+def blank(size: ImageSize, rows: int) -> Array:
+    """Black images: uint8 zeros (rows, H, W, C)."""
+    return np.zeros((rows, size.height, size.width, size.channels), dtype=np.uint8)
+
+
+def read_classes(outputs: Mapping[str, Array]) -> tuple[str, ...]:
+    """The class names, from the answer to any image.
+
+    Args:
+        outputs: `classes` and `scores`, both (N, K).
+
+    Raises:
+        ModelFailed: they do not have the form of a classifier's.
+    """
+    classes, scores = outputs["classes"], outputs["scores"]
+    if classes.shape != scores.shape or classes.ndim != 2:
+        raise ModelFailed(
+            f"'classes' has the shape {list(classes.shape)} and 'scores' {list(scores.shape)}; both must be (N, K)."
+        )
+    names = tuple(name.decode(errors="replace") for name in classes[0])
+    if len(set(names)) != len(names):
+        raise ModelFailed(f"The class names are not unique: {', '.join(names)}.")
+    return names
+
+
+def classify(run: Callable[[Call], Answer], call: Call, signature: Signature, classes: tuple[str, ...]) -> Answer:
+    """Answer a call from its scores and the names that are known.
+
+    Args:
+        run: runs the request with another call, one that asks for fewer outputs.
+        call: the request's own.
+        signature: of the classifier.
+        classes: its class names.
+    """
+    wanted = call.outputs or tuple(signature.outputs)
+    if not _OUTPUTS.issuperset(wanted):  # it gives more than a classifier must
+        return run(call)
+    answer = run(replace(call, outputs=("scores",)))
+    scores = answer.outputs["scores"]
+    names = np.array([name.encode() for name in classes], dtype=np.object_)
+    outputs = {"scores": scores, "classes": np.broadcast_to(names, scores.shape)}  # (N, K)
+    return replace(answer, outputs={name: outputs[name] for name in wanted})

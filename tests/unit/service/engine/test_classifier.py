@@ -1,0 +1,61 @@
+"""An image classifier's outputs: the scores are run, the names are known, anything more is asked for."""
+
+import time
+
+import numpy as np
+import pytest
+
+from service.engine.classifier import classify, read_classes
+from service.engine.interface import Answer, Call
+from service.errors import ModelFailed
+from tests.fakes import signature, spec
+
+SCORES = np.array([[0.25, 0.75], [1.0, 0.0]], dtype=np.float32)
+NAMES = np.array([[b"cat", b"dog"]] * 2, dtype=np.object_)
+SIGNATURE = signature(
+    [spec("image", "DT_UINT8", -1, 2, 2, 1)],
+    [spec("classes", "DT_STRING", -1, 2), spec("scores", "DT_FLOAT", -1, 2), spec("embedding", "DT_FLOAT", -1, 3)],
+)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "run"),
+    [
+        (("scores",), ("scores",)),
+        (("classes",), ("scores",)),
+        (("scores", "classes"), ("scores",)),
+        ((), ()),  # all, and there is one more than the names and scores
+        (("embedding",), ("embedding",)),
+    ],
+)
+def test_only_what_must_be_run_is_run(wanted: tuple[str, ...], run: tuple[str, ...]) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def model(call: Call) -> Answer:
+        asked.append(call.outputs)
+        everything = {"classes": NAMES, "scores": SCORES, "embedding": np.zeros((2, 3), dtype=np.float32)}
+        return Answer({name: everything[name] for name in call.outputs or everything}, 0.1, 0.2, 5)
+
+    answer = classify(model, Call(time.monotonic() + 1, outputs=wanted), SIGNATURE, ("cat", "dog"))
+    assert asked == [run]
+    assert set(answer.outputs) == set(wanted or SIGNATURE.outputs)
+    assert answer.batch_rows == 5
+    if "classes" in answer.outputs:
+        assert answer.outputs["classes"].tolist() == NAMES.tolist()
+
+
+def test_the_names_are_read() -> None:
+    assert read_classes({"classes": NAMES, "scores": SCORES}) == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("classes", "says"),
+    [
+        (NAMES[0], r"'classes' has the shape \[2\]"),
+        (NAMES[:1], "must be"),
+        (np.array([[b"cat", b"cat"]] * 2, dtype=np.object_), "not unique"),
+    ],
+)
+def test_names_of_another_form_are_refused(classes: np.ndarray, says: str) -> None:
+    with pytest.raises(ModelFailed, match=says):
+        read_classes({"classes": classes, "scores": SCORES})
