@@ -4,7 +4,6 @@ import importlib.metadata
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import keras
@@ -33,7 +32,7 @@ def card(
     history: History,
     temperature: float,
     parameters: int,
-    start: Path | None,
+    began_with: str,
 ) -> dict[str, Any]:
     """Write down a finished training.
 
@@ -49,7 +48,7 @@ def card(
         history: the numbers of each epoch.
         temperature: by which the logits were divided.
         parameters: number of weights of the published network.
-        start: the version that the training began with, or None.
+        began_with: which weights the training began with.
     """
     classes = data.test.classes
     labels = data.test.targets()
@@ -70,7 +69,7 @@ def card(
         "training": {
             "epochs": len(history),
             "seconds": round(sum(row["seconds"] for row in history), 1),
-            "began_with": "random weights" if start is None else f"weights of {start.name}",
+            "began_with": began_with,
             "machine": f"{platform.machine()}, {keras.backend.backend()} backend",
             "last_epoch": history[-1] if history else {},
             "temperature": round(temperature, 4),

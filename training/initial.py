@@ -56,7 +56,7 @@ def load_into(network: keras.Model, path: Path) -> Origin:
     Raises:
         TrainingError: it is no version that Signpost trained, or one of another architecture.
     """
-    version = _version(path)
+    version = find_version(path)
     layers = _read(version)
     wanted = [layer for layer in network.layers if layer.weights]
     fitting = [layer for layer in wanted if _fits(layer, layers.get(layer.name))]
@@ -131,7 +131,12 @@ def _fits(layer: Any, weights: list[npt.NDArray[np.float32]] | None) -> bool:
     return weights is not None and [w.shape for w in weights] == [tuple(w.shape) for w in layer.weights]
 
 
-def _version(path: Path) -> Path:
+def find_version(path: Path) -> Path:
+    """The folder of a version: the one that is named, or the latest of a model.
+
+    Raises:
+        TrainingError: there is none.
+    """
     if (path / store.SAVED_MODEL).is_file():
         return path
     numbers = store.versions(path) if path.is_dir() else []

@@ -116,7 +116,7 @@ def _train(recipe_name: str, recipe: Recipe, options: Options, progress: Progres
         history=history,
         temperature=temperature,
         parameters=folded.count_params(),
-        start=options.weights,
+        began_with=_name_of(recipe, options.weights),
     )
     golden = export.synthetic_pixels(shape)
     golden_scores = evaluate.predict_pixels(network, golden)
@@ -166,6 +166,16 @@ def _beginning(
         progress.say(f"Beginning with {origin.layers} layers of {origin.version}; at random: {fresh}.")
 
     return load, []
+
+
+def _name_of(recipe: Recipe, weights: Path | None) -> str:
+    """Which weights a training began with, for the model card."""
+    if recipe.architecture.kind == "transfer":
+        return f"{recipe.architecture.backbone} from {weights.name if weights else 'ImageNet, as Keras publishes it'}"
+    if weights is None:
+        return "random weights"
+    version = initial.find_version(weights)
+    return f"{version.parent.name}/{version.name}"
 
 
 def find_rate(recipe: Recipe, options: Options, progress: Progress) -> float:
