@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from service import settings, tf_serving_flags
+from service.gateway.metrics import Metrics
 from service.settings import Settings
+from tests.fakes import FakeEngine, classifier
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,3 +59,20 @@ def test_the_flag_of_a_setting_is_tf_servings_where_it_has_one() -> None:
     assert settings.flags(by_name["grpc_socket_path"]) == ("--grpc_socket_path",)
     assert settings.flags(by_name["ready_file"]) == ("--ready-file",)
     assert Settings().enable_batching
+
+
+def test_the_api_document_lists_every_metric() -> None:
+    metrics = Metrics(FakeEngine(classifier("m")))
+    metrics.count("/route", "m", "1", 200, {"infer": 0.1})  # a series shows its labels once it has a value
+    metrics.count_batch("m", 1, 1)
+    metrics.count_images("m", 1, 1)
+    metrics.count_comparison("m", "agree")
+    metrics.note_queues({("m", 1): 1})
+    found = set()
+    for family in metrics.collect():
+        if family.name.startswith("signpost_") and family.samples:
+            name = family.name + ("_total" if family.type == "counter" else "")
+            labels = ", ".join(label for label in family.samples[0].labels if label != "le")
+            found.add(row(f"`{name}`", family.type, labels).removesuffix(" |"))
+    listed = {" |".join(line.split(" |")[:3]) for line in rows("docs/api.md", "Metrics") if "process_" not in line}
+    assert found == listed
