@@ -31,8 +31,6 @@ DEPLOY = ROOT / "deploy"
 COMPOSE = sorted(DEPLOY.glob("compose*.yaml"))
 KUBERNETES = DEPLOY / "kubernetes"
 KUSTOMIZATIONS = sorted(KUBERNETES.rglob("kustomization.yaml"))
-# Measured by the engine as soon as the autoscaler needs it.
-EXPECTED_METRICS = {"signpost_queue_instances": {"model", "version"}}
 # What Prometheus and histograms add to what a service exports.
 FOREIGN_LABELS = {"instance", "job", "le"}
 
@@ -171,6 +169,7 @@ def exported() -> dict[str, set[str]]:
     metrics.count_batch("m", 1, 1)
     metrics.count_images("m", 1, 1)
     metrics.count_comparison("m", "agree")
+    metrics.note_queues({("m", 1): 1})
     families = text_string_to_metric_families(generate_latest(metrics).decode())
     return {sample.name: set(sample.labels) for family in families for sample in family.samples}
 
@@ -181,7 +180,7 @@ QUERIES = [(panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for
 
 @pytest.mark.parametrize(("title", "query"), QUERIES, ids=[title for title, _ in QUERIES])
 def test_the_dashboard_asks_for_metrics_and_labels_that_there_are(title: str, query: str) -> None:
-    known = {**EXPECTED_METRICS, **exported()}
+    known = exported()
     asked = re.findall(r"\b((?:signpost|process)_\w+)\{([^}]*)\}", query)
     assert asked, title
     for metric, selectors in asked:
@@ -326,7 +325,7 @@ def test_the_autoscaler_follows_a_metric_that_reaches_it() -> None:
     assert scaler["scaleTargetRef"]["name"] == resource("Deployment")["metadata"]["name"]
     (metric,) = scaler["metrics"]
     name = metric["pods"]["metric"]["name"]
-    assert name in {**EXPECTED_METRICS, **exported()}
+    assert name in exported()
     (rule,) = read(KUBERNETES / "prometheus-adapter-values.yaml")["rules"]["custom"]
     assert rule["seriesQuery"].startswith(name + "{")
     assert "replicas" not in resource("Deployment")["spec"]
