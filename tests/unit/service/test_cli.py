@@ -82,6 +82,20 @@ def test_a_flag_counts_more_than_a_variable(started: list[Settings], monkeypatch
     assert started[0].threads == 5
 
 
+@pytest.mark.parametrize("arguments", [["--no-playground"], ["--no_playground"], ["--playground=false"]])
+def test_the_playground_can_be_turned_off(started: list[Settings], arguments: list[str]) -> None:
+    assert signpost("serve", *arguments).exit_code == 0
+    assert not started[0].playground
+
+
+def test_the_playground_can_be_turned_off_by_a_variable(
+    started: list[Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNPOST_PLAYGROUND", "false")
+    signpost("serve")
+    assert not started[0].playground
+
+
 def test_a_variable_that_is_no_setting_is_warned_of(started: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIGNPOST_STOER", "x")
     result = signpost("serve")

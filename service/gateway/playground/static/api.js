@@ -8,16 +8,20 @@ export class Failure extends Error {
   }
 }
 
-/** Ask the service; every request of the page passes here, so what they all carry is added here. */
-async function ask(path, options = {}) {
-  const startedMs = performance.now();
-  let response, text;
+/** Every request of the page passes here, so what they all carry is added here. */
+async function send(path, options, read) {
   try {
-    response = await fetch(path, options);
-    text = await response.text();
+    const response = await fetch(path, options);
+    return [response, await read(response)];
   } catch {
     throw new Failure("The service does not answer; is it still running?", 0);
   }
+}
+
+/** Ask for JSON. */
+async function ask(path, options = {}) {
+  const startedMs = performance.now();
+  const [response, text] = await send(path, options, (each) => each.text());
   const elapsedMs = performance.now() - startedMs;
   let body = null;
   try {
@@ -53,6 +57,12 @@ export const metadata = async (target) =>
   (await ask(`${pathOf(target)}/metadata`)).body.metadata.signature_def.signature_def;
 
 export const modelCard = async (target) => (await ask(`${pathOf(target)}/extra/model_card.json`)).body;
+
+/** One of a version's figures as a file; null where it has none. */
+export async function figure(target, file) {
+  const [response, image] = await send(`${pathOf(target)}/extra/${file}`, {}, (each) => each.blob());
+  return response.ok ? image : null;
+}
 
 /** Post one image. Answers the prediction, which version made it, and where the time went. */
 export async function predict(target, image, topK = 0) {

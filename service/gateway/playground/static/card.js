@@ -14,12 +14,15 @@ let asked = 0;
 export async function showCard(target, about) {
   const mine = ++asked;
   let card = null;
+  let figures = [];
   if (about) card = await api.modelCard(target).catch(() => null);
+  if (card) figures = await Promise.all(Object.entries(FIGURES).map(([file, says]) => figure(target, file, says)));
   if (mine !== asked) return;
   $("card").hidden = card === null;
   if (card === null) return;
   $("facts").replaceChildren(...facts(card).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
-  $("figures").replaceChildren(...Object.entries(FIGURES).map(([file, says]) => figure(target, file, says)));
+  $("figures").querySelectorAll("img").forEach((image) => URL.revokeObjectURL(image.src));
+  $("figures").replaceChildren(...figures.filter(Boolean));
   const classes = Array.isArray(card.classes) ? card.classes : [];
   $("classes").hidden = !classes.length;
   $("classes").firstElementChild.textContent = `${classes.length} classes`;
@@ -46,10 +49,12 @@ function facts(card) {
     .map(([name, value]) => [name, String(value)]);
 }
 
-function figure(target, file, says) {
-  const url = `${api.pathOf(target)}/extra/${file}`;
-  const image = h("img", { src: url, alt: says, loading: "lazy" });
-  const link = h("a", { href: url, target: "_blank", rel: "noopener", title: `${says} (opens in a new tab)` }, image);
-  image.addEventListener("error", () => link.remove());
+/** Fetched rather than named as a source, so that it is asked for as everything else is. */
+async function figure(target, file, says) {
+  const image = await api.figure(target, file).catch(() => null);
+  if (image === null) return null;
+  const url = URL.createObjectURL(image);
+  const link = h("a", { href: url, target: "_blank", title: `${says} (opens in a new tab)` });
+  link.append(h("img", { src: url, alt: says }));
   return link;
 }

@@ -63,7 +63,10 @@ export class Chooser {
   }
 
   async chooseModel(at = "") {
-    this.labels = await api.labels(this.target.model).catch(() => ({}));
+    const { model } = this.target;
+    const labels = await api.labels(model).catch(() => ({}));
+    if (model !== this.target.model) return; // another one was chosen meanwhile
+    this.labels = labels;
     this.showVersions(at);
     await this.look();
   }
@@ -71,7 +74,10 @@ export class Chooser {
   /** After a look at the states: the same choice, with what is new of it. */
   async update() {
     const before = this.chosenState;
-    this.labels = await api.labels(this.target.model).catch(() => this.labels);
+    const { model } = this.target;
+    const labels = await api.labels(model).catch(() => this.labels);
+    if (model !== this.target.model) return;
+    this.labels = labels;
     this.showVersions($("version").value);
     if (!this.about || before !== this.chosenState) await this.look();
   }

@@ -64,6 +64,7 @@ export class Snippets {
     const url = new URL(`${path}?top_k=3`, document.baseURI).href;
     const language = document.querySelector("input[name=language]:checked").value;
     $("code").textContent = language === "curl" ? curl(url, names) : python(url, names);
+    $("code").parentElement.className = language; // long lines of a shell may be broken, Python's may not
   }
 }
 
