@@ -6,7 +6,7 @@ Takes an hour on two idle cores with AMX and reaches 0.969 on 2,500 test images;
 interruption. Another half an hour, beginning with the weights of the first, gets the last errors that more epochs get:
 
     signpost train cats_vs_dogs --data cats_vs_dogs.zip --weights model_store/cats_vs_dogs/1 \
-        --set phases=6@96,10@112,8@112! --set learning_rate=1e-3
+        --set phases=2@96,6@112,6@112! --set learning_rate=1e-3
 
 The images grow from 64 to 112 pixels while it trains: early epochs learn the coarse things at a third of the cost. The
 published model takes 128 pixels, since random crops show the animals larger in training than they are in whole images.

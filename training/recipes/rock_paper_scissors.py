@@ -1,4 +1,4 @@
-"""Rock, paper, scissors: rendered hands and photographs together, beginning with what cats_vs_dogs has learned.
+r"""Rock, paper, scissors: rendered hands and photographs together, beginning with what cats_vs_dogs has learned.
 
     signpost train rock_paper_scissors --data rps.zip --data rps-test-set.zip --data rps_photos.zip \
         --weights model_store/cats_vs_dogs --store model_store
