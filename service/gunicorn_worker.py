@@ -1,4 +1,4 @@
-"""Gunicorn's threaded worker, with its own errors as JSON like all others."""
+"""Gunicorn's threaded worker, with its own errors as JSON like all others, and an end that clients understand."""
 
 import json
 from typing import Any, Final
@@ -14,7 +14,24 @@ _STATUSES: Final = (
 
 
 class JsonWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """Answers requests that gunicorn itself refuses, before the gateway sees them."""
+    """Answers requests that gunicorn itself refuses; told to stop, it refuses connections from then on."""
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Take new connections or not; a worker that is to stop closes its listeners at once.
+
+        Gunicorn keeps them open until the last request is answered. Meanwhile the kernel would take connections that
+        nobody ever reads, and a client would wait for the whole drain instead of trying another server.
+        """
+        super().set_accept_enabled(enabled)
+        if self.alive:
+            return
+        for listener in self.sockets:
+            # What the kernel took before is answered like all that was accepted.
+            taken = -1
+            while taken != self.nr_conns:
+                taken = self.nr_conns
+                self.accept(listener)
+            listener.close()
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer what gunicorn could not parse; anything else is its own business."""

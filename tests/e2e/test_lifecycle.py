@@ -105,6 +105,29 @@ def test_sigterm_answers_what_was_accepted_and_exits_with_0(
         assert {answer.status_code for answer in answered} == {200}
 
 
+def test_while_it_finishes_its_last_request_it_refuses_connections(
+    store: Path, tmp_path: Path, pictures: dict[int, bytes]
+) -> None:
+    def refuses() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", server.rest_api_port), timeout=5).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    with serving(store, tmp_path) as server:
+        body = pictures[3]
+        head = f"POST /v1/models/circles:predict HTTP/1.1\r\nHost: signpost\r\nContent-Length: {len(body)}\r\n"
+        with socket.create_connection(("127.0.0.1", server.rest_api_port), timeout=60) as connection:
+            connection.sendall(f"{head}Content-Type: image/png\r\nExpect: 100-continue\r\n\r\n".encode())
+            assert connection.recv(65536).startswith(b"HTTP/1.1 100 Continue")  # it is being handled
+            server.process.terminate()
+            wait_until(refuses, server.log.read_text)
+            connection.sendall(body)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
+        assert server.stop() == 0
+
+
 def test_a_queue_that_is_full_refuses_with_429(store: Path, tmp_path: Path, pictures: dict[int, bytes]) -> None:
     arguments = ("--max_batch_size=1", "--max_enqueued_batches=1", "--threads=32")
     with serving(store, tmp_path, *arguments) as server, ThreadPoolExecutor(32) as pool:
