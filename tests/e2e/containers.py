@@ -177,5 +177,7 @@ def _working_container(image: str) -> Iterator[str]:
 def _service(pid: int) -> int:
     """The first Python under a process: what the builder's own processes have started."""
     while "buildah" in Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0]:
-        pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+        # Any thread of it may have started the next.
+        children = [each for file in Path(f"/proc/{pid}/task").glob("*/children") for each in file.read_text().split()]
+        pid = int(children[0])
     return pid
