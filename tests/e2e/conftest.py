@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.e2e import processes
+from tests.e2e.browser import Page, browsing
 from training.circles import draw
 
 
@@ -38,3 +39,21 @@ def pictures() -> dict[int, bytes]:
         draw(count, side=32, radii=(2, 6), rng=rng).save(file, "PNG")
         pictures[count] = file.getvalue()
     return pictures
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A browser; for tests that are skipped where there is none."""
+    with browsing(tmp_path_factory.mktemp("browser") / "profile") as page:
+        yield page
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory, pictures: dict[int, bytes]) -> dict[int, Path]:
+    """Files with one to five circles, one of them with a name that needs quotes."""
+    folder = tmp_path_factory.mktemp("files")
+    names = {count: folder / f"circles_{count}.png" for count in pictures}
+    names[5] = folder / "it's, five.png"
+    for count, path in names.items():
+        path.write_bytes(pictures[count])
+    return names
