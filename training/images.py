@@ -35,7 +35,7 @@ class Layout:
     stored: tuple[int, int]
     channels: int = 3
     label: Callable[[str], str] = str
-    groups: tuple[tuple[str, str], ...] = ()
+    groups: tuple[tuple[str, str | tuple[str, ...]], ...] = ()
     kin: Callable[[str], str] | None = None
 
 

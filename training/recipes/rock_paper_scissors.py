@@ -3,7 +3,8 @@ r"""Rock, paper, scissors: rendered hands and photographs together, beginning wi
     signpost train rock_paper_scissors --data rps.zip --data rps-test-set.zip --data rps_photos.zip \
         --weights model_store/cats_vs_dogs --store model_store
 
-Takes about a quarter of an hour on two cores with AMX. The rendered hands alone teach nothing about photographs, and
+Takes about ten minutes on two cores with AMX and reaches 1.000 on Moroney's official test images, 0.948 on the test
+photographs (0.887 on those of many people in cluttered rooms, 1.000 before a green screen). The rendered hands alone teach nothing about photographs, and
 there are few of those; edges, textures and shapes learned on cats and dogs make up for it. Hands may be mirrored and
 turned, a right hand's rock is also a left hand's.
 """
@@ -35,7 +36,12 @@ ARCHIVES = (
 def load(request: Request) -> Data:
     """Read the archives that are given; without any, fetch Moroney's two."""
     paths = request.paths or fetch_all(ARCHIVES, request.cache, request.say)
-    groups = (("rendered", "test"), ("people", "people_"), ("greenscreen", "greenscreen_"))
+    groups = (
+        ("rendered", "test"),
+        ("photographs", ("people_", "greenscreen_")),
+        ("people", "people_"),
+        ("greenscreen", "greenscreen_"),
+    )
     layout = images.Layout(size=SIZE, stored=(160, 160), label=str.lower, groups=groups, kin=clip)
     return images.load(replace(request, paths=paths), layout)
 
