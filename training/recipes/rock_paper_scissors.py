@@ -3,10 +3,11 @@ r"""Rock, paper, scissors: rendered hands and photographs together, beginning wi
     signpost train rock_paper_scissors --data rps.zip --data rps-test-set.zip --data rps_photos.zip \
         --weights model_store/cats_vs_dogs --store model_store
 
-Takes about ten minutes on two cores with AMX and reaches 1.000 on Moroney's official test images, 0.948 on the test
-photographs (0.887 on those of many people in cluttered rooms, 1.000 before a green screen). The rendered hands alone teach nothing about photographs, and
-there are few of those; edges, textures and shapes learned on cats and dogs make up for it. Hands may be mirrored and
-turned, a right hand's rock is also a left hand's.
+Takes about ten minutes on two cores with AMX and reaches 1.000 on Moroney's official test images and 0.948 on the test
+photographs (0.887 on those of many people in cluttered rooms, 1.000 before a green screen).
+
+The rendered hands alone teach nothing about photographs, and there are few of those; edges, textures and shapes
+learned on cats and dogs make up for it. Hands may be mirrored and turned, a right hand's rock is also a left hand's.
 """
 
 import re
