@@ -46,6 +46,10 @@ class Unavailable(SignpostError):
     """The model is known but can't answer now: still loading, failed to load, or shutting down."""
 
 
+class DeviceOutOfMemory(Unavailable):
+    """The device has not enough memory for this batch now."""
+
+
 class Overloaded(SignpostError):
     """The queue of the servable is full.
 

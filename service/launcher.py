@@ -12,6 +12,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 
 from service import batching_config, config_source, engine_process, grpc_config, shared_metrics
+from service.engine import device
 from service.engine.canary import parse_shares
 from service.errors import SettingsError
 from service.gateway import monitoring
@@ -44,6 +45,11 @@ def serve(settings: Settings) -> None:
     grpc_config.check_socket_path(settings.grpc_socket_path)
     grpc_config.read_tls(settings.ssl_config_file)
     monitoring.read_path(settings.monitoring_config_file)
+    if settings.require_gpu and not settings.engine_addresses and not device.count_gpus():
+        raise SettingsError(
+            "TensorFlow sees no GPU, and --require-gpu says not to go on without one; docs/deploy.md tells what is "
+            "missing most often."
+        )
     if settings.ready_file is not None:
         _prepare_ready_file(settings.ready_file)
     with ExitStack() as held:

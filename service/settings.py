@@ -97,6 +97,7 @@ class Settings:
         "",
         "bfloat16 computes in 16 bits where that is safe (in float16 on a GPU); recorded scores must hold.",
     )
+    require_gpu: bool = _setting(False, "Refuse to start where TensorFlow sees no GPU, instead of using the CPU.")
     engine: str = _setting(
         "local",
         "What runs the models: local, in each worker; shared, one process for all workers; or addresses of gRPC "

@@ -4,7 +4,7 @@ All of a request but its constants is touched only under the batcher's lock.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +84,20 @@ class Slice:
     request: Request
     start: int
     stop: int
+
+
+def halve(batch: Sequence[Slice]) -> tuple[list[Slice], list[Slice]]:
+    """Split a batch of two rows or more into two with (about) equally many, in order."""
+    left, right = [], []
+    room = sum(part.stop - part.start for part in batch) // 2
+    for part in batch:
+        cut = min(part.start + room, part.stop)
+        room -= cut - part.start
+        if cut > part.start:
+            left.append(Slice(part.request, part.start, cut))
+        if cut < part.stop:
+            right.append(Slice(part.request, cut, part.stop))
+    return left, right
 
 
 def deliver(part: Slice, outputs: Mapping[str, Array], infer_s: float, batch_rows: int) -> None:

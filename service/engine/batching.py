@@ -9,15 +9,18 @@ that dies while it leads has failed its batch and passed the lead on before (`fi
 Pure Python and NumPy: `run` may be anything that maps a batch of inputs to outputs.
 """
 
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from service.engine.batch import Request, Slice, check_wanted, count_rows, deliver, join, too_late
+from service.engine.batch import Request, Slice, check_wanted, count_rows, deliver, halve, join, too_late
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.interface import Answer, Array, Call
-from service.errors import ModelFailed, Overloaded, SignpostError, TooLarge, Unavailable
+from service.errors import DeviceOutOfMemory, ModelFailed, Overloaded, SignpostError, TooLarge, Unavailable
+
+log = logging.getLogger(__name__)
 
 Run = Callable[[Mapping[str, Array], tuple[str, ...]], Mapping[str, Array]]
 
@@ -46,6 +49,7 @@ class Batcher:
         self._queued_rows = 0
         self._leaders = 0
         self._rows_per_s = 0.0
+        self._most_rows = parameters.max_batch_size  # fewer once the device ran out of memory
         self._closed = False
 
     @property
@@ -81,6 +85,14 @@ class Batcher:
         while self._wait(request):
             self._lead(request)
         return request.answer()
+
+    def limit(self, rows: int) -> None:
+        """Make no larger batches than this any more: the device has no memory for them."""
+        with self._lock:
+            if rows >= self._most_rows:
+                return
+            self._most_rows = rows
+        log.warning("The device is short of memory: batches have at most %d instances from now on.", rows)
 
     def close(self) -> None:
         """Refuse new requests and fail those that wait; what runs is finished by its leader."""
@@ -168,7 +180,7 @@ class Batcher:
         rows = 0
         passed_over: list[Request] = []
         now = self._clock()
-        while self._queue and rows < self._parameters.max_batch_size:
+        while self._queue and rows < self._most_rows:
             request = self._queue.popleft()
             if not request.finished and request.taken_rows == 0:
                 check_wanted(request, now)
@@ -179,7 +191,7 @@ class Batcher:
                 passed_over.append(request)
                 continue
             start = request.taken_rows
-            stop = min(request.rows, start + self._parameters.max_batch_size - rows)
+            stop = min(request.rows, start + self._most_rows - rows)
             if start == 0:
                 request.started_s = now
             request.taken_rows = stop
@@ -194,7 +206,7 @@ class Batcher:
     def _wait_to_fill(self) -> None:
         """With a batch timeout, wait for a full batch until the first request has waited that long."""
         timeout_s = self._parameters.batch_timeout_micros / 1e6
-        while timeout_s > 0 and self._queue and self._queued_rows < self._parameters.max_batch_size:
+        while timeout_s > 0 and self._queue and self._queued_rows < self._most_rows:
             head = self._queue[0]
             remaining_s = min(head.arrived_s + timeout_s, head.call.deadline) - self._clock()
             if remaining_s <= 0:
@@ -207,7 +219,11 @@ class Batcher:
         try:
             outputs = self._call_model(batch, rows)
         except Exception as error:
-            if len(batch) == 1 or not self.isolates(error):
+            if isinstance(error, DeviceOutOfMemory) and rows > 1:
+                self.limit(rows // 2)
+                for half in halve(batch):
+                    self._run_batch(half)
+            elif len(batch) == 1 or not self.isolates(error):
                 self._fail(batch, error)
             else:  # one bad request must not cost the others their answers
                 for part in batch:

@@ -3,10 +3,21 @@
 import ctypes
 import gc
 import logging
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
+
+from service.errors import SettingsError
 
 log = logging.getLogger(__name__)
+
+# Values of the variables that choose GPUs which choose none.
+_NO_GPU: Final = ("", "-1", "none", "void")
+_NVIDIA_DRIVER: Final = Path("/dev/nvidiactl")
+_COUNT_S: Final = 120.0
 
 
 @dataclass(frozen=True)
@@ -19,6 +30,8 @@ class DeviceSettings:
         inter_op_threads: operations that run at the same time; 0 means `threads`.
         memory_fraction: share of each GPU's memory, taken at once; 0 lets it grow.
         mixed_precision: compute in 16 bits where that is safe: bfloat16 on a CPU, float16 on a GPU.
+        cpu_devices: on a host without a GPU, how many devices to make of its CPU, each with a copy of every model;
+            the tests show on them what several GPUs do.
     """
 
     threads: int = 0
@@ -26,6 +39,7 @@ class DeviceSettings:
     inter_op_threads: int = 0
     memory_fraction: float = 0.0
     mixed_precision: bool = False
+    cpu_devices: int = 1
 
 
 def import_tensorflow(device: DeviceSettings) -> Any:
@@ -36,7 +50,14 @@ def import_tensorflow(device: DeviceSettings) -> Any:
     """
     import tensorflow as tf
 
-    for number, gpu in enumerate(tf.config.list_physical_devices("GPU")):
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus and (reason := _why_a_gpu_is_expected(device)) and not gc.get_freeze_count():
+        log.warning(
+            "TensorFlow sees no GPU although one was asked for (%s); models run on the CPU. `nvidia-smi` tells whether "
+            "the driver is there; --require-gpu makes this an error.",
+            reason,
+        )
+    for number, gpu in enumerate(gpus):
         try:
             memory_mb = _memory_mb(number) if device.memory_fraction else 0
             if memory_mb:
@@ -54,12 +75,48 @@ def import_tensorflow(device: DeviceSettings) -> Any:
     return tf
 
 
+def placements(tf: Any, device: DeviceSettings) -> list[str]:
+    """The devices that get a copy of each model: every GPU that TensorFlow sees, else the CPU."""
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    if gpus:
+        return [f"/GPU:{number}" for number in range(gpus)]
+    return [f"/CPU:{number}" for number in range(device.cpu_devices)]
+
+
+def count_gpus() -> int:
+    """How many GPUs TensorFlow sees, found out in a process of its own, as TensorFlow must not be there before a fork.
+
+    Raises:
+        SettingsError: it can't be found out.
+    """
+    code = "import tensorflow as tf; print('GPUs:', len(tf.config.list_physical_devices('GPU')))"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=_COUNT_S, check=True
+        )
+        return int(done.stdout.rpartition("GPUs:")[2])
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise SettingsError(f"--require-gpu: TensorFlow can't be asked for its GPUs: {error}") from error
+
+
+def _why_a_gpu_is_expected(device: DeviceSettings) -> str:
+    """What asks for a GPU; empty where nothing does."""
+    if device.memory_fraction:
+        return "--per_process_gpu_memory_fraction"
+    for variable in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
+        if os.environ.get(variable, "").lower() not in _NO_GPU:
+            return variable
+    return "there is an NVIDIA driver" if _NVIDIA_DRIVER.exists() else ""
+
+
 def session_config(tf: Any, device: DeviceSettings) -> Any:
     """The configuration of a session."""
     config = tf.compat.v1.ConfigProto(
         intra_op_parallelism_threads=device.intra_op_threads or device.threads,
         inter_op_parallelism_threads=device.inter_op_threads or device.threads,
     )
+    config.allow_soft_placement = True  # what a GPU can't run, strings for one, the CPU does
+    config.device_count["CPU"] = device.cpu_devices
     config.gpu_options.allow_growth = not device.memory_fraction
     config.gpu_options.per_process_gpu_memory_fraction = device.memory_fraction
     if device.mixed_precision:

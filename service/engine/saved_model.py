@@ -14,9 +14,10 @@ import numpy as np
 
 from service import protocol, store
 from service.engine.batching import Run
-from service.engine.device import DeviceSettings, import_tensorflow, session_config
+from service.engine.device import DeviceSettings, import_tensorflow, placements, session_config
 from service.engine.interface import DEFAULT_SIGNATURE, Array, Signature
-from service.errors import InvalidRequest, LoadFailed, ModelFailed, SignpostError, Unavailable
+from service.engine.replicas import Replicas
+from service.errors import DeviceOutOfMemory, InvalidRequest, LoadFailed, ModelFailed, SignpostError
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def read(folder: Path, tags: Iterable[str]) -> tuple[dict[str, Signature], list[
 
 def open_runs(
     folder: Path, signatures: Mapping[str, Signature], tags: list[str], device: DeviceSettings
-) -> tuple[dict[str, Run], Callable[[], None]]:
+) -> tuple[dict[str, Run], Callable[[], None], int]:
     """Load a SavedModel.
 
     Args:
@@ -73,9 +74,10 @@ def open_runs(
         device: how TensorFlow uses the device.
 
     Returns:
-        A function for each signature, and how to give their memory back.
+        A function for each signature, how to give their memory back, and on how many devices they are.
     """
     tf = import_tensorflow(device)
+    places = placements(tf, device)
     loaded = tf.saved_model.load(str(folder), tags=tags)
     runs: dict[str, Run] = {}
     sessions: list[Any] = []
@@ -87,9 +89,9 @@ def open_runs(
             eager.append(loaded)
             runs[name] = _eager_run(tf, function)
         else:
-            session = _open_session(tf, frozen, device)
-            sessions.append(session)
-            runs[name] = _session_run(tf, session, function, frozen)
+            opened = [_open_session(tf, frozen, device, place) for place in places]
+            sessions += opened
+            runs[name] = Replicas([_session_run(tf, session, function, frozen) for session in opened])
 
     def release() -> None:
         runs.clear()
@@ -97,7 +99,7 @@ def open_runs(
         for session in sessions:
             session.close()
 
-    return runs, release
+    return runs, release, len(places)
 
 
 def _freeze(tf: Any, function: Any, signature: Signature) -> Any | None:
@@ -118,9 +120,9 @@ def _freeze(tf: Any, function: Any, signature: Signature) -> Any | None:
     return frozen
 
 
-def _open_session(tf: Any, frozen: Any, device: DeviceSettings) -> Any:
+def _open_session(tf: Any, frozen: Any, device: DeviceSettings, place: str) -> Any:
     graph = tf.Graph()
-    with graph.as_default():
+    with graph.as_default(), tf.device(place):
         tf.graph_util.import_graph_def(frozen.graph.as_graph_def(), name="")
     return tf.compat.v1.Session(graph=graph, config=session_config(tf, device))
 
@@ -168,7 +170,7 @@ def _translated(tf: Any, error: Exception) -> SignpostError:
     if isinstance(error, tf.errors.InvalidArgumentError | tf.errors.OutOfRangeError | ValueError | TypeError):
         return InvalidRequest(f"The model does not take this input: {first_line(error)}")
     if isinstance(error, tf.errors.ResourceExhaustedError):
-        return Unavailable("The device is out of memory; send fewer instances at once, or try again.")
+        return DeviceOutOfMemory("The device is out of memory; send fewer instances at once, or try again.")
     return ModelFailed(f"The model failed: {first_line(error)}")
 
 

@@ -3,6 +3,7 @@
 import gc
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -68,6 +69,11 @@ class TensorflowServable:
         batched = inputs and self.signatures[call.signature_name].batchable
         return Answer(outputs, infer_s=infer_s, batch_rows=len(next(iter(inputs.values()))) if batched else 1)
 
+    def limit_batches(self, rows: int) -> None:
+        """Make no batch larger than the device has memory for."""
+        for batcher in self._batchers.values():
+            batcher.limit(rows)
+
     def close(self) -> None:
         """Fail what waits and give the memory back."""
         for batcher in self._batchers.values():
@@ -101,7 +107,9 @@ def load(
     """
     signatures, all_tags = saved_model.read(folder, tags)
     try:
-        runs, release = saved_model.open_runs(folder, signatures, all_tags, device)
+        runs, release, copies = saved_model.open_runs(folder, signatures, all_tags, device)
+        if parameters is not None:  # a batch for each device at the same time
+            parameters = replace(parameters, num_batch_threads=max(parameters.num_batch_threads, copies))
         servable = TensorflowServable(name, version, signatures, runs, parameters, release)
     except Exception as error:
         raise LoadFailed(f"{folder} can't be loaded: {saved_model.first_line(error)}") from error
@@ -110,11 +118,11 @@ def load(
         if default is not None and default.image is not None:
             image = {"image": blank(default.image, 1)}
             servable.classes = read_classes(runs[DEFAULT_SIGNATURE](image, ("classes", "scores")))
-            trial.warm_up(
-                runs[DEFAULT_SIGNATURE], default.image, parameters.sizes() if parameters is not None else (1,)
-            )
+            sizes = parameters.sizes() if parameters is not None else (1,)
+            servable.limit_batches(trial.warm_up(runs[DEFAULT_SIGNATURE], default.image, sizes, copies))
         _replay_warmup_file(folder / store.WARMUP, servable, runs, warm_up_times, device)
-        trial.check_golden(folder, runs)
+        for _ in range(copies):  # each call goes to the next device
+            trial.check_golden(folder, runs)
     except Exception as error:
         servable.close()
         if isinstance(error, LoadFailed):

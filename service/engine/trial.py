@@ -1,6 +1,6 @@
 """What a version goes through before it serves: warm at every batch size, warm-up file replayed, scores checked."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from service.engine.batching import Run
 from service.engine.classifier import blank
 from service.engine.inputs import check_inputs
 from service.engine.interface import DEFAULT_SIGNATURE, Array, ImageSize, Signature
-from service.errors import LoadFailed
+from service.errors import DeviceOutOfMemory, LoadFailed
 
 # How far a score may be from the one that the trainer recorded. Other processors and kernels round differently;
 # a wrong file, a wrong scaling or a broken device differs by far more.
@@ -22,10 +22,32 @@ _MOST_RECORDS: Final = 1000
 Inputs = Mapping[str, Array]
 
 
-def warm_up(run: Run, size: ImageSize, batches: Iterable[int]) -> None:
-    """Run an image classifier at every batch size once, so that no request pays for what a first run sets up."""
+def warm_up(run: Run, size: ImageSize, batches: Sequence[int], copies: int = 1) -> int:
+    """Run an image classifier at every batch size once, so that no request pays for what a first run sets up.
+
+    Args:
+        run: the function.
+        size: of its images.
+        batches: the batch sizes, the smallest first.
+        copies: on how many devices it is; each runs every size.
+
+    Returns:
+        The largest size for which the device has memory.
+
+    Raises:
+        DeviceOutOfMemory: not even the smallest fits.
+    """
+    largest = batches[0]
     for rows in batches:
-        run({"image": blank(size, rows)}, ("scores",))
+        try:
+            for _ in range(copies):
+                run({"image": blank(size, rows)}, ("scores",))
+        except DeviceOutOfMemory:
+            if rows == batches[0]:
+                raise
+            return largest
+        largest = rows
+    return largest
 
 
 def replay(

@@ -177,6 +177,12 @@ def test_stores_that_can_not_be_served_are_one_sentence(tmp_path: Path) -> None:
         assert str(store) in line
 
 
+def test_without_the_gpu_that_is_required_nothing_starts(store: Path) -> None:
+    done = run("serve", "--store", store, "--port=0", "--rest_api_port=0", "--require-gpu")  # none is visible here
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("Error: TensorFlow sees no GPU")
+
+
 def test_make_serve_honours_the_environment() -> None:
     makefile = Path(__file__).parents[2] / "Makefile"
     recipe = makefile.read_text().split("serve:")[1].split("\n\n")[0]

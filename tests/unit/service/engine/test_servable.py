@@ -317,3 +317,16 @@ def test_a_graph_is_found_by_its_tags(models: Path) -> None:
     servable.load(models / "classifier", "m", 3, parameters, DeviceSettings(threads=1), tags=("serve",)).close()
     with pytest.raises(LoadFailed, match="no graph tagged 'gpu, serve'"):
         servable.load(models / "classifier", "m", 3, parameters, DeviceSettings(threads=1), tags=("serve", "gpu"))
+
+
+def test_every_device_gets_a_copy_and_all_give_the_same_scores(models: Path) -> None:
+    device = DeviceSettings(cpu_devices=3)  # TensorFlow's stand-in for three GPUs
+    loaded = servable.load(models / "classifier", "m", 1, BatchingParameters(), device)
+    try:
+        size = loaded.signatures["serving_default"].image
+        assert size is not None
+        image = {"image": np.full((2, size.height, size.width, size.channels), 99, dtype=np.uint8)}
+        answers = [loaded.predict(image, Call(time.monotonic() + LONG_S)).outputs["scores"] for _ in range(6)]
+        assert all(np.array_equal(answers[0], each) for each in answers)
+    finally:
+        loaded.close()
