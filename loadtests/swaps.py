@@ -85,7 +85,8 @@ def serving(folder: Path, flags: tuple[str, ...]) -> Iterator[Service]:
     store, ready = folder / "store", folder / "ready.json"
     for seed in (1, 2):
         small = ["--samples=1000", "--epochs=2", f"--seed={seed}", "--cache", str(folder / "cache")]
-        subprocess.run([str(SIGNPOST), "train", "circles", "--store", str(store), *small], check=True, capture_output=True)
+        command = [str(SIGNPOST), "train", "circles", "--store", str(store), *small]
+        subprocess.run(command, check=True, capture_output=True)
     shutil.copytree(Path(__file__).parents[1] / "model_store" / "sign_language", store / "sign_language")
     ports = ("--port=0", "--rest_api_port=0")
     command = [str(SIGNPOST), "serve", "--store", str(store), *ports, "--ready-file", str(ready), *flags]
