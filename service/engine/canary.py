@@ -17,7 +17,8 @@ from typing import Final, Literal
 
 import numpy as np
 
-from service.engine.interface import Answer, Array, Call, Engine, ModelSpec, Servable, Signature, Status
+from service.engine.interface import Answer, Array, Call, Engine, ModelSpec, Servable, Status
+from service.engine.wrapped import WrappedServable
 from service.errors import NotFound, SettingsError, SignpostError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -203,30 +204,14 @@ def _same(one: Array, other: Array) -> bool:
     return bool((one == other).all())
 
 
-class _Shadowed:
+class _Shadowed(WrappedServable):
     """A servable whose answers are compared with the canary's afterwards."""
 
-    def __init__(self, servable: Servable, enqueue: Callable[[_Repeat], None]) -> None:
-        self._servable = servable
+    def __init__(self, inner: Servable, enqueue: Callable[[_Repeat], None]) -> None:
+        super().__init__(inner)
         self._enqueue = enqueue
 
-    @property
-    def name(self) -> str:
-        return self._servable.name
-
-    @property
-    def version(self) -> int:
-        return self._servable.version
-
-    @property
-    def signatures(self) -> Mapping[str, Signature]:
-        return self._servable.signatures
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self._servable.classes
-
     def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
-        answer = self._servable.predict(inputs, call)
+        answer = self.inner.predict(inputs, call)
         self._enqueue(_Repeat(self.name, inputs, call, answer.outputs))
         return answer

@@ -19,6 +19,7 @@ from service.engine.fleet import Fleet
 from service.engine.interface import Answer, Array, Call, ModelSpec, Servable, Signature, State, Status, VersionStatus
 from service.engine.peers import Peer, Statuses, VersionGone
 from service.engine.remote_servable import RemoteServable
+from service.engine.wrapped import WrappedServable
 from service.errors import ModelFailed, NotFound, SignpostError, Unavailable
 
 # Seconds for calls that few requests wait for: metadata, the classes' names.
@@ -183,40 +184,24 @@ class RemoteEngine:
                 del self._servables[key]  # leases that have it finish with it
 
 
-class _Lent:
+class _Lent(WrappedServable):
     """A servable as leased without a version: when its version is swapped out meanwhile, it moves on, once."""
 
     def __init__(self, engine: RemoteEngine, spec: ModelSpec, servable: RemoteServable) -> None:
+        super().__init__(servable)
         self._engine = engine
         self._spec = spec
-        self._servable = servable
-
-    @property
-    def name(self) -> str:
-        return self._servable.name
-
-    @property
-    def version(self) -> int:
-        return self._servable.version
-
-    @property
-    def signatures(self) -> Mapping[str, Signature]:
-        return self._servable.signatures
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self._servable.classes
 
     def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
         try:
-            return self._servable.predict(inputs, call)
+            return self.inner.predict(inputs, call)
         except VersionGone as error:
-            before = self._servable
-            self._servable = self._engine.fresh(self._spec, before.version)
-            same = self._servable.signatures == before.signatures and self._servable.classes == before.classes
+            before = self.inner
+            self.inner = self._engine.fresh(self._spec, before.version)
+            same = self.inner.signatures == before.signatures and self.inner.classes == before.classes
             if not same:  # the request was read with the old signature in mind
                 raise Unavailable(f"Model {self.name} was just replaced by another kind of it; try again.") from error
-            return self._servable.predict(inputs, call)
+            return self.inner.predict(inputs, call)
 
 
 def _signatures(response: Any) -> dict[str, Signature]:

@@ -1,0 +1,41 @@
+"""A servable around another one, for an engine that stands before another engine."""
+
+from collections.abc import Mapping
+
+from service.engine.interface import Answer, Array, Call, Servable, Signature
+
+
+class WrappedServable:
+    """Is what it holds in every respect; a subclass says what it does otherwise.
+
+    Args:
+        inner: the servable that answers.
+    """
+
+    def __init__(self, inner: Servable) -> None:
+        """Hold it."""
+        self.inner = inner
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.inner.name
+
+    @property
+    def version(self) -> int:
+        """Number of the version."""
+        return self.inner.version
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """Its signatures by name."""
+        return self.inner.signatures
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names of an image classifier."""
+        return self.inner.classes
+
+    def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
+        """Run a signature; see `Servable.predict`."""
+        return self.inner.predict(inputs, call)
