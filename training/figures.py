@@ -62,7 +62,7 @@ def confusion_matrix(confusion: npt.NDArray[np.int64], classes: Sequence[str], t
     axes.set_yticks(range(count), classes, fontsize=8)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    axes.set_title(title, loc="left", fontsize=11)
+    figure.suptitle(title, x=0.02, horizontalalignment="left", fontsize=11, wrap=True)
     figure.colorbar(drawn, ax=axes, shrink=0.8, label="share of the true class")
     figure.savefig(path, dpi=_DPI)
 
