@@ -4,6 +4,7 @@ Nothing here starts a thread; gRPC's own belong to the channel and end with `Pee
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import grpc
@@ -150,17 +151,15 @@ class Peer:
             if versions is None:
                 versions = self.statuses.get(model)
             if versions is not None:
-                statuses[model] = versions
+                statuses[model] = versions if self.ready.get(model, True) else _not_yet(versions)
             elif not self.ready.get(model, True):  # configured there, but nothing of it is held yet
                 statuses[model] = ()
         self.statuses = statuses
 
     def serves(self, model: str, version: int) -> bool:
         """Whether a call for this version can be sent to it."""
-        return (
-            self.alive
-            and self.ready.get(model, True)
-            and any(each.version == version and each.state is State.AVAILABLE for each in self.statuses.get(model, ()))
+        return self.alive and any(
+            each.version == version and each.state is State.AVAILABLE for each in self.statuses.get(model, ())
         )
 
 
@@ -179,6 +178,11 @@ def read_status(asked: Any) -> tuple[VersionStatus, ...] | None:
         for each in asked.result().model_version_status
     ]
     return tuple(sorted(versions, key=lambda each: -each.version))
+
+
+def _not_yet(versions: tuple[VersionStatus, ...]) -> tuple[VersionStatus, ...]:
+    """The versions of a model that the peer holds, but does not offer yet (or any more) as its health service says."""
+    return tuple(replace(each, state=State.LOADING) if each.state is State.AVAILABLE else each for each in versions)
 
 
 def merge(statuses: Iterable[tuple[VersionStatus, ...]]) -> tuple[VersionStatus, ...]:
