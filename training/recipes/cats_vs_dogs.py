@@ -3,7 +3,7 @@ r"""Cats and dogs: a small ResNet from random initial weights.
     signpost train cats_vs_dogs --data cats_vs_dogs.zip --store model_store
 
 Takes an hour on two idle cores with AMX and reaches 0.969 on 2,500 test images; `--resume` goes on after an
-interruption. Another half an hour, beginning with the weights of the first, gets the last errors that more epochs get:
+interruption. Another quarter of an hour, beginning with the weights of the first, reaches 0.9696 (what ships):
 
     signpost train cats_vs_dogs --data cats_vs_dogs.zip --weights model_store/cats_vs_dogs/1 \
         --set phases=2@96,6@112,6@112! --set learning_rate=1e-3
