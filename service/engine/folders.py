@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Container
+from collections.abc import Collection
 from pathlib import Path
 
 from service import store
@@ -27,7 +27,7 @@ class Folders:
         self._seen: dict[Version, tuple[Files, float]] = {}  # files of a young folder, and since when they are so
         self._complaints: dict[str, float] = {}  # when each was told last
 
-    def complete_versions(self, config: ModelConfig, held: Container[int]) -> list[int] | None:
+    def complete_versions(self, config: ModelConfig, held: Collection[int]) -> list[int] | None:
         """The versions of a model that are whole.
 
         Args:
@@ -44,6 +44,8 @@ class Folders:
         except StoreError as error:  # it must not keep the other models from being looked at
             self.complain(str(error))
             return None
+        if not found and not held:
+            self.complain(f"{config.base_path} holds no version of {config.name}.")
         return [
             number
             for number in found

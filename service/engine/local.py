@@ -209,7 +209,7 @@ class LocalEngine:
             failed = {number for number, each in held.items() if each.state is State.END}
             defaults[name] = wanted_versions(config.policy, complete or (), failed)
             wanted[name] = defaults[name] | (frozenset(config.labels.values()) & frozenset(complete or ()))
-            if not wanted[name]:
+            if complete and not wanted[name]:
                 self._folders.complain(f"{config.base_path} holds no version that {name} should serve.")
         changed = {
             key

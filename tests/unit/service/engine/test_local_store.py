@@ -33,13 +33,18 @@ def test_a_half_copied_version_is_skipped_with_one_line_and_loaded_when_it_is_wh
 
 
 def test_a_version_in_which_files_still_change_is_left_alone(
-    engine: LocalEngine, loader: Loader, folder: Path, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine,
+    loader: Loader,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(folders, "QUIET_S", 3600.0)
     publish(folder)
     engine.start()
     settle(engine)
     assert loader.tried == []
+    assert "holds no version" not in caplog.text  # it holds one, which is not ready yet
     assert not engine.status().ready
     monkeypatch.setattr(folders, "QUIET_S", 0.0)
     until(lambda: engine.status().ready)
