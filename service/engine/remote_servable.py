@@ -6,14 +6,13 @@ the local engine, and starts none.
 
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from service import protocol
+from service.engine.batched_servable import BatchedServable
 from service.engine.batching import Batcher
 from service.engine.batching_parameters import BatchingParameters
-from service.engine.classifier import blank, classify, read_classes
-from service.engine.inputs import check_call
+from service.engine.classifier import blank, read_classes
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Signature
 from service.errors import InvalidRequest, ModelFailed, Unavailable
 
@@ -21,7 +20,7 @@ from service.errors import InvalidRequest, ModelFailed, Unavailable
 Send = Callable[[Any, str, int, float], Any]
 
 
-class RemoteServable:
+class RemoteServable(BatchedServable):
     """A version that a remote engine holds; see `service.engine.interface.Servable`.
 
     Args:
@@ -41,27 +40,11 @@ class RemoteServable:
         parameters: BatchingParameters,
     ) -> None:
         """Make an empty queue for each signature; `learn_classes` completes an image classifier."""
-        self.name = name
-        self.version = version
-        self.signatures = signatures
-        self.classes: tuple[str, ...] = ()
+        super().__init__(name, version, signatures)
         self._send = send
-        self._batchers = {
+        self.batchers = {
             key: _CallBatcher(self, key, parameters) for key, signature in signatures.items() if signature.batchable
         }
-
-    @property
-    def queued_rows(self) -> int:
-        """Rows of this process that wait for a call now, over all signatures."""
-        return sum(batcher.queued_rows for batcher in self._batchers.values())
-
-    def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
-        """Run a signature; see `Servable.predict`."""
-        check_call(self, inputs, call)
-        if call.signature_name == DEFAULT_SIGNATURE and self.classes:
-            signature = self.signatures[call.signature_name]
-            return classify(partial(self._run, inputs), call, signature, self.classes)
-        return self._run(inputs, call)
 
     def learn_classes(self, deadline: float) -> None:
         """Ask for the class names of an image classifier with one image of blank pixels.
@@ -110,15 +93,8 @@ class RemoteServable:
             raise ModelFailed(f"The engine's answer lacks the output {min(lacking)!r}.")
         return answer
 
-    def close(self) -> None:
-        """Fail what waits."""
-        for batcher in self._batchers.values():
-            batcher.close()
-
-    def _run(self, inputs: Mapping[str, Array], call: Call) -> Answer:
-        batcher = self._batchers.get(call.signature_name)
-        if batcher is not None:
-            return batcher.submit(inputs, call)
+    def run_alone(self, inputs: Mapping[str, Array], call: Call) -> Answer:
+        """Run a call of a signature that has no batcher."""
         started_s = time.monotonic()
         outputs = self.call(inputs, call.signature_name, call.outputs, call.deadline)
         return Answer(outputs, infer_s=time.monotonic() - started_s)

@@ -4,24 +4,23 @@ import gc
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 from service import store
 from service.engine import saved_model, trial
+from service.engine.batched_servable import BatchedServable
 from service.engine.batching import Batcher, Run
 from service.engine.batching_parameters import BatchingParameters
-from service.engine.classifier import blank, classify, read_classes
+from service.engine.classifier import blank, read_classes
 from service.engine.device import DeviceSettings, import_tensorflow
-from service.engine.inputs import check_call
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Signature
 from service.errors import LoadFailed
 
 SERVE_TAG: Final = "serve"
 
 
-class TensorflowServable:
+class TensorflowServable(BatchedServable):
     """One loaded version; see `service.engine.interface.Servable`. Made by `load`."""
 
     def __init__(
@@ -34,35 +33,17 @@ class TensorflowServable:
         release: Callable[[], None],
     ) -> None:
         """Put the parts together; `runs` holds a function for each signature."""
-        self.name = name
-        self.version = version
-        self.signatures = signatures
-        self.classes: tuple[str, ...] = ()
+        super().__init__(name, version, signatures)
         self._runs = runs
         self._release = release
-        self._batchers = {
+        self.batchers = {
             signature_name: Batcher(runs[signature_name], parameters)
             for signature_name, signature in signatures.items()
             if signature.batchable and parameters is not None
         }
 
-    @property
-    def queued_rows(self) -> int:
-        """Rows that wait for a batch now, over all signatures."""
-        return sum(batcher.queued_rows for batcher in self._batchers.values())
-
-    def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
-        """Run a signature; see `Servable.predict`."""
-        check_call(self, inputs, call)
-        if call.signature_name == DEFAULT_SIGNATURE and self.classes:
-            signature = self.signatures[call.signature_name]
-            return classify(partial(self._run, inputs), call, signature, self.classes)
-        return self._run(inputs, call)
-
-    def _run(self, inputs: Mapping[str, Array], call: Call) -> Answer:
-        batcher = self._batchers.get(call.signature_name)
-        if batcher is not None:
-            return batcher.submit(inputs, call)
+    def run_alone(self, inputs: Mapping[str, Array], call: Call) -> Answer:
+        """Run a call of a signature that has no batcher."""
         started_s = time.monotonic()
         outputs = self._runs[call.signature_name](inputs, call.outputs)
         infer_s = time.monotonic() - started_s
@@ -71,13 +52,12 @@ class TensorflowServable:
 
     def limit_batches(self, rows: int) -> None:
         """Make no batch larger than the device has memory for."""
-        for batcher in self._batchers.values():
+        for batcher in self.batchers.values():
             batcher.limit(rows)
 
     def close(self) -> None:
         """Fail what waits and give the memory back."""
-        for batcher in self._batchers.values():
-            batcher.close()
+        super().close()
         self._release()
         gc.collect()  # TensorFlow's graphs are cycles of references: only the collector frees them
 

@@ -1,0 +1,54 @@
+"""What local and remote servables have in common: a batcher for each signature, and how a call goes through it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import partial
+
+from service.engine.batching import Batcher
+from service.engine.classifier import classify
+from service.engine.inputs import check_call
+from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Signature
+
+
+class BatchedServable(ABC):
+    """A servable (see `service.engine.interface.Servable`); a subclass fills `batchers` and says how to run alone.
+
+    Args:
+        name: the model's name.
+        version: the version's number.
+        signatures: by name.
+    """
+
+    def __init__(self, name: str, version: int, signatures: Mapping[str, Signature]) -> None:
+        """It has no batcher yet, and is no image classifier until its `classes` are known."""
+        self.name = name
+        self.version = version
+        self.signatures = signatures
+        self.classes: tuple[str, ...] = ()
+        self.batchers: Mapping[str, Batcher] = {}
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows that wait in this process now, over all signatures."""
+        return sum(batcher.queued_rows for batcher in self.batchers.values())
+
+    def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
+        """Run a signature; see `Servable.predict`."""
+        check_call(self, inputs, call)
+        if call.signature_name == DEFAULT_SIGNATURE and self.classes:
+            signature = self.signatures[call.signature_name]
+            return classify(partial(self._run, inputs), call, signature, self.classes)
+        return self._run(inputs, call)
+
+    def close(self) -> None:
+        """Fail what waits."""
+        for batcher in self.batchers.values():
+            batcher.close()
+
+    @abstractmethod
+    def run_alone(self, inputs: Mapping[str, Array], call: Call) -> Answer:
+        """Run a call of a signature that has no batcher."""
+
+    def _run(self, inputs: Mapping[str, Array], call: Call) -> Answer:
+        batcher = self.batchers.get(call.signature_name)
+        return self.run_alone(inputs, call) if batcher is None else batcher.submit(inputs, call)
