@@ -78,8 +78,11 @@ def fit(
     judge = architectures.build(recipe.architecture, shape, len(train.classes), recipe.precision)
     if recipe.architecture.mean_image:
         network.get_layer(architectures.MEAN).set_weights([mean_image(train, recipe.size)])
-    if start is not None and not resume:
+    if start is None and recipe.start_share:
+        raise TrainingError("There are no weights to keep a share of (start_share); name some with --weights.")
+    if start is not None and (not resume or recipe.start_share):
         start(network)
+    begun_with = network.get_weights() if recipe.start_share else []
     optimizer = make_optimizer(recipe)
     network.compile(
         optimizer=optimizer,
@@ -121,7 +124,8 @@ def fit(
                 break
     except KeyboardInterrupt as error:
         raise Interrupted(_what_was_kept(len(history), recipe.epochs, keep)) from error
-    return Fitted(best if recipe.restore_best else average.weights, history)
+    weights = best if recipe.restore_best else average.weights
+    return Fitted(blend(begun_with, weights, recipe.start_share) if recipe.start_share else weights, history)
 
 
 def _one_epoch(
@@ -168,6 +172,11 @@ def _one_epoch(
         numbers = {"loss": float(sums[0] / step), "accuracy": float(sums[1] / step), "learning_rate": rate}
         progress.step(epoch + 1, recipe.epochs, step, steps, numbers)
     return numbers | {"waiting_s": batches.seconds}
+
+
+def blend(first: Weights, last: Weights, share: float) -> Weights:
+    """A point on the line between two sets of weights: `share` of the first, the rest of the last."""
+    return [(share * one + (1.0 - share) * other).astype(other.dtype) for one, other in zip(first, last, strict=True)]
 
 
 def epochs_since_best(history: History) -> int:

@@ -95,6 +95,8 @@ class Recipe:
         class_weights: weigh each image by how rare its class is, for folders of unequal sizes.
         patience: stop after this many epochs in which the validation loss did not get better; 0 for never.
         restore_best: publish the weights of the epoch with the lowest validation loss, not of the last one.
+        start_share: share of the weights that a training begins with in those it ends with (Wortsman et al. 2022,
+            "Robust fine-tuning of zero-shot models"): the average of both is right more often than either.
         head_epochs: for `transfer`, epochs over the frozen backbone's features, before the phases train all of it.
     """
 
@@ -117,6 +119,7 @@ class Recipe:
     class_weights: bool = False
     patience: int = 0
     restore_best: bool = False
+    start_share: float = 0.0
     head_epochs: int = 0
 
     @property

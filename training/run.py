@@ -163,6 +163,11 @@ def _beginning(
     def load(network: keras.Model) -> None:
         origin = initial.load_into(network, path)
         fresh = ", ".join(origin.fresh) or "none"
+        if origin.fresh and recipe.start_share:
+            raise TrainingError(
+                f"The layers {fresh} of {origin.version} don't fit, so there is nothing of them to keep a share of; "
+                "give --set start_share=0, or weights of a model with as many classes."
+            )
         progress.say(f"Beginning with {origin.layers} layers of {origin.version}; at random: {fresh}.")
 
     return load, []

@@ -61,6 +61,32 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
     assert [row["loss"] for row in resumed.history] == [row["loss"] for row in whole.history]
 
 
+def test_a_share_of_the_first_weights_is_kept_in_the_last_ones(tmp_path: Path) -> None:
+    begin, sharing = run(seed=5).weights, replace(RECIPE, start_share=0.25)
+
+    def tune(recipe: Recipe, *, resume: bool = False) -> Fitted:
+        return fit(
+            recipe,
+            halves(),
+            halves(9),
+            seed=0,
+            progress=Listener(),
+            keep=tmp_path,
+            resume=resume,
+            start=lambda network: network.set_weights(begin),
+        )
+
+    plain, shared = tune(RECIPE), tune(sharing)
+    for first, last, got in zip(begin, plain.weights, shared.weights, strict=True):
+        np.testing.assert_allclose(got, 0.25 * first + 0.75 * last, rtol=1e-5, atol=1e-6)
+    assert same(tune(sharing, resume=True), shared)
+
+
+def test_there_must_be_weights_to_keep_a_share_of() -> None:
+    with pytest.raises(TrainingError, match=r"start_share.*--weights"):
+        run(replace(RECIPE, start_share=0.5))
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     run(keep=tmp_path)
     with pytest.raises(TrainingError, match="another recipe, seed or data"):
