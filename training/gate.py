@@ -1,4 +1,4 @@
-"""The quality gate: is a new version worse than the one before, beyond chance?"""
+"""The quality gate: is a new version worse than the one that serves, beyond chance? If not, it becomes `stable`."""
 
 import json
 from collections.abc import Mapping
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from service import store
+from service.config_edit import STABLE, ConfigFile, with_label
+from service.errors import SignpostError
 
 
 @dataclass(frozen=True)
@@ -28,15 +30,54 @@ class Verdict:
         return {"compared_with": self.compared_with, "passed": self.passed}
 
 
-def last_card(model: Path) -> tuple[int, Mapping[str, Any]] | None:
-    """Number and card of the latest version of a model, if it has a readable one."""
+def stable_version(path: Path, name: str) -> int | None:
+    """Number of the version of a model that bears the label `stable`, if one does.
+
+    Args:
+        path: the store.
+        name: of the model.
+    """
+    try:
+        return ConfigFile(path).model(name).labels.get(STABLE)
+    except SignpostError:  # not configured, or by a file that is wrong: whoever serves it will say so
+        return None
+
+
+def card_before(path: Path, name: str) -> tuple[int, Mapping[str, Any]] | None:
+    """Number and card of the version to compare with: the one labelled `stable`, else the latest.
+
+    Args:
+        path: the store.
+        name: of the model.
+
+    Returns:
+        None where there is no such version, or no readable card in it.
+    """
+    model = path / name
     numbers = store.versions(model) if model.is_dir() else []
-    if not numbers:
+    number = stable_version(path, name) or next(reversed(numbers), None)
+    if number is None:
         return None
     try:
-        return numbers[-1], json.loads((model / str(numbers[-1]) / store.MODEL_CARD).read_text("utf-8"))
+        return number, json.loads((model / str(number) / store.MODEL_CARD).read_text("utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def move_stable(path: Path, name: str, version: int) -> str:
+    """Point the label `stable` at a version that has passed; a model without that label gets none.
+
+    Returns:
+        What was done, for people; empty for nothing.
+
+    Raises:
+        SignpostError: the configuration can't be written.
+    """
+    before = stable_version(path, name)
+    if before is None:
+        return ""
+    ConfigFile(path).change(name, lambda config: with_label(config, STABLE, version))
+    return f"The label {STABLE} moved from version {before} to {version}."
 
 
 def compare(card: Mapping[str, Any], before: tuple[int, Mapping[str, Any]] | None) -> Verdict:
@@ -62,5 +103,5 @@ def compare(card: Mapping[str, Any], before: tuple[int, Mapping[str, Any]] | Non
         number,
         False,
         f"Worse than version {number}, which reached {accuracy:.4f} on the same test images: "
-        "it is published, but leave the label stable where it is.",
+        "it is published, but the label stable stays where it is.",
     )

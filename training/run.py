@@ -138,12 +138,13 @@ def _train(recipe_name: str, recipe: Recipe, options: Options, progress: Progres
         )
         export.write_extras(folder, golden, golden_scores, about, [options.report / name for name in report.FIGURES])
 
-    verdict = gate.compare(about, gate.last_card(options.store / options.name))
+    verdict = gate.compare(about, gate.card_before(options.store, options.name))
     about["gate"] = verdict.as_dict()
     version = model_store.publish(options.store, options.name, write)
     progress.say(f"Published {options.store / options.name / str(version)}; report: {options.report / 'report.html'}")
-    if verdict.text:
-        progress.say(verdict.text)
+    moved = gate.move_stable(options.store, options.name, version) if verdict.passed else ""
+    for text in filter(None, (verdict.text, moved)):
+        progress.say(text)
     return version
 
 

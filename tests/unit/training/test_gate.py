@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from service import store
+from service.config_edit import ConfigFile, with_label
 from training.evaluate import interval
-from training.gate import compare, last_card
+from training.gate import card_before, compare, move_stable, stable_version
 
 
 def card(correct: int, fingerprint: str = "same") -> dict[str, Any]:
@@ -36,12 +37,34 @@ def test_the_verdict(
     assert bool(verdict.text) == bool(says)
 
 
-def test_the_card_before_is_that_of_the_latest_version(tmp_path: Path) -> None:
-    assert last_card(tmp_path / "none") is None
+@pytest.fixture
+def two_versions(tmp_path: Path) -> Path:
+    """A store with versions 2 and 10 of the model m, whose cards hold their numbers."""
     for number in (2, 10):
-        (tmp_path / str(number) / store.EXTRA).mkdir(parents=True)
-        (tmp_path / str(number) / store.SAVED_MODEL).write_bytes(b"")
-        (tmp_path / str(number) / store.MODEL_CARD).write_text(json.dumps({"number": number}))
-    assert last_card(tmp_path) == (10, {"number": 10})
-    (tmp_path / "10" / store.MODEL_CARD).write_text("{")
-    assert last_card(tmp_path) is None
+        folder = tmp_path / "m" / str(number)
+        (folder / store.EXTRA).mkdir(parents=True)
+        (folder / store.SAVED_MODEL).write_bytes(b"")
+        (folder / store.MODEL_CARD).write_text(json.dumps({"number": number}))
+    return tmp_path
+
+
+def test_the_card_before_is_that_of_the_latest_version(two_versions: Path) -> None:
+    assert card_before(two_versions, "none") is None
+    assert card_before(two_versions, "m") == (10, {"number": 10})
+    (two_versions / "m" / "10" / store.MODEL_CARD).write_text("{")
+    assert card_before(two_versions, "m") is None
+
+
+def test_what_is_labelled_stable_is_compared_with_and_the_label_moves(two_versions: Path) -> None:
+    assert move_stable(two_versions, "m", 10) == ""  # nobody asked for labels
+    assert not (two_versions / "models.config").exists()
+    ConfigFile(two_versions).change("m", lambda config: with_label(config, "stable", 2))
+    assert card_before(two_versions, "m") == (2, {"number": 2})
+    assert move_stable(two_versions, "m", 10) == "The label stable moved from version 2 to 10."
+    assert stable_version(two_versions, "m") == 10
+
+
+def test_a_configuration_that_can_not_be_read_stops_no_training(two_versions: Path) -> None:
+    (two_versions / "models.config").write_text("model_config_list {")
+    assert stable_version(two_versions, "m") is None
+    assert card_before(two_versions, "m") == (10, {"number": 10})

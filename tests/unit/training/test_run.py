@@ -11,13 +11,14 @@ from click.testing import CliRunner, Result
 
 from service import store
 from service.cli import main
+from service.config_edit import ConfigFile, with_label
 from training import architectures, evaluate, export, fit, initial, recipes
 from training.errors import TrainingError
 from training.recipe import Architecture
 
 
-def train(at: Path, *options: str) -> Result:
-    arguments = ["train", "circles", "--samples", "300", "--epochs", "1", "--store", str(at / "store")]
+def train(at: Path, *options: str, recipe: str = "circles") -> Result:
+    arguments = ["train", recipe, "--samples", "300", "--epochs", "1", "--store", str(at / "store")]
     if "--report" not in options:
         arguments += ["--report", str(at / "report")]
     return CliRunner(env={"SIGNPOST_CACHE": str(at / "cache")}).invoke(main, [*arguments, *options])
@@ -124,6 +125,25 @@ def test_a_finished_run_resumed_publishes_the_same_scores(published: Path) -> No
     first, second = (np.load(published / "store" / "circles" / number / store.GOLDEN)["scores"] for number in "12")
     np.testing.assert_array_equal(first, second)
     shutil.rmtree(published / "store" / "circles" / "2")
+
+
+def test_a_version_that_passes_the_gate_takes_over_the_label_stable(published: Path) -> None:
+    config = ConfigFile(published / "store")
+    config.change("circles", lambda model: with_label(model, "stable", 1))
+    result = train(published, "--resume")
+    assert "The label stable moved from version 1 to 2." in result.output
+    assert config.model("circles").labels == {"stable": 2}
+    config.file.unlink()
+    shutil.rmtree(published / "store" / "circles" / "2")
+
+
+def test_a_share_of_weights_that_do_not_fit_is_refused(published: Path, tmp_path: Path) -> None:
+    choices = ("start_share=0.5", "architecture.widths=16,32,64", "architecture.depths=1")
+    options = [option for choice in choices for option in ("--set", choice)]
+    result = train(tmp_path, "--weights", str(published / "store" / "circles"), *options, recipe="circles_many")
+    assert result.exit_code == 2
+    assert "logits" in result.output
+    assert "start_share=0" in result.output
 
 
 def test_a_version_that_answers_otherwise_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
