@@ -16,7 +16,6 @@ import numpy as np
 from PIL import Image
 
 from service import store
-from service.protocol import predict_log
 from training.augmentation import resize
 from training.datasets import Dataset, Pixels
 from training.errors import TrainingError
@@ -31,6 +30,11 @@ _TOLERANCE: Final = 1e-3
 Run = Callable[[Pixels], Scores]
 
 
+def possible() -> bool:
+    """Whether this process can write SavedModels: only Keras on TensorFlow can."""
+    return str(keras.backend.backend()) == "tensorflow"
+
+
 def write(folder: Path, network: keras.Model, classes: Sequence[str], shape: tuple[int, int, int], model: str) -> None:
     """Write the SavedModel and its warm-up requests, without optimizer, training graph or Keras's own metadata.
 
@@ -42,6 +46,8 @@ def write(folder: Path, network: keras.Model, classes: Sequence[str], shape: tup
         model: name in the store, for the warm-up requests.
     """
     import tensorflow as tf
+
+    from service.protocol import predict_log  # comes with TensorFlow, which may be missing where one only trains
 
     names = tf.constant(list(classes))
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# `service.config_edit` is imported where it is used: its messages come with TensorFlow, which may be missing where one
+# only trains.
 from service import store
-from service.config_edit import STABLE, ConfigFile, with_label
 from service.errors import SignpostError
 
 
@@ -37,6 +38,8 @@ def stable_version(path: Path, name: str) -> int | None:
         path: the store.
         name: of the model.
     """
+    from service.config_edit import STABLE, ConfigFile
+
     try:
         return ConfigFile(path).model(name).labels.get(STABLE)
     except SignpostError:  # not configured, or by a file that is wrong: whoever serves it will say so
@@ -73,6 +76,8 @@ def move_stable(path: Path, name: str, version: int) -> str:
     Raises:
         SignpostError: the configuration can't be written.
     """
+    from service.config_edit import STABLE, ConfigFile, with_label
+
     before = stable_version(path, name)
     if before is None:
         return ""

@@ -53,11 +53,11 @@ class Options:
     tensorboard: Path | None = None
 
 
-def train(recipe_name: str, recipe: Recipe, options: Options, progress: Progress) -> int:
+def train(recipe_name: str, recipe: Recipe, options: Options, progress: Progress) -> int | None:
     """Train a recipe and publish the result.
 
     Returns:
-        The number of the new version.
+        The number of the new version; None on a backend of Keras that can't export, where the checkpoint is the result.
 
     Raises:
         SignpostError: bad data or options, an unwritable store, numbers that went wrong, or Ctrl-C.
@@ -70,7 +70,7 @@ def train(recipe_name: str, recipe: Recipe, options: Options, progress: Progress
         raise Interrupted("Stopped; nothing was published.") from error
 
 
-def _train(recipe_name: str, recipe: Recipe, options: Options, progress: Progress) -> int:
+def _train(recipe_name: str, recipe: Recipe, options: Options, progress: Progress) -> int | None:
     data = recipe.load(Request(options.data, options.seed, options.samples, options.cache, progress.say))
     training, validation = split(data.train, recipe.validation, options.seed)
     classes = training.classes
@@ -97,6 +97,12 @@ def _train(recipe_name: str, recipe: Recipe, options: Options, progress: Progres
         start=start,
         start_name=str(options.weights),
     )
+    if not export.possible():
+        progress.say(
+            f"Trained on {keras.backend.backend()}, and kept in {options.checkpoints}. A SavedModel needs TensorFlow: "
+            "repeat the command with --resume and KERAS_BACKEND=tensorflow to evaluate and publish."
+        )
+        return None
     history = [*history, *fitted.history]
     network = architectures.build(recipe.architecture, shape, len(classes))  # float32, whatever trained it
     set_weights(network, fitted.weights)

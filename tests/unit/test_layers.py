@@ -1,6 +1,7 @@
 """Who may import whom: gateway -> engine interface -> servable, and training uses only what both sides need."""
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,4 +80,18 @@ def test_neither_the_command_nor_a_gateway_loads_tensorflow() -> None:
         "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_training_needs_no_tensorflow_before_it_exports() -> None:
+    """On an accelerator Keras may run on JAX, with no TensorFlow there; Keras's own backend stands in for JAX here."""
+    program = (
+        "import sys\n"
+        "sys.modules['tensorflow'] = sys.modules['tensorflow_serving'] = None\n"
+        "import training.commands, training.run, training.overrides"
+    )
+    environment = {**os.environ, "KERAS_BACKEND": "numpy"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == 0, done.stderr

@@ -137,6 +137,19 @@ def test_a_version_that_passes_the_gate_takes_over_the_label_stable(published: P
     shutil.rmtree(published / "store" / "circles" / "2")
 
 
+def test_what_another_backend_trained_is_published_by_tensorflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(export, "possible", lambda: False)
+        result = train(tmp_path)
+        assert result.exit_code == 0, result.output
+        assert "KERAS_BACKEND=tensorflow" in result.output
+        assert "Test:" not in result.output
+        assert not (tmp_path / "store" / "circles").exists()
+    assert "Published" in train(tmp_path, "--resume").output
+
+
 def test_a_share_of_weights_that_do_not_fit_is_refused(published: Path, tmp_path: Path) -> None:
     choices = ("start_share=0.5", "architecture.widths=16,32,64", "architecture.depths=1")
     options = [option for choice in choices for option in ("--set", choice)]
