@@ -1,7 +1,6 @@
 """Who may import whom: gateway -> engine interface -> servable, and training uses only what both sides need."""
 
 import ast
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,14 +16,19 @@ TRAINING = [path for path in FILES if path.parts[0] == "training"]
 RUNS_TENSORFLOW = (Path("service/engine/device.py"), Path("service/engine/saved_model.py"))
 
 
+def names(node: ast.AST) -> Iterator[str]:
+    """The full names of what a statement imports; `from a import b` counts as `a.b`."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
 def imported(path: Path) -> Iterator[str]:
-    """The full names of what a file imports anywhere in it; `from a import b` counts as `a.b`."""
+    """The full names of what a file imports anywhere in it."""
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} imports by a relative name"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        assert not isinstance(node, ast.ImportFrom) or node.level == 0, f"{path} imports by a relative name"
+        yield from names(node)
 
 
 def reaches(path: Path, *packages: str) -> list[str]:
@@ -83,15 +87,14 @@ def test_neither_the_command_nor_a_gateway_loads_tensorflow() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_training_needs_no_tensorflow_before_it_exports() -> None:
-    """On an accelerator Keras may run on JAX, with no TensorFlow there; Keras's own backend stands in for JAX here."""
-    program = (
-        "import sys\n"
-        "sys.modules['tensorflow'] = sys.modules['tensorflow_serving'] = None\n"
-        "import training.commands, training.run, training.overrides"
-    )
-    environment = {**os.environ, "KERAS_BACKEND": "numpy"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
+@pytest.mark.parametrize("path", TRAINING, ids=str)
+def test_training_imports_tensorflow_only_where_it_is_used(path: Path) -> None:
+    """On an accelerator Keras may run on JAX, with no TensorFlow there; only the export needs it."""
+    at_import = {alias for node in ast.parse((ROOT / path).read_text()).body for alias in names(node)}
+    assert not [name for name in at_import if name.startswith(("tensorflow", "service.protocol"))]
+
+
+def test_training_reaches_the_protocol_only_when_it_exports() -> None:
+    program = "import sys, training.run, training.commands; assert 'service.protocol' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
