@@ -19,6 +19,7 @@ from service.version import __version__
 # Commands of other packages: module and attribute.
 _ELSEWHERE: Final = {
     "evaluate": ("training.commands", "evaluate"),
+    "keys": ("service.keys_command", "group"),
     "models": ("service.models_commands", "models"),
     "predict": ("service.predict_command", "predict"),
     "train": ("training.commands", "train"),

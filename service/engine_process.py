@@ -44,7 +44,7 @@ def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
     local = parts.local_engine(settings, runtime, metrics)
     # The gateways choose between versions themselves and ask for one by its number; this is for clients of gRPC.
     engine = parts.canary_engine(settings, local, _log_comparison)
-    server = parts.grpc_server(settings, engine, metrics, parts.reload(settings, runtime, local))
+    server = parts.grpc_server(settings, runtime, engine, metrics, parts.reload(settings, runtime, local))
     engine.start()
     until = time.monotonic() + _FIRST_LOOK_S
     while not engine.status().models and time.monotonic() < until and not _closed(lifeline, 0.01):

@@ -42,6 +42,24 @@ class NotFound(SignpostError):
     """No such model, version, label or signature."""
 
 
+class Unauthenticated(SignpostError):
+    """The client has not said who it is: no API key, or one that is not known.
+
+    Args:
+        message: what is missing.
+        was_sent: whether it sent a key.
+    """
+
+    def __init__(self, message: str, was_sent: bool = False) -> None:
+        """Keep the difference beside the message."""
+        super().__init__(message)
+        self.was_sent = was_sent
+
+
+class Forbidden(SignpostError):
+    """The client is known but may not do this, or nobody may."""
+
+
 class Unavailable(SignpostError):
     """The model is known but can't answer now: still loading, failed to load, or shutting down."""
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from service import batching_config, config_source, engine_process, grpc_config, shared_metrics
-from service.engine import device
+from service import access, batching_config, config_source, engine_process, grpc_config, shared_metrics
+from service.engine import device, link
 from service.engine.canary import parse_shares
 from service.errors import SettingsError
 from service.gateway import monitoring
@@ -44,6 +44,8 @@ def serve(settings: Settings) -> None:
     grpc_config.parse_channel_arguments(settings.grpc_channel_arguments)
     grpc_config.check_socket_path(settings.grpc_socket_path)
     grpc_config.read_tls(settings.ssl_config_file)
+    access.check(settings)
+    link.read(settings.engine_api_key_file, settings.engine_tls_ca_file)
     monitoring.read_path(settings.monitoring_config_file)
     if settings.require_gpu and not settings.engine_addresses and not device.count_gpus():
         raise SettingsError(

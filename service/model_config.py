@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import text_format
+from google.protobuf import json_format, text_format
 
 from service import protocol
-from service.errors import SettingsError
+from service.errors import InvalidRequest, SettingsError
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,23 @@ def parse(text: str, source: str, folder: Path) -> tuple[ModelConfig, ...]:
         return read_message(message, folder)
     except SettingsError as error:
         raise SettingsError(f"{source}: {error}") from error
+
+
+def read_body(body: bytes) -> Any:
+    """The ModelServerConfig message that a client sends as text, or as JSON where it begins with a brace.
+
+    Raises:
+        InvalidRequest: it is neither.
+    """
+    message = protocol.model_server_config_pb2.ModelServerConfig()
+    try:
+        text = body.decode()
+        json_format.Parse(text, message) if text.lstrip()[:1] == "{" else text_format.Parse(text, message)
+    except (UnicodeDecodeError, json_format.ParseError, text_format.ParseError, RecursionError) as error:
+        raise InvalidRequest(f"The body is no ModelServerConfig in text format or JSON: {error}.") from error
+    if not message.model_config_list.config:
+        raise InvalidRequest("The configuration lists no model; a service without one would be of no use.")
+    return message
 
 
 def to_text(configs: Iterable[ModelConfig], folder: Path) -> str:

@@ -1,13 +1,15 @@
 """Engines and the gRPC server as the settings want them; each process of a service takes those that it needs."""
 
-from service import batching_config, config_source, grpc_config, loading
+from service import access, batching_config, config_source, grpc_config, loading
+from service.engine import link as engine_link
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.canary import CanaryEngine, Compared, parse_shares
 from service.engine.grpc_server import GrpcServer
 from service.engine.interface import Engine
+from service.engine.link import Link
 from service.engine.local import LocalEngine
 from service.engine.remote import RemoteEngine
-from service.reloading import Reload, make_reload
+from service.reloading import Reload, forward, make_reload
 from service.runtime import Runtime
 from service.serving_metrics import ServingMetrics
 from service.settings import Settings
@@ -24,7 +26,7 @@ def local_engine(settings: Settings, runtime: Runtime, metrics: ServingMetrics) 
 
 def remote_engine(settings: Settings, runtime: Runtime) -> RemoteEngine:
     """The engine behind the addresses of `--engine`, or the engine process of this service."""
-    addresses = settings.engine_addresses or (f"unix:{runtime.engine_socket}",)
+    addresses = settings.engine_addresses or (_socket(runtime),)
     batching = batching_config.from_settings(settings)
     parameters = BatchingParameters(
         max_batch_size=settings.max_batch_size if batching is None else batching.max_batch_size,
@@ -33,7 +35,18 @@ def remote_engine(settings: Settings, runtime: Runtime) -> RemoteEngine:
         num_batch_threads=_CALLS if batching is not None else settings.threads,
     )
     models = tuple(name.strip() for name in settings.engine_models.split(",") if name.strip())
-    return RemoteEngine(addresses, parameters, models)
+    return RemoteEngine(addresses, parameters, models, link=link(settings, runtime))
+
+
+def link(settings: Settings, runtime: Runtime) -> Link:
+    """How calls reach the engines behind `--engine`, or the engine process of this service."""
+    if not settings.engine_addresses:
+        return Link(runtime.link_secret)
+    return engine_link.read(settings.engine_api_key_file, settings.engine_tls_ca_file)
+
+
+def _socket(runtime: Runtime) -> str:
+    return f"unix:{runtime.engine_socket}"
 
 
 def canary_engine(settings: Settings, engine: Engine, compared: Compared) -> CanaryEngine:
@@ -41,13 +54,19 @@ def canary_engine(settings: Settings, engine: Engine, compared: Compared) -> Can
     return CanaryEngine(engine, parse_shares(settings.canary_share), settings.canary_mode, compared)
 
 
-def reload(settings: Settings, runtime: Runtime, engine: LocalEngine) -> Reload:
-    """What lets a client put another configuration in place, in every process of the service."""
-    source = config_source.from_settings(settings, runtime.config_override)
-    return make_reload(source, engine, settings.store)
+def reload(settings: Settings, runtime: Runtime, engine: LocalEngine | None) -> Reload | None:
+    """What lets a client put another configuration in place, in every process of the service.
+
+    A gateway asks the engine process to do it; None where the models are those of engines elsewhere.
+    """
+    if engine is not None:
+        return make_reload(config_source.from_settings(settings, runtime.config_override), engine, settings.store)
+    return None if settings.engine_addresses else forward(_socket(runtime), link(settings, runtime))
 
 
-def grpc_server(settings: Settings, engine: Engine, metrics: ServingMetrics, reload: Reload) -> GrpcServer:
+def grpc_server(
+    settings: Settings, runtime: Runtime, engine: Engine, metrics: ServingMetrics, reload: Reload | None
+) -> GrpcServer:
     """The gRPC server over an engine; its owner starts and closes it."""
     return GrpcServer(
         engine,
@@ -60,6 +79,7 @@ def grpc_server(settings: Settings, engine: Engine, metrics: ServingMetrics, rel
         grpc_config.credentials(grpc_config.read_tls(settings.ssl_config_file)),
         settings.enable_serialization_as_tensor_content,
         reload,
+        access.from_settings(settings, runtime.link_secret),
     )
 
 

@@ -1,14 +1,21 @@
 """Another configuration while serving, as a client asks for it (TF Serving's HandleReloadConfigRequest)."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from service import model_config
+import grpc
+
+from service import model_config, protocol
 from service.config_source import ConfigSource
 from service.engine.interface import State
+from service.engine.link import Link
 from service.engine.local import LocalEngine
-from service.errors import DeadlineExceeded, NotFound, Unavailable
+from service.engine.peers import Peer, in_our_words
+from service.errors import DeadlineExceeded, NotFound, StoreError, Unavailable
+
+log = logging.getLogger(__name__)
 
 # Takes a ModelServerConfig message and the seconds that there are; returns when it is in force.
 Reload = Callable[[Any, float], None]
@@ -36,8 +43,12 @@ def make_reload(source: ConfigSource, engine: LocalEngine, store: Path) -> Reloa
         configs = model_config.read_message(message, store.resolve())
         for config in configs:
             if not config.base_path.is_dir():
-                raise NotFound(f"The model {config.name} has no folder {config.base_path}; nothing was changed.")
-        source.replace(configs)
+                raise NotFound(f"The model {config.name} has no folder at its base_path; nothing was changed.")
+        try:
+            source.replace(configs)
+        except StoreError as error:  # its path is nobody's business
+            log.error("A configuration that a client sent is not in place: %s", error)
+            raise Unavailable("The configuration can't be kept now; the log says why.") from error
         if not engine.settle(timeout_s):
             raise DeadlineExceeded(f"The configuration is in place, but not all is loaded after {timeout_s:.0f} s.")
         models = engine.status().models
@@ -46,5 +57,27 @@ def make_reload(source: ConfigSource, engine: LocalEngine, store: Path) -> Reloa
             if not any(version.state is State.AVAILABLE for version in versions):
                 why = next((version.error for version in versions if version.error), "its folder holds no version")
                 raise Unavailable(f"Model {config.name} could not be loaded: {why}")
+
+    return reload
+
+
+def forward(address: str, link: Link) -> Reload:
+    """Make the function that has another process of this service do it.
+
+    Args:
+        address: where that process speaks gRPC.
+        link: how calls reach it.
+
+    Raises (the function that is made): what that process says, in our words.
+    """
+
+    def reload(message: Any, timeout_s: float) -> None:
+        request = protocol.model_management_pb2.ReloadConfigRequest(config=message)
+        with link.open(address) as channel:
+            stub = protocol.model_service_pb2_grpc.ModelServiceStub(channel)
+            try:
+                stub.HandleReloadConfigRequest(request, timeout=timeout_s, metadata=link.metadata)
+            except grpc.RpcError as error:
+                raise in_our_words(error, Peer(address)) from error
 
     return reload

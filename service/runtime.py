@@ -7,11 +7,12 @@ configuration that a client has put in place.
 
 import contextlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -30,12 +31,14 @@ class Runtime:
         workers: how many worker processes there should be.
         port: gRPC's port; None where this service has no gRPC of its own.
         rest_api_port: the port for HTTP.
+        link_secret: what gateways of this service send as their API key to its engine process. It is in no file.
     """
 
     folder: Path
     workers: int
     port: int | None
     rest_api_port: int
+    link_secret: str = field(default_factory=secrets.token_urlsafe, repr=False)
 
     @property
     def engine_socket(self) -> Path:

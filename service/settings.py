@@ -107,6 +107,21 @@ class Settings:
         "", "Models behind --engine HOST:PORT, for servers that can't list them, with commas between them."
     )
     workers: int = _setting(1, "Processes that take HTTP requests.", 1, 1024)
+    api_keys_file: Path | None = _setting(
+        None, "File of API keys, as `signpost keys new` writes it; with keys every client needs one."
+    )
+    api_keys: str = _setting("", "Lines of such a file, with commas between them, instead of it or besides.")
+    ssl_certificate_file: Path | None = _setting(
+        None, "Certificate in PEM format, with those between it and its authority: HTTP and gRPC speak TLS only."
+    )
+    ssl_key_file: Path | None = _setting(None, "Private key of the certificate, in PEM format.")
+    ssl_client_ca_file: Path | None = _setting(
+        None, "Certificates of authorities in PEM format; each client must show one that they issued."
+    )
+    engine_api_key_file: Path | None = _setting(None, "File that holds the API key for --engine HOST:PORT.")
+    engine_tls_ca_file: Path | None = _setting(
+        None, "Certificates of authorities in PEM format: --engine HOST:PORT is asked over TLS."
+    )
     playground: bool = _setting(
         True, "Show the playground, a page to try the models on, at /; --no-playground does not."
     )

@@ -53,11 +53,11 @@ class Worker:
         metrics = self._metrics = Metrics(engine, serving_metrics, self._roster.pids)
         self.engine = parts.canary_engine(settings, engine, metrics.count_comparison)
         self._grpc: GrpcServer | None = None  # where another process holds the models, it is that one's
+        reload = parts.reload(settings, runtime, local)
         if local is not None:
-            reload = parts.reload(settings, runtime, local)
-            self._grpc = parts.grpc_server(settings, self.engine, serving_metrics, reload)
+            self._grpc = parts.grpc_server(settings, runtime, self.engine, serving_metrics, reload)
         self.app: Flask = gateway.create_app(
-            settings, self.engine, metrics, self._roster.ready, runtime.config_override
+            settings, self.engine, metrics, self._roster.ready, runtime.config_override, reload
         )
         self._watcher = threading.Thread(target=self._watch, name="announcer", daemon=True)
 

@@ -19,6 +19,7 @@ import grpc
 
 from service.engine import peers
 from service.engine.interface import ModelSpec, VersionStatus
+from service.engine.link import Link
 from service.engine.peers import Peer, Statuses, VersionGone
 from service.errors import SignpostError, Unavailable
 
@@ -41,13 +42,19 @@ class Fleet:
         told: names of models to ask for even if no peer lists them.
         poll_s: seconds between two looks at the peers.
         found: called by the watcher with what it found before that becomes `models`; what it raises is logged.
+        link: how calls reach the peers.
     """
 
     def __init__(
-        self, addresses: Sequence[str], told: Sequence[str], poll_s: float, found: Callable[[Statuses], None]
+        self,
+        addresses: Sequence[str],
+        told: Sequence[str],
+        poll_s: float,
+        found: Callable[[Statuses], None],
+        link: Link,
     ) -> None:
         """Connect to nothing yet; `start` begins."""
-        self._peers = [Peer(address) for address in addresses]
+        self._peers = [Peer(address, link) for address in addresses]
         self._told = frozenset(told)
         self._learnt: frozenset[str] = frozenset()
         self._poll_s = poll_s
@@ -83,7 +90,7 @@ class Fleet:
     @property
     def silence(self) -> str:
         """What to say when no peer answers."""
-        return f"No engine answers at {', '.join(peer.address for peer in self._peers)}; try again."
+        return f"No engine answers at {', '.join(peer.shown for peer in self._peers)}; try again."
 
     @property
     def starting(self) -> bool:

@@ -16,6 +16,8 @@ CODES: Final[tuple[tuple[type[errors.SignpostError], grpc.StatusCode], ...]] = (
     (errors.UnfitSignature, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.InvalidRequest, grpc.StatusCode.INVALID_ARGUMENT),
     (errors.SettingsError, grpc.StatusCode.INVALID_ARGUMENT),
+    (errors.Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
+    (errors.Forbidden, grpc.StatusCode.PERMISSION_DENIED),
     (errors.Unsupported, grpc.StatusCode.UNIMPLEMENTED),
     (errors.NotFound, grpc.StatusCode.NOT_FOUND),
     (errors.Overloaded, grpc.StatusCode.UNAVAILABLE),

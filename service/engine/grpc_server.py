@@ -13,6 +13,8 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 
 from service import errors, protocol
+from service.access import Access
+from service.engine.grpc_access import AccessInterceptor
 from service.engine.grpc_health import HealthService
 from service.engine.grpc_model import ModelService
 from service.engine.grpc_prediction import PredictionService
@@ -33,6 +35,7 @@ class GrpcServer:
         credentials: what it needs to speak TLS; without it, it speaks plain text.
         as_content: answer Predict with `tensor_content` rather than fields such as `float_val`.
         reload: puts another configuration in place, see `service.reloading`; None where that is not possible.
+        access: lets each call in, or not; anybody may do anything by default.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class GrpcServer:
         credentials: grpc.ServerCredentials | None = None,
         as_content: bool = False,
         reload: Callable[[Any, float], None] | None = None,
+        access: Access | None = None,
     ) -> None:
         """Make the server; nothing listens yet."""
         self._engine = engine
@@ -54,6 +58,7 @@ class GrpcServer:
         self._health = HealthService()
         self._server = grpc.server(
             ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
+            interceptors=[AccessInterceptor(access or Access())],
             options=[
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", -1),

@@ -3,6 +3,8 @@
 Nothing here starts a thread; gRPC's own belong to the channel and end with `Peer.close`. No TensorFlow is imported.
 """
 
+import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -12,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service import protocol
 from service.engine.interface import State, VersionStatus
+from service.engine.link import Link
 from service.errors import (
     DeadlineExceeded,
     InvalidRequest,
@@ -23,20 +26,12 @@ from service.errors import (
     Unavailable,
 )
 
+log = logging.getLogger(__name__)
+
 # Seconds after which a peer that does not say how it is counts as silent; twice in a row means dead.
 HEALTH_TIMEOUT_S: Final = 2.0
 _SILENCES: Final = 2
 
-_CHANNEL_OPTIONS: Final = (
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    # A peer that comes back is found again within a second, not within gRPC's two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # One process may hold several engines (tests do); they must not share broken connections.
-    ("grpc.use_local_subchannel_pool", 1),
-)
 _SILENT: Final = (grpc.StatusCode.DEADLINE_EXCEEDED,)
 _GONE: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 # What a server without `List` says; grpcio's own health service calls it an unforeseen error.
@@ -46,8 +41,12 @@ _REFUSED_INPUT: Final = (
     grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.OUT_OF_RANGE,
 )
+# The path of a socket in gRPC's own errors.
+_SOCKET: Final = re.compile(r"unix:[^\s:;]+:? ?")
 # How gRPC begins its text when a call found no connection on which it could have been sent.
 _NEVER_SENT: Final = "failed to connect to all addresses"
+
+_PLAIN: Final = Link()
 
 Statuses = Mapping[str, tuple[VersionStatus, ...]]
 
@@ -57,23 +56,28 @@ class Peer:
 
     Args:
         address: `host:port` or `unix:/path`.
+        link: how calls reach it.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, link: Link = _PLAIN) -> None:
         """Know nothing yet."""
         self.address = address
+        self._link = link
+        # What clients are told; the path of a socket is nobody's business.
+        self.shown = "a socket of this machine" if address.startswith("unix:") else address
         self.alive = False
         self.outstanding = 0  # calls that run now; counted by the engine, under its lock
         self.statuses: Statuses = {}
         self.ready: Mapping[str, bool] = {}  # by model, as far as its health service tells
         self.empty = False  # it can list its models and lists none
         self._lists_health = True
+        self._refused = False
         self._silences = 0
         self._channel: Any = None
 
     def open(self) -> None:
         """Make the channel; it connects by itself."""
-        self._channel = grpc.insecure_channel(self.address, options=_CHANNEL_OPTIONS)
+        self._channel = self._link.open(self.address)
         self._prediction = protocol.prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models = protocol.model_service_pb2_grpc.ModelServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)
@@ -89,11 +93,13 @@ class Peer:
         Raises:
             grpc.RpcError: as gRPC reports it; see `in_our_words`.
         """
-        return self._prediction.Predict(request, timeout=timeout_s, metadata=(protocol.PREFERS_CONTENT,))
+        return self._prediction.Predict(
+            request, timeout=timeout_s, metadata=(protocol.PREFERS_CONTENT, *self._link.metadata)
+        )
 
     def metadata(self, request: Any, timeout_s: float) -> Any:
         """Send a GetModelMetadata request and wait for its answer; raises as `predict` does."""
-        return self._prediction.GetModelMetadata(request, timeout=timeout_s)
+        return self._prediction.GetModelMetadata(request, timeout=timeout_s, metadata=self._link.metadata)
 
     def ask_health(self) -> Any:
         """Ask how it is; the answer is for `note_health`.
@@ -141,10 +147,16 @@ class Peer:
         """Ask for the states of a model's versions; the answer is for `read_status`."""
         request = protocol.get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = model
-        return self._models.GetModelStatus.future(request, timeout=HEALTH_TIMEOUT_S)
+        return self._models.GetModelStatus.future(request, timeout=HEALTH_TIMEOUT_S, metadata=self._link.metadata)
 
     def note_statuses(self, asked: Mapping[str, Any]) -> None:
         """Wait for the answers to `ask_status`, by model, and note them; a silence leaves a model as it was."""
+        refused = any(future.code() is grpc.StatusCode.UNAUTHENTICATED for future in asked.values())
+        if refused and not self._refused:
+            log.warning(
+                "The engine at %s does not take this gateway's API key; see --engine-api-key-file.", self.address
+            )
+        self._refused = refused
         statuses: dict[str, tuple[VersionStatus, ...]] = {}
         for model, future in asked.items():
             versions = read_status(future)
@@ -217,20 +229,22 @@ def in_our_words(error: Any, peer: Peer) -> SignpostError:
         error: what gRPC raised (`grpc.RpcError`, which is also the call).
         peer: the peer that was called.
     """
-    code, text = error.code(), str(error.details() or "").strip()
+    code, text = error.code(), _SOCKET.sub("", str(error.details() or "").strip())
     if code is grpc.StatusCode.NOT_FOUND:
         return VersionGone(text)
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        return Unavailable(f"The engine at {peer.shown} does not take this gateway's API key; its operator can help.")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
-        return TooLarge(f"The request is larger than the engine at {peer.address} takes: {text}")
+        return TooLarge(f"The request is larger than the engine at {peer.shown} takes: {text}")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED or _queue_is_full(code, text):
         return Overloaded(text, retry_after_s=1.0)
     if code in _REFUSED_INPUT:
         return InvalidRequest(text)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineExceeded(f"No answer within the deadline from the engine at {peer.address}.")
+        return DeadlineExceeded(f"No answer within the deadline from the engine at {peer.shown}.")
     if code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS):
         return ModelFailed(text or "The model failed.")
-    return Unavailable(f"The engine at {peer.address} can't answer ({text or code.name}); try again.")
+    return Unavailable(f"The engine at {peer.shown} can't answer ({text or code.name}); try again.")
 
 
 def surely_did_not_run(error: Any) -> bool:

@@ -17,6 +17,7 @@ from service import protocol
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.fleet import Fleet
 from service.engine.interface import Answer, Array, Call, ModelSpec, Servable, Signature, State, Status, VersionStatus
+from service.engine.link import Link
 from service.engine.peers import Peer, Statuses, VersionGone
 from service.engine.remote_servable import RemoteServable
 from service.engine.wrapped import WrappedServable
@@ -26,6 +27,7 @@ from service.errors import ModelFailed, NotFound, SignpostError, Unavailable
 _ASIDE_S: Final = 5.0
 # Seconds for which the version behind a label is remembered.
 _LABEL_S: Final = 1.0
+_PLAIN: Final = Link()
 
 
 class RemoteEngine:
@@ -36,14 +38,20 @@ class RemoteEngine:
         parameters: how many of this process's requests one call gathers, and how many calls run at the same time.
         models: names of models that the peers serve; needed only where they can't list them and readiness counts.
         poll_s: seconds between two looks at the peers.
+        link: how calls reach the peers.
     """
 
     def __init__(
-        self, addresses: Sequence[str], parameters: BatchingParameters, models: Sequence[str] = (), poll_s: float = 1.0
+        self,
+        addresses: Sequence[str],
+        parameters: BatchingParameters,
+        models: Sequence[str] = (),
+        poll_s: float = 1.0,
+        link: Link = _PLAIN,
     ) -> None:
         """Connect to nothing yet; `start` begins."""
         self._parameters = parameters
-        self._fleet = Fleet(addresses, models, poll_s, self._prepare)
+        self._fleet = Fleet(addresses, models, poll_s, self._prepare, link)
         self._lock = threading.Lock()  # held to change the three below, never while a peer is asked
         self._servables: dict[tuple[str, int], RemoteServable] = {}
         self._building: dict[tuple[str, int], threading.Lock] = {}

@@ -6,9 +6,12 @@ from pathlib import Path
 from flask import Flask
 from werkzeug.routing import BaseConverter
 
+from service.access import from_settings
 from service.engine.interface import Engine
 from service.gateway import (
     about_api,
+    access,
+    admin_api,
     cors,
     examples_api,
     exchange,
@@ -22,6 +25,7 @@ from service.gateway import (
     predict,
     status,
 )
+from service.gateway.admin_api import Reload
 from service.gateway.metrics import Metrics
 from service.settings import Settings
 
@@ -39,6 +43,7 @@ def create_app(
     measured: Metrics,
     service_ready: Callable[[], bool] = lambda: True,
     config_override: Path | None = None,
+    reload: Reload | None = None,
 ) -> Flask:
     """Make the application.
 
@@ -48,13 +53,16 @@ def create_app(
         measured: the metrics of this process.
         service_ready: whether the other workers of the service are ready too.
         config_override: where a configuration is put that a client sets while the service runs.
+        reload: puts such a configuration in place; None where this process can't.
     """
     app = Flask("signpost", static_folder=None)
     app.url_map.converters["name"] = _Name
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_PARTS"] = settings.max_images + 16  # some parts may be plain fields
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
+    admits = from_settings(settings)
     exchange.register(app, measured)
+    access.register(app, admits)
     http_errors.register(app)
     for routes in (
         predict.blueprint(settings, engine, measured),
@@ -64,7 +72,8 @@ def create_app(
         health.blueprint(engine, service_ready),
         metrics.blueprint(measured),
         playground.blueprint(settings),
-        openapi_pages.blueprint(settings),
+        openapi_pages.blueprint(settings, admits.needs_key),
+        admin_api.blueprint(settings, reload),
     ):
         app.register_blueprint(routes)
     if (path := monitoring.read_path(settings.monitoring_config_file)) is not None:

@@ -19,13 +19,18 @@ def blueprint(engine: Engine, service_ready: Callable[[], bool]) -> Blueprint:
     routes = Blueprint("health", __name__)
 
     @routes.get("/healthz")
-    @described("Service", json_of("Live"))
+    @described("Service", json_of("Live"), access="open")
     def live() -> Response:
         """Whether the process answers."""
         return jsonify(status="live")
 
     @routes.get("/readyz")
-    @described("Service", json_of("Ready"), statuses={503: "Not yet, or not any more; the body has the same form."})
+    @described(
+        "Service",
+        json_of("Ready"),
+        statuses={503: "Not yet, or not any more; the body has the same form."},
+        access="open",
+    )
     def ready() -> tuple[Response, int]:
         """Whether every model has a version that answers."""
         status = engine.status()

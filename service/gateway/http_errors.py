@@ -17,6 +17,8 @@ STATUSES: Final[tuple[tuple[type[errors.SignpostError], int], ...]] = (
     (errors.TooLarge, 413),
     (errors.UnsupportedMedia, 415),
     (errors.InvalidRequest, 400),
+    (errors.Unauthenticated, 401),
+    (errors.Forbidden, 403),
     (errors.NotFound, 404),
     (errors.Overloaded, 429),
     (errors.Unavailable, 503),
@@ -27,6 +29,8 @@ STATUSES: Final[tuple[tuple[type[errors.SignpostError], int], ...]] = (
 )
 
 _GRPC_NAMES: Final = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     429: "UNAVAILABLE",
     499: "CANCELLED",
@@ -67,6 +71,9 @@ def _answer_ours(error: errors.SignpostError) -> Response:
         response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
     elif status == 503:
         response.headers["Retry-After"] = "1"
+    elif isinstance(error, errors.Unauthenticated):  # RFC 6750
+        wrong = ', error="invalid_token"' if error.was_sent else ""
+        response.headers["WWW-Authenticate"] = f'Bearer realm="signpost"{wrong}'
     return response
 
 

@@ -8,16 +8,18 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from flask import Flask
 from werkzeug.routing import Rule
 
 from service.gateway import openapi_schemas as schemas
+from service.keys import Role
 from service.version import __version__
 
 View = TypeVar("View", bound=Callable[..., Any])
 Json = dict[str, Any]
+Need = Role | Literal["open"]
 
 TAGS: Final = {
     "Predict": "Ask a model.",
@@ -49,6 +51,7 @@ class Operation:
         errors: the HTTP statuses of its errors.
         example_model: a model on which the examples can be run.
         statuses: answers besides 200 that are no errors.
+        access: what it needs of an API key where keys are on: its role, or nothing (`open`).
     """
 
     tag: str
@@ -58,6 +61,7 @@ class Operation:
     errors: tuple[int, ...] = ()
     example_model: str = "sign_language"
     statuses: Mapping[int, str] = field(default_factory=dict)
+    access: Need = "predict"
 
 
 def described(tag: str, answer: Json, **more: Any) -> Callable[[View], View]:
@@ -71,6 +75,12 @@ def described(tag: str, answer: Json, **more: Any) -> Callable[[View], View]:
     return note
 
 
+def need_of(app: Flask, rule: Rule) -> Need:
+    """What a route needs of an API key; the files of the pages need none."""
+    found = operation_of(app, rule)
+    return found.access if found is not None else "predict" if is_api(rule) else "open"
+
+
 def operation_of(app: Flask, rule: Rule) -> Operation | None:
     """How the view of a route is described, if it is."""
     found: Operation | None = getattr(app.view_functions[rule.endpoint], "operation", None)
@@ -82,15 +92,15 @@ def is_api(rule: Rule) -> bool:
     return not rule.endpoint.endswith(".static")
 
 
-def document(app: Flask) -> Json:
-    """The description of an application's routes as an OpenAPI 3.1 document."""
+def document(app: Flask, needs_key: bool = False) -> Json:
+    """The description of an application's routes as an OpenAPI 3.1 document; `needs_key` where API keys are on."""
     paths: dict[str, Json] = {}
     for rule in app.url_map.iter_rules():
         operation = operation_of(app, rule)
         if operation is None or not is_api(rule):
             continue
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            paths.setdefault(_path(rule), {})[method.lower()] = _operation(app, rule, operation)
+            paths.setdefault(_path(rule), {})[method.lower()] = _operation(app, rule, operation, needs_key)
     ordered = sorted(paths.items(), key=lambda item: (_tag_order(item[1]), item[0].count("{"), len(item[0]), item[0]))
     return {
         "openapi": "3.1.1",
@@ -108,6 +118,7 @@ def document(app: Flask) -> Json:
             "responses": {f"Error{status}": _error(says) for status, says in schemas.ERRORS.items()},
             "headers": schemas.HEADERS,
             "parameters": schemas.QUERY | {"X-Request-ID": schemas.REQUEST_ID},
+            **({"securitySchemes": schemas.SECURITY} if needs_key else {}),
         },
     }
 
@@ -116,7 +127,7 @@ def _path(rule: Rule) -> str:
     return _PARAMETER.sub(r"{\3}", rule.rule)
 
 
-def _operation(app: Flask, rule: Rule, operation: Operation) -> Json:
+def _operation(app: Flask, rule: Rule, operation: Operation, needs_key: bool) -> Json:
     summary, _, description = (inspect.getdoc(app.view_functions[rule.endpoint]) or "").partition("\n\n")
     names = [name for _, _, name in _PARAMETER.findall(rule.rule)]
     variant = "".join(f"_of_{name}" for name in names if name in ("version", "label"))
@@ -132,6 +143,9 @@ def _operation(app: Flask, rule: Rule, operation: Operation) -> Json:
             **{str(status): {"$ref": f"#/components/responses/Error{status}"} for status in operation.errors},
         },
     }
+    if needs_key and operation.access != "open":
+        found["security"] = [{scheme: []} for scheme in schemas.SECURITY]
+        found["responses"] |= {str(status): {"$ref": f"#/components/responses/Error{status}"} for status in (401, 403)}
     if description:
         found["description"] = description
     if operation.body is not None:

@@ -14,21 +14,21 @@ Json = dict[str, Any]
 _REFERENCE: Final = "#/components/"
 
 
-def blueprint(settings: Settings) -> Blueprint:
-    """The two routes."""
+def blueprint(settings: Settings, needs_key: bool) -> Blueprint:
+    """The two routes; `needs_key` where API keys are on."""
     routes = Blueprint("openapi", __name__)
 
     @routes.get("/openapi.json")
-    @described("Pages", json_of({"type": "object"}))
+    @described("Pages", json_of({"type": "object"}), access="open")
     def openapi_json() -> Response:
         """The description of all routes, OpenAPI 3.1."""
-        return jsonify(openapi.document(current_app))
+        return jsonify(openapi.document(current_app, needs_key))
 
     @routes.get("/docs")
-    @described("Pages", text_of("text/html"))
+    @described("Pages", text_of("text/html"), access="open")
     def docs() -> Response:
         """The description of all routes as a page."""
-        document = openapi.document(current_app)
+        document = openapi.document(current_app, needs_key)
         components = document["components"]
         return playground.page(
             "docs.html",

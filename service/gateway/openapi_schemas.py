@@ -50,6 +50,12 @@ _VERSIONS: Final[Json] = {
 _CONTEXT: Final[Json] = {"type": "object", "description": "Features that every example has."}
 
 SCHEMAS: Final[Json] = {
+    "Reloaded": {
+        "type": "object",
+        "description": "What is served now.",
+        "required": ["models"],
+        "properties": {"models": {"type": "array", "items": {"type": "string"}}},
+    },
     "Error": {
         "type": "object",
         "required": ["error"],
@@ -177,13 +183,21 @@ SCHEMAS: Final[Json] = {
     },
 }
 
+SECURITY: Final[Json] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key of this service."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
+}
+
 ERRORS: Final = {
     400: "Malformed JSON, values that do not fit the signature, or an image that can't be decoded.",
+    401: "No API key, or one that is not known; see `WWW-Authenticate`.",
+    403: "The role of the API key does not suffice; or, without API keys, a change that is off.",
     404: "No such model, version, label, signature or file.",
     413: "The body, an image or the number of images is beyond its limit.",
     415: "A content type that is not taken, or an image for a model that is no image classifier.",
     429: "The model's queue is full; `Retry-After` estimates in seconds when it has room.",
     503: "The model is loading, has failed to load, or is going.",
+    501: "Not of this service: its models are those of other engines.",
     504: "No answer within the time limit.",
 }
 ASKING: Final = (404, 503)
@@ -220,6 +234,11 @@ _EXAMPLE_B64: Final = (
     "JADLjYSrny1hQAKAOYvqCYHVySLnef2UVGINJbRl1BzrSJkGQgPMTf+i5lMRM5j3+huhdO77arkRAL4AugiG+SLX5HUAAAAASUVO"
     "RK5CYII="
 )
+
+CONFIG: Final[Json] = {
+    "text/plain": {"schema": {"type": "string", "description": "As `models.config` has it."}},
+    **json_of({"type": "object", "description": "The same message in protobuf's JSON."}),
+}
 
 IMAGES_OR_TENSORS: Final[Json] = {
     **image_of("image/*", examples={"hand": {"summary": "A drawn hand.", "externalValue": EXAMPLE_IMAGE}}),

@@ -37,7 +37,7 @@ def blueprint(settings: Settings) -> Blueprint:
     if settings.playground:
 
         @routes.get("/")
-        @described("Pages", text_of("text/html"))
+        @described("Pages", text_of("text/html"), access="open")
         def playground() -> Response:
             """The playground: a page to try the models on."""
             return page("playground.html")
