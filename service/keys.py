@@ -6,19 +6,16 @@ passwords (decision 0050). Who reads the file of digests can't send a key.
 
 import hashlib
 import hmac
-import logging
 import os
 import re
 import secrets
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from service.errors import SettingsError
-
-log = logging.getLogger(__name__)
+from service.renewed import Renewed
 
 # What a key lets its holder do: ask models, or also change what is served.
 Role = Literal["predict", "admin"]
@@ -28,11 +25,7 @@ ROLES: Final[tuple[Role, ...]] = ("predict", "admin")
 _PREFIX: Final = "signpost_"
 _NAME: Final = re.compile(r"[\w.@-]{1,64}", re.ASCII)
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.IGNORECASE)
-# Seconds between two looks at the file.
-_LOOK_S: Final = 1.0
 _FORM: Final = "ROLE SHA256 NAME (predict or admin, 64 hexadecimal digits, a name)"
-
-Stamp = tuple[int, int, int] | None
 
 
 @dataclass(frozen=True)
@@ -127,7 +120,7 @@ def append(path: Path, key: Key) -> None:
 
 
 class Keys:
-    """The keys in force. The file is looked at again, at most once a second, when a key is asked for.
+    """The keys in force; the file is read again when it changes.
 
     A file that has an error, or is gone, changes nothing: the keys before it still count, and the log tells. A process
     that starts meanwhile knows none of its keys and lets nobody in.
@@ -139,43 +132,16 @@ class Keys:
 
     def __init__(self, path: Path | None, fixed: Iterable[Key] = ()) -> None:
         """Read the file."""
-        self._path = path
-        self._fixed = tuple(fixed)
-        self._keys = self._fixed  # replaced as a whole
-        self._stamp: Stamp = (0, 0, 0)  # of no file
-        self._looked_s = 0.0
-        self._look(time.monotonic())
+        kept = tuple(fixed)
+        files = () if path is None else (path,)
+        self._keys = Renewed(files, lambda: (*kept, *(key for file in files for key in read(file))), kept)
+        self._keys.now()
 
     def find(self, secret: str) -> Key | None:
         """The key of this secret, if it is one; takes as long whether it is or not."""
-        now_s = time.monotonic()
-        if self._path is not None and now_s - self._looked_s >= _LOOK_S:
-            self._look(now_s)
         wanted = digest(secret)
         found = None
-        for key in self._keys:
+        for key in self._keys.now():
             if hmac.compare_digest(key.digest, wanted):
                 found = key
         return found
-
-    def _look(self, now_s: float) -> None:
-        self._looked_s = now_s
-        if self._path is None or (stamp := _stamp(self._path)) == self._stamp:
-            return
-        self._stamp = stamp
-        try:
-            found = read(self._path)
-        except SettingsError as error:
-            log.error("%s Keys that were known before still count.", error)
-            return
-        known, self._keys = self._keys, (*self._fixed, *found)
-        if known is not self._fixed:  # not at the start
-            log.info("API keys now: %s.", ", ".join(f"{key.name} ({key.role})" for key in found) or "none, so nobody")
-
-
-def _stamp(path: Path) -> Stamp:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -11,7 +11,7 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from service import access, batching_config, config_source, engine_process, grpc_config, shared_metrics
+from service import access, batching_config, config_source, engine_process, grpc_config, shared_metrics, tls
 from service.engine import device, link
 from service.engine.canary import parse_shares
 from service.errors import SettingsError
@@ -45,6 +45,7 @@ def serve(settings: Settings) -> None:
     grpc_config.check_socket_path(settings.grpc_socket_path)
     grpc_config.read_tls(settings.ssl_config_file)
     access.check(settings)
+    certificates = tls.from_settings(settings)
     link.read(settings.engine_api_key_file, settings.engine_tls_ca_file)
     monitoring.read_path(settings.monitoring_config_file)
     if settings.require_gpu and not settings.engine_addresses and not device.count_gpus():
@@ -63,7 +64,8 @@ def serve(settings: Settings) -> None:
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         what = f"the models of {settings.engine}" if settings.engine_addresses else settings.store
-        logging.info("Signpost %s listens on http://%s:%d; loading %s.", __version__, shown, port, what)
+        scheme = "http" if certificates is None else "https"
+        logging.info("Signpost %s listens on %s://%s:%d; loading %s.", __version__, scheme, shown, port, what)
         folder = held.enter_context(private_folder())
         _run(settings, Runtime(folder, settings.workers, grpc_port, port), listener)
 
@@ -175,6 +177,15 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
             "worker_exit": lambda _arbiter, _worker: self._stop(),
             "child_exit": lambda _arbiter, worker: self._forget(worker.pid),
         }
+        if (files := tls.from_settings(self._settings)) is not None:
+            contexts = tls.http_contexts(files)
+            chosen |= {
+                # That they are there turns TLS on; how, is the context's business.
+                "certfile": str(files.certificate),
+                "keyfile": str(files.key),
+                "ssl_context": lambda _config, _default: contexts.now(),
+                "do_handshake_on_connect": True,
+            }
         for name, value in chosen.items():
             if name in self.cfg.settings:  # older gunicorns lack some
                 self.cfg.set(name, value)

@@ -1,6 +1,8 @@
 """Engines and the gRPC server as the settings want them; each process of a service takes those that it needs."""
 
-from service import access, batching_config, config_source, grpc_config, loading
+import grpc
+
+from service import access, batching_config, config_source, grpc_config, loading, tls
 from service.engine import link as engine_link
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.canary import CanaryEngine, Compared, parse_shares
@@ -76,11 +78,19 @@ def grpc_server(
         metrics,
         # The launcher holds the port, so that only processes of this service can share it.
         (("grpc.so_reuseport", 1), *grpc_config.parse_channel_arguments(settings.grpc_channel_arguments)),
-        grpc_config.credentials(grpc_config.read_tls(settings.ssl_config_file)),
+        _grpc_credentials(settings),
         settings.enable_serialization_as_tensor_content,
         reload,
         access.from_settings(settings, runtime.link_secret),
     )
+
+
+def _grpc_credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    """TF Serving's file counts for gRPC where it is given, else the files that HTTP's TLS has."""
+    if settings.ssl_config_file is not None:
+        return grpc_config.credentials(grpc_config.read_tls(settings.ssl_config_file))
+    files = tls.from_settings(settings)
+    return None if files is None else tls.grpc_credentials(files)
 
 
 def grpc_address(settings: Settings, runtime: Runtime) -> str:

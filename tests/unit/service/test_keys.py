@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from service import keys
+from service import keys, renewed
 from service.cli import main
 from service.errors import SettingsError
 from service.keys import Keys
@@ -14,7 +14,7 @@ from service.keys import Keys
 
 @pytest.fixture(autouse=True)
 def _look_at_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "_LOOK_S", 0.0)
+    monkeypatch.setattr(renewed, "LOOK_S", 0.0)
 
 
 def test_a_key_is_found_by_its_secret_only(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_broken_edit_keeps_the_keys_before_it_and_is_logged_once(
             assert known.find(secret) == key
             assert known.find("something else") is None
     assert len(caplog.records) == 1
-    assert "still count" in caplog.text
+    assert "stays in force" in caplog.text
     other, added = keys.make("other", "predict")
     path.write_text(added.line)
     assert known.find(secret) is None
