@@ -5,6 +5,15 @@ The gateway maps the classes to HTTP statuses (`gateway/http_errors.py`), the gR
 command line prints the message and exits with 2.
 """
 
+import re
+from typing import Final
+
+# Letters of the longest text that is shown: what a client sent may stand in it, and be of any length.
+_LONGEST: Final = 1000
+# Those that end a line, move the cursor, or turn the direction of writing.
+_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
+_PATH: Final = re.compile(r"""(?<![\w./:{])/(?:[^\s/:'"(){}\[\],;]+/)+[^\s:'"(){}\[\],;]*""")
+
 
 class SignpostError(Exception):
     """Base of every error that Signpost raises on purpose; its text is safe to show to a client."""
@@ -100,3 +109,14 @@ class ModelFailed(SignpostError):
 
 class LoadFailed(SignpostError):
     """A version in the store could not be made a servable."""
+
+
+def one_line(text: str) -> str:
+    """A text as it may be shown and logged: one line of bounded length, without control characters."""
+    text = _CONTROLS.sub(" ", text)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
+
+
+def without_paths(text: str) -> str:
+    """A text of TensorFlow's or another program's without the absolute paths in it: they are nobody's business."""
+    return _PATH.sub("\u2026", text)

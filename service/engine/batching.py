@@ -18,7 +18,15 @@ from collections.abc import Callable, Mapping
 from service.engine.batch import Request, Slice, check_wanted, count_rows, deliver, halve, join, too_late
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.interface import Answer, Array, Call
-from service.errors import DeviceOutOfMemory, ModelFailed, Overloaded, SignpostError, TooLarge, Unavailable
+from service.errors import (
+    DeviceOutOfMemory,
+    ModelFailed,
+    Overloaded,
+    SignpostError,
+    TooLarge,
+    Unavailable,
+    without_paths,
+)
 
 log = logging.getLogger(__name__)
 
@@ -254,7 +262,9 @@ class Batcher:
         return outputs
 
     def _fail(self, batch: list[Slice], error: Exception) -> None:
-        shown = error if isinstance(error, SignpostError) else ModelFailed(f"The model failed: {error}")
+        shown = (
+            error if isinstance(error, SignpostError) else ModelFailed(f"The model failed: {without_paths(str(error))}")
+        )
         if shown is not error:
             shown.__cause__ = error
         with self._lock:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from service import store
 from service.engine.lifecycle import Version
-from service.errors import StoreError
+from service.errors import StoreError, one_line, without_paths
 from service.model_config import ModelConfig
 
 log = logging.getLogger(__name__)
@@ -82,3 +82,10 @@ class Folders:
             self._seen[version] = (files, now)
             return None
         return files if now - since >= QUIET_S else None
+
+
+def without_folder(error: str, folder: Path, version: Version) -> str:
+    """What clients are told of a version's error: where the store lies is for the log only."""
+    for path in (folder, folder.resolve()):
+        error = error.replace(str(path), "{}/{}".format(*version))
+    return one_line(without_paths(error))

@@ -59,7 +59,7 @@ def errors_to(context: Context) -> Iterator[None]:
     try:
         yield
     except errors.SignpostError as error:
-        context.abort(code_of(error), str(error))
+        context.abort(code_of(error), errors.one_line(str(error)))
     except Exception:
         if not context.is_active():  # abort() itself raises, and a client may leave at any moment
             raise

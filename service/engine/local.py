@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from service import store
-from service.engine.folders import Files, Folders
+from service.engine.folders import Files, Folders, without_folder
 from service.engine.interface import ModelSpec, Servable, State, Status, VersionStatus
 from service.engine.lifecycle import Action, Version, next_action, wanted_versions
 from service.errors import NotFound, SettingsError, SignpostError, StoreError, Unavailable
@@ -251,7 +251,9 @@ class LocalEngine:
         log.error("%s", error)
         with self._lock:
             loading = self._held[key]
-            self._held[key] = _Held(State.END, loading.folder, loading.files, error=error)
+            self._held[key] = _Held(
+                State.END, loading.folder, loading.files, error=without_folder(error, loading.folder, key)
+            )
 
     def _unload(self, key: Version) -> None:
         with self._lock:

@@ -24,6 +24,8 @@ from service.errors import (
     SignpostError,
     TooLarge,
     Unavailable,
+    one_line,
+    without_paths,
 )
 
 log = logging.getLogger(__name__)
@@ -186,7 +188,7 @@ def read_status(asked: Any) -> tuple[VersionStatus, ...] | None:
     if code is not grpc.StatusCode.OK:
         return None
     versions = [
-        VersionStatus(each.version, _state(each.state), each.status.error_message)
+        VersionStatus(each.version, _state(each.state), one_line(without_paths(each.status.error_message)))
         for each in asked.result().model_version_status
     ]
     return tuple(sorted(versions, key=lambda each: -each.version))
@@ -229,7 +231,7 @@ def in_our_words(error: Any, peer: Peer) -> SignpostError:
         error: what gRPC raised (`grpc.RpcError`, which is also the call).
         peer: the peer that was called.
     """
-    code, text = error.code(), _SOCKET.sub("", str(error.details() or "").strip())
+    code, text = error.code(), without_paths(_SOCKET.sub("", str(error.details() or "").strip()))
     if code is grpc.StatusCode.NOT_FOUND:
         return VersionGone(text)
     if code is grpc.StatusCode.UNAUTHENTICATED:

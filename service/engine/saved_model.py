@@ -17,7 +17,7 @@ from service.engine.batching import Run
 from service.engine.device import DeviceSettings, import_tensorflow, placements, session_config
 from service.engine.interface import DEFAULT_SIGNATURE, Array, Signature
 from service.engine.replicas import Replicas
-from service.errors import DeviceOutOfMemory, InvalidRequest, LoadFailed, ModelFailed, SignpostError
+from service.errors import DeviceOutOfMemory, InvalidRequest, LoadFailed, ModelFailed, SignpostError, without_paths
 
 log = logging.getLogger(__name__)
 
@@ -168,10 +168,10 @@ def _input_names(function: Any) -> list[str]:
 def _translated(tf: Any, error: Exception) -> SignpostError:
     """TensorFlow's error in ours: what the input causes is the client's, what the device lacks is a wait."""
     if isinstance(error, tf.errors.InvalidArgumentError | tf.errors.OutOfRangeError | ValueError | TypeError):
-        return InvalidRequest(f"The model does not take this input: {first_line(error)}")
+        return InvalidRequest(f"The model does not take this input: {without_paths(first_line(error))}")
     if isinstance(error, tf.errors.ResourceExhaustedError):
         return DeviceOutOfMemory("The device is out of memory; send fewer instances at once, or try again.")
-    return ModelFailed(f"The model failed: {first_line(error)}")
+    return ModelFailed(f"The model failed: {without_paths(first_line(error))}")
 
 
 def first_line(error: Exception) -> str:

@@ -57,7 +57,7 @@ def register(app: Flask) -> None:
 
 
 def _answer(message: str, status: int) -> Response:
-    response = jsonify(error=message)
+    response = jsonify(error=errors.one_line(message))
     response.status_code = status
     return response
 
@@ -65,7 +65,7 @@ def _answer(message: str, status: int) -> Response:
 def _answer_ours(error: errors.SignpostError) -> Response:
     status = status_of(error)
     if status == 500:
-        log.error("Request %s failed: %s", g.request_id, error, exc_info=error)
+        log.error("Request %s failed: %s", g.request_id, errors.one_line(str(error)), exc_info=error)
     response = _answer(str(error), status)
     if isinstance(error, errors.Overloaded):
         response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))

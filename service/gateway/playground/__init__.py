@@ -50,6 +50,4 @@ def page(template: str, **values: object) -> Response:
     response = make_response(render_template(template, signpost_version=__version__, **values))
     response.headers["Content-Security-Policy"] = _POLICY
     response.headers["Permissions-Policy"] = "camera=(self), microphone=(), geolocation=()"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["X-Content-Type-Options"] = "nosniff"
     return response
