@@ -26,7 +26,7 @@ from service.gateway import (
     status,
 )
 from service.gateway.admin_api import Reload
-from service.gateway.metrics import Metrics
+from service.metrics import Metrics
 from service.settings import Settings
 
 
@@ -62,7 +62,6 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
     admits = from_settings(settings)
     exchange.register(app, measured)
-    access.register(app, admits)
     http_errors.register(app)
     for routes in (
         predict.blueprint(settings, engine, measured),
@@ -78,6 +77,7 @@ def create_app(
         app.register_blueprint(routes)
     if (path := monitoring.read_path(settings.monitoring_config_file)) is not None:
         app.register_blueprint(monitoring.blueprint(measured.serving, path))
+    access.guard(app, admits)
     if settings.rest_api_enable_cors_support:
         cors.register(app)
     app.wsgi_app = paths.in_lower_case(app.wsgi_app)  # type: ignore[method-assign, assignment]  # Flask's way to wrap

@@ -1,38 +1,43 @@
 """Who may do what over HTTP: each request is let in, or not, before anything of it is read but its headers."""
 
-from typing import Final
+import functools
+from collections.abc import Callable
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from flask import Flask, current_app, g, request
-from werkzeug.routing import Rule
+from flask import Flask, g, request
 
 from service.access import Access, is_local, secret_of
 from service.errors import Forbidden
 from service.gateway import openapi
+from service.keys import Role
 
 # What a proxy adds; one on this machine would make everybody's requests look like this machine's own.
 _OF_PROXIES: Final = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
 
 
-def register(app: Flask, access: Access) -> None:
-    """Make the application ask `access` about every request whose route is not open to all."""
-    needs: dict[str, openapi.Need] = {}
+def guard(app: Flask, access: Access) -> None:
+    """Put `access` before every view that is not open to all; call it when all views are there."""
+    for rule in app.url_map.iter_rules():
+        need = openapi.need_of(app, rule)
+        view = app.view_functions[rule.endpoint]
+        if need != "open" and (need == "admin" or access.needs_key) and not hasattr(view, "__wrapped__"):
+            app.view_functions[rule.endpoint] = _guarded(view, need, access)
 
-    @app.before_request
-    def admit() -> None:
-        rule = request.url_rule
-        if rule is None or request.method == "OPTIONS":  # there is nothing, and what a browser asks beforehand
-            return
-        need = needs.get(rule.endpoint) or needs.setdefault(rule.endpoint, openapi.need_of(current_app, rule))
-        if need == "open" or (need == "predict" and not access.needs_key):
-            return
+
+def _guarded(view: Callable[..., Any], need: Role, access: Access) -> Callable[..., Any]:
+    @functools.wraps(view)
+    def guarded(**arguments: Any) -> Any:
         secret = secret_of(request.headers.get("Authorization", ""), request.headers.get("X-API-Key", ""))
         g.key_name = access.admit(secret, need)
         if not access.needs_key:
-            _check_at_home(rule)
+            _check_at_home()
+        return view(**arguments)
+
+    return guarded
 
 
-def _check_at_home(rule: Rule) -> None:
+def _check_at_home() -> None:
     """Let a change without a key pass only if a program on this machine asks for it by one of its own names.
 
     A page from elsewhere in a browser on this machine can send requests here too, by this machine's address or by a
@@ -53,6 +58,6 @@ def _check_at_home(rule: Rule) -> None:
         or any(name in request.headers for name in _OF_PROXIES)
     ):
         raise Forbidden(
-            f"{rule.rule} takes only requests of this machine's own programs while there are no API keys "
+            f"{request.path} takes only requests of this machine's own programs while there are no API keys "
             "(--api-keys-file)."
         )

@@ -9,17 +9,9 @@ from typing import Final
 from flask import Flask, Response, g, request
 
 from service.gateway import http_errors
-from service.gateway.metrics import Metrics
+from service.metrics import Metrics
 
 _REQUEST_ID: Final = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
-
-# What answers are is what they say; none may be framed, and none but the pages (which have a policy of their own) may
-# load or run anything.
-_FOR_BROWSERS: Final = (
-    ("X-Content-Type-Options", "nosniff"),
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
-    ("Referrer-Policy", "no-referrer"),
-)
 
 
 @dataclass
@@ -51,9 +43,8 @@ def register(app: Flask, metrics: Metrics) -> None:
     @app.after_request
     def end(response: Response) -> Response:
         g.timings.add("total", time.monotonic() - g.started_s)
-        for name, value in _FOR_BROWSERS:
-            response.headers.setdefault(name, value)
         response.headers["X-Request-ID"] = g.request_id
+        response.headers["X-Content-Type-Options"] = "nosniff"  # what answers are is what they say
         response.headers["Server-Timing"] = g.timings.header()
         if g.version:
             response.headers["X-Model-Version"] = g.version

@@ -50,4 +50,5 @@ def page(template: str, **values: object) -> Response:
     response = make_response(render_template(template, signpost_version=__version__, **values))
     response.headers["Content-Security-Policy"] = _POLICY
     response.headers["Permissions-Policy"] = "camera=(self), microphone=(), geolocation=()"
+    response.headers["Referrer-Policy"] = "no-referrer"
     return response
