@@ -82,19 +82,29 @@ def grpc_credentials(files: TlsFiles) -> grpc.ServerCredentials:
 
 
 class _Context(ssl.SSLContext):
-    """A context that shakes hands at once and within a time limit, and tells who speaks plain HTTP."""
+    """A context that tells who speaks plain HTTP, and gives each handshake that it makes itself a time limit."""
 
-    def wrap_socket(self, sock: socket.socket, *arguments: Any, **options: Any) -> ssl.SSLSocket:
-        """Wrap an accepted socket; see `ssl.SSLContext.wrap_socket`.
+    def wrap_socket(
+        self,
+        sock: socket.socket,
+        server_side: bool = False,
+        do_handshake_on_connect: bool = True,
+        *arguments: Any,
+        **options: Any,
+    ) -> ssl.SSLSocket:
+        """Wrap an accepted socket whose first bytes are there; see `ssl.SSLContext.wrap_socket`.
 
         Raises:
-            ssl.SSLError: there was no handshake, or none in time. Gunicorn then closes the connection.
+            ssl.SSLError: the client speaks no TLS, or does not within the time. Gunicorn then closes the connection.
         """
-        sock.settimeout(HANDSHAKE_S)
-        try:
+        with contextlib.suppress(BlockingIOError):
             if sock.recv(1, socket.MSG_PEEK) not in (_HANDSHAKE, b""):
                 _tell_plain_http(sock)
-            wrapped = super().wrap_socket(sock, *arguments, **{**options, "do_handshake_on_connect": True})
+        if not do_handshake_on_connect:
+            return super().wrap_socket(sock, server_side, False, *arguments, **options)
+        sock.settimeout(HANDSHAKE_S)
+        try:
+            wrapped = super().wrap_socket(sock, server_side, True, *arguments, **options)
         except TimeoutError as error:  # gunicorn would log a traceback for each
             raise ssl.SSLError(ssl.SSL_ERROR_EOF, f"No handshake within {HANDSHAKE_S:g} s.") from error
         wrapped.settimeout(None)
@@ -108,7 +118,7 @@ def _tell_plain_http(sock: socket.socket) -> None:
         sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
         sock.shutdown(socket.SHUT_WR)
         # What was sent but not read would make the kernel reset the connection before the answer is read.
-        sock.recv(65536)
+        sock.recv(65536, socket.MSG_DONTWAIT)
     raise ssl.SSLError(ssl.SSL_ERROR_EOF, "The client does not speak TLS.")
 
 
