@@ -43,13 +43,17 @@ class Client:
 
     Args:
         url: `http://host:port`, or `https://`, also with a path before the service's own.
+        api_key: goes with every request, where the service needs one.
 
     Raises:
-        SettingsError: `url` is none.
+        SettingsError: `url` is none, or the key can't be sent.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, api_key: str = "") -> None:
         """Connect to nothing yet."""
+        if not (api_key.isascii() and api_key.isprintable()) or " " in api_key:
+            raise SettingsError("The API key has a sign that no key has; was it copied whole?")
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         try:
             parts = urlsplit(url if "://" in url else f"http://{url}")
             self._host, self._port = parts.hostname, parts.port
@@ -99,7 +103,7 @@ class Client:
 
     def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[int, float, Json]:
         """Status, seconds after which to come back, and the document of one answer."""
-        headers = {"Content-Type": "image/*"} if body is not None else {}
+        headers = self._headers | ({"Content-Type": "image/*"} if body is not None else {})
         for is_last in (False, True):
             connection = self._connection()
             try:

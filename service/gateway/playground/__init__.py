@@ -7,6 +7,7 @@ from typing import Final
 
 from flask import Blueprint, Response, make_response, render_template
 
+from service.access import has_keys
 from service.gateway.openapi import described
 from service.gateway.openapi_schemas import text_of
 from service.settings import Settings
@@ -40,7 +41,7 @@ def blueprint(settings: Settings) -> Blueprint:
         @described("Pages", text_of("text/html"), access="open")
         def playground() -> Response:
             """The playground: a page to try the models on."""
-            return page("playground.html")
+            return page("playground.html", needs_key=has_keys(settings))
 
     return routes
 

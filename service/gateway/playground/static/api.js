@@ -8,20 +8,34 @@ export class Failure extends Error {
   }
 }
 
+/** What the document is told, with the service's own sentence, when a request was refused for its key. */
+export const KEY_REFUSED = "key-refused";
+const KEPT = "signpost-key";
+
+export const hasKey = () => sessionStorage.getItem(KEPT) !== null;
+
 /** Every request of the page passes here, so what they all carry is added here. */
-async function send(path, options, read) {
+async function send(path, options, read, key = sessionStorage.getItem(KEPT)) {
   try {
-    const response = await fetch(path, options);
+    const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
+    const response = await fetch(path, { ...options, headers });
     return [response, await read(response)];
   } catch {
     throw new Failure("The service does not answer; is it still running?", 0);
   }
 }
 
+/** Make sure that a key is good, and use it from now on. */
+export async function tryKey(key) {
+  if (!/^[!-~]+$/.test(key)) throw new Failure("A key has no spaces and only letters, digits and signs of ASCII.", 0);
+  await ask("v1/models", {}, key);
+  sessionStorage.setItem(KEPT, key);
+}
+
 /** Ask for JSON. */
-async function ask(path, options = {}) {
+async function ask(path, options = {}, tried = undefined) {
   const startedMs = performance.now();
-  const [response, text] = await send(path, options, (each) => each.text());
+  const [response, text] = await send(path, options, (each) => each.text(), tried);
   const elapsedMs = performance.now() - startedMs;
   let body = null;
   try {
@@ -30,7 +44,9 @@ async function ask(path, options = {}) {
     // told below
   }
   if (!response.ok || body === null) {
-    throw new Failure(body?.error ?? `The service answered ${response.status} ${response.statusText}.`, response.status);
+    const says = body?.error ?? `The service answered ${response.status} ${response.statusText}.`;
+    if (response.status === 401 && !tried) document.dispatchEvent(new CustomEvent(KEY_REFUSED, { detail: says }));
+    throw new Failure(says, response.status);
   }
   return { body, stages: stagesOf(response.headers.get("Server-Timing"), elapsedMs) };
 }

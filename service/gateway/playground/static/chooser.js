@@ -18,10 +18,11 @@ export class Chooser {
     this.about = null; // what the chosen target takes, once it is ready
     this.shown = ""; // what the selects were made from
     this.asked = 0;
+    this.keyless = false; // nothing is asked until there is a key
     $("model").addEventListener("change", () => this.chooseModel());
     $("version").addEventListener("change", () => this.look());
     $("chooser").addEventListener("submit", (event) => event.preventDefault());
-    document.addEventListener("visibilitychange", () => document.hidden || this.refresh());
+    document.addEventListener("visibilitychange", () => document.hidden || this.keyless || this.refresh());
     this.wanted = new URLSearchParams(location.hash.slice(1));
   }
 
@@ -29,9 +30,11 @@ export class Chooser {
     return { model: $("model").value, at: $("version").value };
   }
 
-  /** Ask for the states, now and then again. */
-  async refresh() {
+  /** Ask for the states, now and then again; not without a key where one is `lacking`. */
+  async refresh(lacking = false) {
     clearTimeout(this.timer);
+    this.keyless = false;
+    if (lacking) return this.wantKey("This service needs an API key.");
     let pause = WAITING_MS;
     try {
       this.models = await api.models();
@@ -41,10 +44,19 @@ export class Chooser {
       else if (this.models.length) await this.update();
       if (this.models.every(isReady)) pause = QUIET_MS;
     } catch (failure) {
-      pill("bad", "not reachable");
+      if (failure.status === 401) return this.wantKey(failure.message);
+      pill("bad", failure.status ? "not usable" : "not reachable");
       this.tell(failure.message);
     }
     if (!document.hidden) this.timer = setTimeout(() => this.refresh(), pause);
+  }
+
+  /** Say that a key is missing; it is asked again once there is one. */
+  wantKey(problem) {
+    this.keyless = true;
+    pill("wait", "key needed");
+    if (!this.shown) for (const id of ["model", "version"]) $(id).replaceChildren(h("option", {}, "–"));
+    this.tell(problem);
   }
 
   showModels() {

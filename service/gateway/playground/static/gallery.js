@@ -81,7 +81,8 @@ export class Gallery {
   }
 
   pump() {
-    while (this.running < AT_ONCE && this.waiting.length) {
+    // Without a key, and while the page loads, nobody is there to be asked yet.
+    while (this.target && this.running < AT_ONCE && this.waiting.length) {
       this.running += 1;
       this.answer(this.waiting.shift()).finally(() => {
         this.running -= 1;
@@ -123,7 +124,7 @@ export class Gallery {
     this.batch.failed += 1;
     this.batch.why = `${item.name}: ${failure.message}`;
     // What is wrong with the image stays wrong; the rest may pass.
-    const passing = failure.status === 0 || failure.status === 429 || failure.status >= 500;
+    const passing = [0, 401, 403, 429].includes(failure.status) || failure.status >= 500;
     item.answer.replaceChildren(
       h("p", { class: "error" }, failure.message),
       passing ? h("button", { type: "button", class: "small", onclick: () => this.enqueue(item) }, "Try again") : "",

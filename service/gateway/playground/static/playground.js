@@ -6,6 +6,7 @@ import { Chooser } from "./chooser.js";
 import { $ } from "./dom.js";
 import { Gallery } from "./gallery.js";
 import { watch } from "./intake.js";
+import { KeyDialog } from "./key.js";
 import { Snippets } from "./snippets.js";
 
 const snippets = new Snippets();
@@ -21,4 +22,6 @@ const chooser = new Chooser((target, about) => {
 
 watch((files) => gallery.add(files));
 $("camera-start").hidden = !("mediaDevices" in navigator) && isSecureContext;
-chooser.refresh();
+const keys = new KeyDialog(() => chooser.refresh());
+if (keys.lacking) keys.ask();
+chooser.refresh(keys.lacking);

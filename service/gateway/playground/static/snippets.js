@@ -11,26 +11,34 @@ const forCurlsForm = (name) => (/[,;"\\]/.test(name) ? `"${name.replaceAll(/["\\
 // JSON's strings are Python's too.
 const forPython = (text) => JSON.stringify(text);
 
+// The key itself stays out of what is copied.
+const needsKey = "needsKey" in document.body.dataset;
+const KEY_FOR_SHELL = needsKey ? '-H "X-API-Key: $SIGNPOST_API_KEY" \\\n' : "";
+
 function curl(url, names) {
-  if (names.length === 1) return `curl --data-binary ${forShell(`@${names[0]}`)} \\\n${forShell(url)}`;
+  if (names.length === 1) return `curl ${KEY_FOR_SHELL}--data-binary ${forShell(`@${names[0]}`)} \\\n${forShell(url)}`;
   const forms = names.map((name) => `-F ${forShell(`image=@${forCurlsForm(name)}`)}`);
-  return `curl ${forms.join(" \\\n")} \\\n${forShell(url)}`;
+  return `curl ${KEY_FOR_SHELL}${forms.join(" \\\n")} \\\n${forShell(url)}`;
 }
 
 function python(url, names) {
   const files = names.map((name) => `open(${forPython(name)}, "rb")`);
+  const headers = needsKey ? ", headers=headers" : "";
   const sent =
     names.length === 1
-      ? `with ${files[0]} as image:\n    answer = requests.post(url, data=image)`
-      : `files = [\n${files.map((file) => `    ("image", ${file}),\n`).join("")}]\nanswer = requests.post(url, files=files)`;
+      ? `with ${files[0]} as image:\n    answer = requests.post(url, data=image${headers})`
+      : `files = [\n${files.map((file) => `    ("image", ${file}),\n`).join("")}]\n` +
+        `answer = requests.post(url, files=files${headers})`;
+  const imports = needsKey ? "import os\n\nimport requests" : "import requests";
+  const key = needsKey ? 'headers = {"X-API-Key": os.environ["SIGNPOST_API_KEY"]}\n' : "";
   return (
-    `import requests\n\nurl = ${forPython(url)}\n${sent}\nanswer.raise_for_status()\n` +
+    `${imports}\n\nurl = ${forPython(url)}\n${key}${sent}\nanswer.raise_for_status()\n` +
     `for found in answer.json()["predictions"]:\n    print(found["class"], found["score"])`
   );
 }
 
 function forTensors(url) {
-  return `curl --json '{"instances": […]}' \\\n${forShell(url)}`;
+  return `curl ${KEY_FOR_SHELL}--json '{"instances": […]}' \\\n${forShell(url)}`;
 }
 
 /** The lines for a target and images. */
