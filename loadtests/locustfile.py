@@ -1,57 +1,149 @@
-"""Closed-loop load on one model: every user posts an image, waits for the answer, and posts again.
+"""For Locust: users for every way into a service. `signpost loadtest` runs this file, and so can you.
 
     signpost serve &
-    locust -f loadtests/locustfile.py --headless --users 32 --run-time 20s --host http://127.0.0.1:8501
+    locust -f loadtests/locustfile.py --host http://127.0.0.1:8501 ImageUser
 
-`SIGNPOST_LOAD_MODEL` names the model (sign_language by default), `SIGNPOST_LOAD_IMAGE` a file to post instead of an
-image that is drawn.
+Without a plan (`SIGNPOST_LOAD_PLAN`, which `signpost loadtest` writes) the users that Locust spawns ask without pause,
+and these variables say what: `SIGNPOST_LOAD_MODEL` names models, with commas between (all by default),
+`SIGNPOST_LOAD_IMAGE` a file or folder of images instead of drawn ones, `SIGNPOST_LOAD_GRPC` the address for gRPC (port
+8500 of the host by default), `SIGNPOST_API_KEY` a key.
 """
 
-import io
 import os
+import time
 from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
 
-import numpy as np
-from locust import FastHttpUser, constant, events, task
+import gevent
+import gevent.lock
+from grpc.experimental import gevent as grpc_gevent
+from locust import events
 from locust.env import Environment
-from PIL import Image
+from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
-MODEL = os.environ.get("SIGNPOST_LOAD_MODEL", "sign_language")
+from loadtests import plan as plans
+from loadtests import target, users, ways
+from loadtests.pace import Choice, ClosedLoop, OpenArrivals, Pace, Unpaced
+from loadtests.plan import Plan
+from loadtests.records import Recorder
+from loadtests.shapes import Stage
+from loadtests.users import ArraysUser, Base64User, GrpcUser, ImageUser, Kit, MultipartUser
 
+__all__ = ["ArraysUser", "Base64User", "GrpcUser", "ImageUser", "MultipartUser"]
 
-def image() -> bytes:
-    """The image to post: a file's bytes, or a PNG of 28x28 random pixels."""
-    path = os.environ.get("SIGNPOST_LOAD_IMAGE")
-    if path:
-        return Path(path).read_bytes()
-    pixels = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-class PlainImageUser(FastHttpUser):
-    """Posts one image as the body, without thinking time."""
-
-    wait_time = constant(0)
-    default_headers = {"Content-Type": "image/png"}  # noqa: RUF012 - Locust reads it as a plain attribute
-
-    def on_start(self) -> None:
-        """Make the image once."""
-        self.image = image()
-
-    @task
-    def predict(self) -> None:
-        """Post the image; an answer that names no class is a failure."""
-        path = f"/v1/models/{MODEL}:predict"
-        # Locust's annotation knows only text, but bytes are sent as they are.
-        with self.client.post(path, data=self.image, catch_response=True) as response:  # type: ignore[arg-type]
-            if response.status_code != 200 or not response.text.startswith('{"model"'):
-                response.failure(f"{response.status_code}: {(response.text or '')[:200]}")
+_PLAN: Final = os.environ.get("SIGNPOST_LOAD_PLAN", "")
+_FLUSH_S: Final = 0.5
+# From when all users are there until the first may ask: every process has heard of it by then.
+_AHEAD_S: Final = 0.2
+# Beyond the longest request, for a process to say that it has finished.
+_GRACE_S: Final = 10.0
 
 
-@events.quitting.add_listener  # type: ignore[untyped-decorator]  # so is Locust's own
+def _weigh() -> None:
+    """As many users of each class as the plan has requests of its way; Locust leaves out those of weight 0."""
+    kinds = Plan.read(Path(_PLAN)).kinds
+    for each in users.EVERY:
+        each.weight = sum(kind.weight for kind in kinds if kind.way == each.way)
+
+
+if _PLAN:
+    _weigh()
+
+
+@events.init.add_listener  # type: ignore[untyped-decorator]  # as Locust's is
+def listen(environment: Environment, **_: object) -> None:
+    """With a plan: have the processes tell each other when the run begins and when a part of it has ended."""
+    grpc_gevent.init_gevent()
+    runner = environment.runner
+    if not _PLAN or runner is None:
+        return
+    if not isinstance(runner, MasterRunner):
+        runner.register_message("begin", lambda msg, **_: _begin(environment, msg.data["begin_s"]))
+    if not isinstance(runner, WorkerRunner):
+        plan = Plan.read(Path(_PLAN))
+        finished: Any = gevent.lock.Semaphore(0)
+        runner.register_message("finished", lambda **_: finished.release())
+        environment.events.spawning_complete.add_listener(lambda **_: gevent.spawn(_conduct, runner, plan, finished))  # type: ignore[no-untyped-call]
+
+
+@events.test_start.add_listener  # type: ignore[untyped-decorator]  # as Locust's is
+def put_together(environment: Environment, **_: object) -> None:
+    """Make what the users of this process share; a master has no users."""
+    runner = environment.runner
+    if isinstance(runner, MasterRunner):
+        return
+    part = runner.worker_index if isinstance(runner, WorkerRunner) else 0
+    users.Paced.kit = _kit(Plan.read(Path(_PLAN)) if _PLAN else _plan_of_variables(environment), part)
+
+
+def _plan_of_variables(environment: Environment) -> Plan:
+    url = target.checked(environment.host or "http://127.0.0.1:8501")
+    models = os.environ.get("SIGNPOST_LOAD_MODEL", "")
+    return Plan(
+        url,
+        os.environ.get("SIGNPOST_LOAD_GRPC") or f"{urlsplit(url).hostname}:8500",
+        plans.kinds(
+            [each.way for each in users.EVERY if each in environment.user_classes],
+            models.split(",") if models else target.models(url),
+        ),
+        (Stage(0.0, 1.0, 1.0, 1.0),),
+        images=os.environ.get("SIGNPOST_LOAD_IMAGE", ""),
+    )
+
+
+def _kit(plan: Plan, part: int) -> Kit:
+    signatures = {model: target.signature(plan.url, model) for model in {kind.model for kind in plan.kinds}}
+    requests = [ways.requests(kind, signatures[kind.model], plan.images) for kind in plan.kinds]
+    choice = Choice(plan, part)
+    kit = Kit(plan, requests, Unpaced(choice), Recorder(Path(plan.folder), part) if plan.folder else None)
+    if _PLAN:
+        kit.pace = _pace(plan, part, choice, kit)
+    return kit
+
+
+def _pace(plan: Plan, part: int, choice: Choice, kit: Kit) -> Pace:
+    return OpenArrivals(plan, part, choice, kit.note_never_sent) if plan.is_open else ClosedLoop(plan, part, choice)
+
+
+def _conduct(runner: LocalRunner | MasterRunner, plan: Plan, finished: Any) -> None:
+    """All users are there: tell every process when to begin, and quit when each has had its last answer."""
+    runner.send_message("begin", {"begin_s": time.monotonic() + _AHEAD_S})
+    latest_s = time.monotonic() + plan.end_s + plan.timeout_s + _GRACE_S
+    for _ in range(plan.processes):
+        finished.acquire(timeout=latest_s - time.monotonic())
+    runner.quit()
+
+
+def _begin(environment: Environment, begin_s: float) -> None:
+    """In a process with users: let them begin."""
+    kit = users.Paced.kit
+    kit.begin_s = begin_s
+    kit.pace.begin(begin_s)
+    gevent.spawn(_report, environment, kit)
+
+
+def _report(environment: Environment, kit: Kit) -> None:
+    """Let the reader have what there is, again and again; tell when all users have gone."""
+    assert kit.recorder is not None
+    while kit.here:
+        kit.recorder.flush(time.monotonic() - kit.begin_s, time.process_time())
+        gevent.sleep(_FLUSH_S)
+    assert environment.runner is not None
+    environment.runner.send_message("finished")
+
+
+@events.quit.add_listener  # type: ignore[untyped-decorator]  # as Locust's is
+def write_the_rest(**_: object) -> None:
+    """Let the reader have what was not flushed."""
+    kit: Kit | None = getattr(users.Paced, "kit", None)
+    if kit is not None and kit.recorder is not None:
+        kit.recorder.flush(time.monotonic() - kit.begin_s, time.process_time())
+        kit.recorder.close()
+
+
+@events.quitting.add_listener  # type: ignore[untyped-decorator]  # as Locust's is
 def fail_on_errors(environment: Environment, **_: object) -> None:
-    """Exit with 1 when a request failed, so that a script can gate on it."""
-    if environment.stats.total.num_failures or not environment.stats.total.num_requests:
+    """Without a plan: exit with 1 when a request failed, so that a script can gate on it."""
+    if not _PLAN and (environment.stats.total.num_failures or not environment.stats.total.num_requests):
         environment.process_exit_code = 1

@@ -20,6 +20,7 @@ from service.version import __version__
 _ELSEWHERE: Final = {
     "evaluate": ("training.commands", "evaluate"),
     "keys": ("service.keys_command", "group"),
+    "loadtest": ("loadtests.command", "loadtest"),
     "models": ("service.models_commands", "models"),
     "predict": ("service.predict_command", "predict"),
     "train": ("training.commands", "train"),

@@ -1,0 +1,84 @@
+"""The highest rate of arrivals at which a service holds its objectives, and how sure that is.
+
+A probe runs a rate for some seconds and says whether the objectives held. A search goes up (or down) by a factor until
+the answer changes, and then halves the gap on a logarithmic scale until it is narrow enough; it finds the highest rate
+that held. Near the limit a probe's answer is partly chance, so the search is done several times, each after the first
+from where the last one ended. The median of what they found is the capacity. The lowest and the highest of n searches
+enclose the median of all possible ones with the probability 1 - 2 ** (1 - n), whatever their distribution (each lies
+above it with probability one half; H. A. David, H. N. Nagaraja, "Order Statistics", 2003, 7.1): 75 % for 3, 94 % for 5.
+"""
+
+import math
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+_LEAST: Final = 0.1  # requests per second: one in ten seconds
+_FIRST_STEP: Final = 1.5
+_NEXT_STEP: Final = 1.15
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What the searches found.
+
+    Attributes:
+        rate: requests per second, the median of the searches; 0 where no rate held.
+        low: the least that a search found.
+        high: the most.
+        confidence: with which the median of all possible searches lies between them.
+        searches: what each found.
+    """
+
+    rate: float
+    low: float
+    high: float
+    confidence: float
+    searches: tuple[float, ...]
+
+    def __str__(self) -> str:
+        """For people."""
+        if not self.rate:
+            return "The objectives hold at no rate."
+        sure = f"between {self.low:,.1f} and {self.high:,.1f} with {self.confidence:.0%} confidence"
+        return f"{self.rate:,.1f} requests/s" + (f" ({sure})" if len(self.searches) > 1 else " (one search)")
+
+
+def search(holds: Callable[[float], bool], start: float, precision: float = 0.05, repeats: int = 3) -> Capacity:
+    """Search for the capacity.
+
+    Args:
+        holds: the probe; takes requests per second.
+        start: the rate of the first probe.
+        precision: the relative gap at which a search ends.
+        repeats: how many searches.
+    """
+    found: list[float] = []
+    for number in range(repeats):
+        begin = statistics.median(found) if number else start
+        step = max(1 + precision, _NEXT_STEP if number else _FIRST_STEP)
+        found.append(_search_once(holds, max(begin, _LEAST), step, precision))
+        if not found[-1]:
+            break
+    confidence = 1 - 2.0 ** (1 - len(found))
+    return Capacity(statistics.median(found), min(found), max(found), confidence, tuple(found))
+
+
+def _search_once(holds: Callable[[float], bool], rate: float, step: float, precision: float) -> float:
+    low, high = 0.0, math.inf
+    while high > low * (1 + precision):
+        if holds(rate):
+            low = rate
+        else:
+            high = rate
+        if not low and high <= _LEAST:
+            return 0.0
+        if not low:
+            rate = max(_LEAST, high / step)
+        elif math.isinf(high):
+            rate = low * step
+        else:
+            rate = math.sqrt(low * high)
+        step *= step if math.isinf(high) or not low else 1.0  # far away, larger steps
+    return low

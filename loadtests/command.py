@@ -1,0 +1,168 @@
+"""`signpost loadtest`: run a scenario, search for a host's capacity, compare two runs."""
+
+import importlib.util
+import math
+import os
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from loadtests import capacity as capacities
+from loadtests import compare as comparing
+from loadtests import objective, options, report, scenario, shapes, target
+from loadtests.objective import Objective
+from loadtests.scenario import Json, Scenario, Service
+from loadtests.shapes import Stage
+from service.errors import SettingsError
+
+# A percentile of fewer requests than these is chance; a probe at a low rate takes longer, up to so many times.
+_ENOUGH: Final = 200
+_LONGEST: Final = 4
+# A closed loop that finds where to begin.
+_HINT_USERS: Final = 4
+_HINT_S: Final = 3.0
+_HINT_SHARE: Final = 0.7
+
+
+@click.group(invoke_without_command=True)
+@options.having(options.WHOM_AND_HOW, options.RUN)
+@click.pass_context
+def loadtest(context: click.Context, /, **values: Any) -> None:
+    """Load a service and report what it holds.
+
+    Without a subcommand: one run, of 32 users in steps unless it is said otherwise. Exit code 0 when the objectives
+    held, 1 when one was missed or nothing was answered, 2 when the test could not be run.
+    """
+    if context.invoked_subcommand is not None:
+        _refuse_lost_options(context)
+        return
+    asked, held_to = _scenario(values), objective.parse(values["objectives"])
+    rate = values["rate"]
+    stages = shapes.read(
+        values["shape"] or ("constant" if rate else "steps"), rate or values["users"], values["seconds"]
+    )
+    arrivals, users = (values["arrivals"], asked.connections) if rate else ("closed", values["users"])
+    with scenario.service(asked) as at:
+        wanted = scenario.plan(asked, at, stages, arrivals, users)
+        document = scenario.around(asked, at, wanted) | scenario.run(asked, at, wanted, held_to)
+    document |= _held_to(held_to, values["objectives"])
+    _finish(values["path"], document)
+    answered = document["total"]["due"] > document["total"]["failed"]
+    context.exit(0 if answered and all(each["held"] for each in document["objectives"]) else 1)
+
+
+def _refuse_lost_options(context: click.Context) -> None:
+    """An option between `loadtest` and its subcommand would be read by nobody."""
+    command_line = click.core.ParameterSource.COMMANDLINE
+    if any(context.get_parameter_source(name) is command_line for name in context.params):
+        name = context.invoked_subcommand
+        raise click.UsageError(f"Options go behind the subcommand: signpost loadtest {name} --url ... and so on.")
+
+
+@loadtest.command("capacity")
+@options.having(options.CAPACITY, options.WHOM_AND_HOW)
+@click.pass_context
+def capacity(context: click.Context, /, **values: Any) -> None:
+    """Find the highest rate of arrivals at which the objectives hold.
+
+    Probes of some seconds go up until one misses, then halve the gap; the whole search is repeated, and the median and
+    the range of what it found are told. Exit code 1 when no rate holds.
+    """
+    asked, held_to = _scenario(values), objective.parse(values["objectives"])
+    if not held_to:
+        raise SettingsError("--slo must name an objective, such as p99=50ms.")
+    with scenario.service(asked) as at:
+        wanted = scenario.plan(asked, at, (Stage(0.0, 1.0, 1.0, 1.0),), values["arrivals"], asked.connections)
+        document = scenario.around(asked, at, wanted)
+        prober = _Prober(asked, at, held_to, values["arrivals"], values["seconds"])
+        start = values["start"] or _hint(asked, at)
+        found = capacities.search(prober.holds, start, values["precision"], values["repeats"])
+    # The report shows the probe that is closest to what was found.
+    nearest = min(prober.probes, key=lambda probe: (not probe["held"], abs(probe["load"] - found.rate)))
+    document |= nearest["numbers"] | _held_to(held_to, values["objectives"])
+    document["plan"]["stages"] = nearest["stages"]
+    document["capacity"] = {**asdict(found), "says": str(found)}
+    left_out = ("numbers", "stages")
+    document["probes"] = [{key: value for key, value in p.items() if key not in left_out} for p in prober.probes]
+    _finish(values["path"], document)
+    click.echo(f"{values['objectives']}: {found}")
+    context.exit(0 if found.rate else 1)
+
+
+class _Prober:
+    """Runs probes and keeps what came of them."""
+
+    def __init__(
+        self, asked: Scenario, at: Service, held_to: tuple[Objective, ...], arrivals: str, seconds: float
+    ) -> None:
+        self._asked, self._at, self._held_to, self._arrivals, self._seconds = asked, at, held_to, arrivals, seconds
+        self.probes: list[Json] = []
+
+    def holds(self, rate: float) -> bool:
+        """Whether the objectives hold at a rate."""
+        seconds = min(max(self._seconds, _ENOUGH / rate), _LONGEST * self._seconds)
+        stages = (Stage(0.0, seconds, rate, rate),)
+        wanted = scenario.plan(self._asked, self._at, stages, self._arrivals, self._asked.connections)
+        numbers = scenario.run(self._asked, self._at, wanted, self._held_to)
+        held = all(each["held"] for each in numbers["objectives"])
+        probe = {**numbers["total"], "load": rate, "held": held, "numbers": numbers}
+        self.probes.append(probe | {"stages": [asdict(each) for each in wanted.stages]})
+        if not self._asked.quiet:
+            says = "; ".join(each["says"] for each in numbers["objectives"])
+            click.echo(f"{rate:8,.1f} requests/s   {says}", err=True)
+        return held
+
+
+def _hint(asked: Scenario, at: Service) -> float:
+    """A rate to begin with: most of what a few users get who never pause."""
+    wanted = scenario.plan(asked, at, (Stage(0.0, _HINT_S, _HINT_USERS, _HINT_USERS),), "closed", _HINT_USERS)
+    return max(1.0, _HINT_SHARE * float(scenario.run(asked, at, wanted, ())["total"]["rate"]))
+
+
+@loadtest.command("compare")
+@click.argument("before", metavar="A.json", type=options.PATH)
+@click.argument("after", metavar="B.json", type=options.PATH)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    help="Relative difference up to which two runs count as the same.",
+)
+@click.pass_context
+def compare(context: click.Context, /, before: Path, after: Path, tolerance: float) -> None:
+    """Compare two runs: B against A. Exit code 1 when B is worse in something, beyond the noise."""
+    a, b = comparing.read(before), comparing.read(after)
+    if told := comparing.differing(a, b):
+        click.echo(f"Careful: the runs differ in {', '.join(told)}.", err=True)
+    found = comparing.compare(a, b, tolerance)
+    rows = [("", str(before), str(after), "change", f"{comparing.LEVEL:.0%} interval", "")]
+    for each in found:
+        between = "" if each.interval is None else f"{each.interval[0]:+.1%} to {each.interval[1]:+.1%}"
+        change = "" if math.isnan(each.change) else f"{each.change:+.1%}"
+        rows.append((each.name, each.before, each.after, change, between, each.verdict))
+    for line in report.aligned(rows):
+        click.echo(line)
+    context.exit(1 if any(each.verdict == "worse" for each in found) else 0)
+
+
+def _scenario(values: dict[str, Any]) -> Scenario:
+    if importlib.util.find_spec("locust") is None:
+        raise SettingsError("The load tests need Locust: pip install 'signpost-serving[loadtest]'.")
+    if values["api_key"]:
+        os.environ[target.API_KEY] = values["api_key"]  # for the processes of the generator
+    return Scenario(**{field.name: values[field.name] for field in fields(Scenario)})
+
+
+def _held_to(objectives: tuple[Objective, ...], text: str) -> Json:
+    within_s = objective.within_s(objectives)
+    return {"slo": text, "within_s": within_s if math.isfinite(within_s) else None}
+
+
+def _finish(path: Path, document: Json) -> None:
+    beside = report.write(path, document)
+    for line in report.lines(document):
+        click.echo(line)
+    click.echo(f"Report: {path}; numbers: {beside}")

@@ -1,0 +1,208 @@
+"""Locust users, one class for each way in. They ask when their pace gives them a turn, and record what came of it."""
+
+import re
+import time
+from dataclasses import dataclass, field
+from itertools import cycle
+from typing import Any, ClassVar, Final
+
+import grpc
+from locust import FastHttpUser, User, constant, task
+from locust.exception import StopUser
+
+from loadtests import records, target
+from loadtests.pace import Pace, Turn
+from loadtests.plan import Plan
+from loadtests.records import Recorder
+from loadtests.ways import Request
+
+_STAGE: Final = re.compile(r"(\w+);dur=([\d.]+)")
+_NAN: Final = float("nan")
+_PREDICT: Final = "/tensorflow.serving.PredictionService/Predict"
+# Each user has a connection of its own, as clients on several hosts would.
+_CHANNEL_OPTIONS: Final = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
+
+
+@dataclass
+class Kit:
+    """What the users of one process share.
+
+    Attributes:
+        plan: what is asked.
+        requests: prepared ones, by position in the plan's kinds.
+        pace: when they ask.
+        recorder: where what came of it goes, or None.
+        begin_s: of the run (`time.monotonic()`).
+        users: how many there have been.
+        here: how many there are.
+    """
+
+    plan: Plan
+    requests: list[list[Request]]
+    pace: Pace
+    recorder: Recorder | None = None
+    begin_s: float = 0.0
+    users: int = 0
+    here: int = 0
+    turns: list[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Take the requests of each kind in turn."""
+        self.turns = [cycle(each) for each in self.requests]
+
+    def note(self, turn: Turn, sent_s: float, done_s: float, status: int, error: str, stages: str = "") -> None:
+        """Record what came of a turn; times are those of `time.monotonic()`."""
+        if self.recorder is None:
+            return
+        taken = {stage: float(ms) / 1e3 for stage, ms in _STAGE.findall(stages)}
+        self.recorder.add(
+            turn.due_s - self.begin_s,
+            sent_s - turn.due_s,
+            done_s - turn.due_s,
+            status,
+            turn.kind,
+            turn.waited,
+            tuple(taken.get(stage, _NAN) for stage in records.STAGES),
+        )
+        if error:
+            self.recorder.count_error(status, error)
+
+    def note_never_sent(self, turn: Turn) -> None:
+        """Record a turn for which no connection was free until the end."""
+        now_s = time.monotonic()
+        self.note(turn, now_s, now_s, records.NEVER_SENT, "No connection was free before the end of the run.")
+
+
+class Paced(User):
+    """Asks when it is its turn."""
+
+    abstract = True
+    wait_time = constant(0)
+    way: ClassVar[str]
+    kit: ClassVar[Kit]  # set by the locustfile, in each process
+
+    def on_start(self) -> None:
+        """Take a number."""
+        self.number = self.kit.users
+        self.kit.users += 1
+        self.kit.here += 1
+
+    def on_stop(self) -> None:
+        """Go."""
+        self.kit.here -= 1
+
+    @task
+    def ask(self) -> None:
+        """Wait for a turn and take it."""
+        turn = self.kit.pace.turn(self.way, self.number)
+        if turn is None:
+            raise StopUser
+        self.send(turn, next(self.kit.turns[turn.kind]), str(self.kit.plan.kinds[turn.kind]))
+
+    def send(self, turn: Turn, request: Request, name: str) -> None:
+        """Send a request and record what came of it."""
+        raise NotImplementedError
+
+
+class _Http(Paced, FastHttpUser):
+    """Asks over HTTP, on a connection that is kept alive."""
+
+    abstract = True
+    max_redirects = 0
+
+    def __init__(self, environment: Any) -> None:
+        """Wait no longer than the plan says."""
+        self.connection_timeout = self.network_timeout = self.kit.plan.timeout_s
+        self.default_headers = target.key_headers()
+        super().__init__(environment)
+
+    def send(self, turn: Turn, request: Request, name: str) -> None:
+        """Post it; an answer without predictions is a failure."""
+        sent_s = time.monotonic()
+        headers = {"Content-Type": request.content_type}
+        # Locust's annotation knows only text, but bytes are sent as they are.
+        body: Any = request.body
+        with self.client.post(request.path, data=body, headers=headers, name=name, catch_response=True) as response:
+            content = response.content or b""
+            done_s = time.monotonic()
+            response.request_meta["response_time"] = (done_s - turn.due_s) * 1e3
+            status = response.status_code or records.NO_ANSWER
+            error = "" if status == 200 else _said(response)
+            if status == 200 and b'"predictions"' not in content and b'"outputs"' not in content:
+                status, error = records.ODD_ANSWER, f"200 without predictions: {content[:200]!r}"
+            if error:
+                response.failure(f"{status}: {error}")
+            timing = response.headers.get("Server-Timing", "") if response.headers is not None else ""
+        self.kit.note(turn, sent_s, done_s, status, error, timing)
+
+
+def _said(response: Any) -> str:
+    """Why there is no good answer."""
+    if response.error is not None and not response.content:
+        return str(response.error) or type(response.error).__name__
+    return (response.content or b"").decode("utf-8", "replace")[:300] or "(an empty answer)"
+
+
+class ImageUser(_Http):
+    """Posts one image as it is."""
+
+    way = "image"
+
+
+class MultipartUser(_Http):
+    """Posts several images as a form's files."""
+
+    way = "multipart"
+
+
+class Base64User(_Http):
+    """Posts TensorFlow Serving's JSON with images in base64."""
+
+    way = "b64"
+
+
+class ArraysUser(_Http):
+    """Posts TensorFlow Serving's JSON with pixels as nested lists."""
+
+    way = "arrays"
+
+
+class GrpcUser(Paced):
+    """Calls PredictionService.Predict with pixels; bytes both ways, so that the generator parses nothing."""
+
+    way = "grpc"
+
+    def on_start(self) -> None:
+        """Open a channel of its own."""
+        super().on_start()
+        self.channel = grpc.insecure_channel(self.kit.plan.grpc_address, options=_CHANNEL_OPTIONS)
+        self.predict = self.channel.unary_unary(_PREDICT, request_serializer=None, response_deserializer=None)
+        self.metadata = [(name.lower(), value) for name, value in target.key_headers().items()]
+
+    def on_stop(self) -> None:
+        """Close it."""
+        super().on_stop()
+        self.channel.close()
+
+    def send(self, turn: Turn, request: Request, name: str) -> None:
+        """Call Predict."""
+        sent_s, answer, failure = time.monotonic(), b"", None
+        try:
+            answer = self.predict(request.body, timeout=self.kit.plan.timeout_s, metadata=self.metadata)
+            status, error = records.GRPC_CODES, ""
+        except grpc.RpcError as raised:
+            failure = raised
+            status, error = records.GRPC_CODES + raised.code().value[0], f"{raised.code().name}: {raised.details()}"
+        done_s = time.monotonic()
+        self.environment.events.request.fire(
+            request_type="GRPC",
+            name=name,
+            response_time=(done_s - turn.due_s) * 1e3,
+            response_length=len(answer),
+            exception=failure,
+            context={},
+        )
+        self.kit.note(turn, sent_s, done_s, status, error)
+
+
+EVERY: Final[tuple[type[Paced], ...]] = (ImageUser, MultipartUser, Base64User, ArraysUser, GrpcUser)
