@@ -6,6 +6,7 @@ count, since what `tf.saved_model.save` writes always says "predict".
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -186,7 +187,7 @@ def _check_input(signature: Signature, purpose: str) -> None:
 
 
 def _run(servable: Servable, examples: Array, call: Call, wanted: tuple[str, ...]) -> Answer:
-    return servable.predict({INPUT: examples}, Call(call.deadline, call.signature_name, wanted, call.abandoned))
+    return servable.predict({INPUT: examples}, replace(call, outputs=wanted))
 
 
 def _checked(array: Array | None, name: str, dtype_name: str, count: int) -> Array | None:

@@ -4,6 +4,7 @@ prometheus_client can keep its values in files, one for each process; whoever is
 counts of a worker that has ended stay, as counters must not fall.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from operator import add
@@ -15,6 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+_ENGINE: Final = "engine.pid"
 _VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 # Of several processes the earliest start and the lowest limit count; all else adds up.
 _LEAST: Final = ("process_start_time_seconds", "process_max_fds")
@@ -30,6 +32,22 @@ def share(folder: Path) -> None:
 def forget(folder: Path, pid: int) -> None:
     """Forget the gauges of a process that has ended."""
     mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+
+
+def take_over(folder: Path) -> None:
+    """Be the engine process from now on: forget the gauges of the one before, and be found by `engine`."""
+    with contextlib.suppress(OSError):  # a full disk; then its memory is not told
+        for pid in engine(folder):
+            forget(folder, pid)
+        (folder / _ENGINE).write_text(str(os.getpid()))
+
+
+def engine(folder: Path) -> list[int]:
+    """The process ID of the service's engine process, where there is one."""
+    try:
+        return [int((folder / _ENGINE).read_text())]
+    except (OSError, ValueError):
+        return []
 
 
 def families(registry: CollectorRegistry) -> Iterable[Metric]:

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from service.engine.batch import Request, Slice, check_wanted, count_rows, deliver, halve, join, too_late
 from service.engine.batching_parameters import BatchingParameters
@@ -111,9 +111,11 @@ class Batcher:
             self._queued_rows = 0
             self._filled.notify_all()
 
-    def invoke(self, inputs: Mapping[str, Array], outputs: tuple[str, ...], deadline: float) -> Mapping[str, Array]:
-        """Call `run`; overridden where the call can be ended at `deadline`, when nobody in the batch waits any more."""
-        del deadline
+    def invoke(
+        self, inputs: Mapping[str, Array], outputs: tuple[str, ...], calls: Sequence[Call]
+    ) -> Mapping[str, Array]:
+        """Call `run`; overridden where it matters whose `calls` are in the batch, and until when they wait for it."""
+        del calls
         return self._run(inputs, outputs)
 
     def isolates(self, error: Exception) -> bool:
@@ -254,7 +256,7 @@ class Batcher:
         inputs = head.inputs
         if not head.rows == rows == padded or len(batch) > 1:
             inputs = {name: join(name, batch, rows, padded) for name in inputs}
-        outputs = self.invoke(inputs, head.call.outputs, max(part.request.call.deadline for part in batch))
+        outputs = self.invoke(inputs, head.call.outputs, [part.request.call for part in batch])
         for name, array in outputs.items():
             if array.ndim == 0 or len(array) != padded:
                 found = "a single value" if array.ndim == 0 else f"{len(array)} rows"

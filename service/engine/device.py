@@ -75,6 +75,18 @@ def import_tensorflow(device: DeviceSettings) -> Any:
     return tf
 
 
+def gpu_memory() -> dict[str, dict[str, int]]:
+    """Bytes that TensorFlow takes of each GPU in this process, `current` and `peak`, by the GPU's name."""
+    tf = sys.modules.get("tensorflow")
+    if tf is None or not gc.get_freeze_count():  # `import_tensorflow` has not set it up yet
+        return {}
+    try:
+        names = [f"GPU:{number}" for number in range(len(tf.config.list_logical_devices("GPU")))]
+        return {name: dict(tf.config.experimental.get_memory_info(name)) for name in names}
+    except (RuntimeError, ValueError):  # not set up yet
+        return {}
+
+
 def placements(tf: Any, device: DeviceSettings) -> list[str]:
     """The devices that get a copy of each model: every GPU that TensorFlow sees, else the CPU."""
     gpus = len(tf.config.list_physical_devices("GPU"))

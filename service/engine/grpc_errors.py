@@ -43,6 +43,14 @@ class Context(Protocol):
         """What the client sent beside the request."""
         ...
 
+    def set_trailing_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None:
+        """Say what the client gets beside the answer."""
+        ...
+
+    def peer(self) -> str:
+        """The client's address."""
+        ...
+
     def is_active(self) -> bool:
         """Whether the client still waits."""
         ...

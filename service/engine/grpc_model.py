@@ -4,11 +4,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from service import errors, protocol
-from service.engine.grpc_errors import Context, errors_to
+from service.engine.grpc_errors import Context
+from service.engine.grpc_exchange import Watch, exchange
 from service.engine.interface import Engine, VersionStatus
 
 # Seconds in which a configuration must be in force where the client sets no deadline; large models load for minutes.
 _RELOAD_S: Final = 600.0
+_ROUTE: Final = "/tensorflow.serving.ModelService/"
+_NOBODY: Final = Watch()
 
 
 class ModelService(protocol.model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
@@ -17,27 +20,32 @@ class ModelService(protocol.model_service_pb2_grpc.ModelServiceServicer):  # typ
     Args:
         engine: whose versions it tells.
         reload: puts another configuration in place, see `service.reloading`; None where that is not possible.
+        watch: who is told of each call.
     """
 
-    def __init__(self, engine: Engine, reload: Callable[[Any, float], None] | None = None) -> None:
+    def __init__(
+        self, engine: Engine, reload: Callable[[Any, float], None] | None = None, watch: Watch = _NOBODY
+    ) -> None:
         """Keep what the calls need."""
         self._engine = engine
         self._reload = reload
+        self._watch = watch
 
     def HandleReloadConfigRequest(self, request: Any, context: Context) -> Any:  # noqa: N802 - the protocol's name
         """Put another configuration in place; answers when it is in force."""
-        with errors_to(context):
+        response = protocol.model_management_pb2.ReloadConfigResponse()
+        with exchange(self._watch, context, _ROUTE + "HandleReloadConfigRequest", request, response):
             if self._reload is None:
                 raise errors.Unsupported("This process can't change which models are served.")
             remaining_s = context.time_remaining()
             self._reload(request.config, _RELOAD_S if remaining_s is None else remaining_s)
-            response = protocol.model_management_pb2.ReloadConfigResponse()
             response.status.error_code = protocol.error_codes_pb2.Code.OK
             return response
 
     def GetModelStatus(self, request: Any, context: Context) -> Any:  # noqa: N802 - the protocol's name
         """The states of a model's versions, or of one of them."""
-        with errors_to(context):
+        response = protocol.get_model_status_pb2.GetModelStatusResponse()
+        with exchange(self._watch, context, _ROUTE + "GetModelStatus", request, response):
             spec = protocol.read_spec(request.model_spec)
             version = spec.version
             if spec.label is not None:
@@ -47,7 +55,6 @@ class ModelService(protocol.model_service_pb2_grpc.ModelServiceServicer):  # typ
             if not found:
                 asked = "any versions" if version is None else f"version {version}"
                 raise errors.NotFound(f"Could not find {asked} of model {spec.name}")
-            response = protocol.get_model_status_pb2.GetModelStatusResponse()
             for status in found:
                 _add_status(response, status)
             return response

@@ -1,16 +1,19 @@
 """TF Serving's gRPC PredictionService over an engine."""
 
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from service import errors, examples, protocol
-from service.engine.grpc_errors import Context, code_of, errors_to, has_left
+from service.engine.grpc_errors import Context, code_of, has_left
+from service.engine.grpc_exchange import Exchange, Watch, exchange
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Call, Engine, Servable
 from service.serving_metrics import ServingMetrics
+
+_ROUTE: Final = "/tensorflow.serving.PredictionService/"
+_NOBODY: Final = Watch()
 
 
 class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
@@ -21,78 +24,91 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
         default_deadline_s: seconds in which a call without a deadline must be answered.
         metrics: counts the calls.
         as_content: answer Predict with `tensor_content` rather than fields such as `float_val`.
+        watch: who else is told of each call.
     """
 
-    def __init__(self, engine: Engine, default_deadline_s: float, metrics: ServingMetrics, as_content: bool) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        default_deadline_s: float,
+        metrics: ServingMetrics,
+        as_content: bool,
+        watch: Watch = _NOBODY,
+    ) -> None:
         """Keep what the calls need."""
         self._as_content = as_content
         self._engine = engine
         self._default_deadline_s = default_deadline_s
         self._metrics = metrics
+        self._watch = watch
 
     def Predict(self, request: Any, context: Context) -> Any:  # noqa: N802 - the protocol's name
         """Run a signature on tensors."""
-        with self._servable(request.model_spec, "Predict", context) as servable:
-            call = self._call(request.model_spec, context, tuple(request.output_filter))
+        response = protocol.predict_pb2.PredictResponse()
+        with self._served(request, request.model_spec, "Predict", context, response) as (servable, current):
+            call = self._call(request.model_spec, context, current, tuple(request.output_filter))
             if call.signature_name not in servable.signatures:
                 raise errors.UnfitSignature(
                     f'Serving signature key "{call.signature_name}" not found; '
                     f"the model has {', '.join(servable.signatures)}."
                 )
+            started_s = time.monotonic()
             inputs = {name: protocol.from_tensor_proto(tensor) for name, tensor in request.inputs.items()}
+            current.timings.add("decode", time.monotonic() - started_s)
             answer = servable.predict(inputs, call)
-            self._count(servable, "Predict", answer)
+            self._count(servable, "Predict", answer, current)
+            started_s = time.monotonic()
             as_content = self._as_content or protocol.PREFERS_CONTENT in map(tuple, context.invocation_metadata())
-            response = protocol.predict_pb2.PredictResponse()
             _name(response.model_spec, servable, call.signature_name)
             for name, array in answer.outputs.items():
                 response.outputs[name].CopyFrom(protocol.to_tensor_proto(array, as_content))
+            current.timings.add("encode", time.monotonic() - started_s)
             return response
 
     def Classify(self, request: Any, context: Context) -> Any:  # noqa: N802 - the protocol's name
         """Run a classification signature on examples."""
-        with self._servable(request.model_spec, "Classify", context) as servable:
-            call = self._call(request.model_spec, context)
-            response = protocol.classification_pb2.ClassificationResponse()
-            self._classify(servable, request.input, call, response.result)
+        response = protocol.classification_pb2.ClassificationResponse()
+        with self._served(request, request.model_spec, "Classify", context, response) as (servable, current):
+            call = self._call(request.model_spec, context, current)
+            self._classify(servable, request.input, call, response.result, current)
             _name(response.model_spec, servable, call.signature_name)
             return response
 
     def Regress(self, request: Any, context: Context) -> Any:  # noqa: N802 - the protocol's name
         """Run a regression signature on examples."""
-        with self._servable(request.model_spec, "Regress", context) as servable:
-            call = self._call(request.model_spec, context)
-            response = protocol.regression_pb2.RegressionResponse()
-            self._regress(servable, request.input, call, response.result)
+        response = protocol.regression_pb2.RegressionResponse()
+        with self._served(request, request.model_spec, "Regress", context, response) as (servable, current):
+            call = self._call(request.model_spec, context, current)
+            self._regress(servable, request.input, call, response.result, current)
             _name(response.model_spec, servable, call.signature_name)
             return response
 
     def MultiInference(self, request: Any, context: Context) -> Any:  # noqa: N802 - the protocol's name
         """Run several classification and regression signatures of one model on the same examples."""
         first = request.tasks[0].model_spec if request.tasks else None
-        with self._servable(first, "MultiInference", context) as servable:
+        response = protocol.inference_pb2.MultiInferenceResponse()
+        with self._served(request, first, "MultiInference", context, response) as (servable, current):
             check_tasks(request.tasks)
-            response = protocol.inference_pb2.MultiInferenceResponse()
             for task in request.tasks:
-                call = self._call(task.model_spec, context)
+                call = self._call(task.model_spec, context, current)
                 result = response.results.add()
                 _name(result.model_spec, servable, call.signature_name)
                 if task.method_name == examples.CLASSIFY:
-                    self._classify(servable, request.input, call, result.classification_result)
+                    self._classify(servable, request.input, call, result.classification_result, current)
                 else:
-                    self._regress(servable, request.input, call, result.regression_result)
+                    self._regress(servable, request.input, call, result.regression_result, current)
             return response
 
     def GetModelMetadata(self, request: Any, context: Context) -> Any:  # noqa: N802 - the protocol's name
         """Tell a model's signatures."""
-        with errors_to(context):
+        response = protocol.get_model_metadata_pb2.GetModelMetadataResponse()
+        with exchange(self._watch, context, _ROUTE + "GetModelMetadata", request, response):
             fields = request.metadata_field
             if not fields:
                 raise errors.InvalidRequest("GetModelMetadataRequest must specify at least one metadata_field")
             if unknown := [field for field in fields if field != "signature_def"]:
                 raise errors.InvalidRequest(f"Metadata field {unknown[0]} is not supported; signature_def is.")
             with self._engine.lease(protocol.read_spec(request.model_spec)) as servable:
-                response = protocol.get_model_metadata_pb2.GetModelMetadataResponse()
                 response.model_spec.name = servable.name
                 response.model_spec.version.value = servable.version
                 signatures = protocol.get_model_metadata_pb2.SignatureDefMap()
@@ -101,32 +117,35 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
                 response.metadata["signature_def"].Pack(signatures)
                 return response
 
-    def _classify(self, servable: Servable, proto: Any, call: Call, result: Any) -> None:
+    def _classify(self, servable: Servable, proto: Any, call: Call, result: Any, current: Exchange) -> None:
         inputs = examples.read_input(proto)
         rows, answer = examples.classify(servable, inputs, call)
-        self._count(servable, "Classify", answer, len(inputs))
+        self._count(servable, "Classify", answer, current, len(inputs))
         for row in rows:
             classifications = result.classifications.add()
             for label, score in row:
                 classifications.classes.add(label=label.decode("utf-8", "replace"), score=score)
 
-    def _regress(self, servable: Servable, proto: Any, call: Call, result: Any) -> None:
+    def _regress(self, servable: Servable, proto: Any, call: Call, result: Any, current: Exchange) -> None:
         inputs = examples.read_input(proto)
         values, answer = examples.regress(servable, inputs, call)
-        self._count(servable, "Regress", answer, len(inputs))
+        self._count(servable, "Regress", answer, current, len(inputs))
         for value in values:
             result.regressions.add(value=value)
 
     @contextmanager
-    def _servable(self, model_spec: Any, api: str, context: Context) -> Iterator[Servable]:
+    def _served(
+        self, request: Any, model_spec: Any, api: str, context: Context, response: Any
+    ) -> Iterator[tuple[Servable, Exchange]]:
         """Lease what the call asks for, end it with an error's code, and count it."""
         started_s = time.monotonic()
-        with errors_to(context):
+        with exchange(self._watch, context, _ROUTE + api, request, response) as current:
             status = "INTERNAL"
             try:
-                spec = replace(protocol.read_spec(model_spec), request_id=_request_id(context))
+                spec = replace(protocol.read_spec(model_spec), request_id=current.request_id)
                 with self._engine.lease(spec) as servable:
-                    yield servable
+                    current.served_by(servable)
+                    yield servable, current
                 status = "OK"
             except errors.SignpostError as error:
                 status = code_of(error).name
@@ -134,15 +153,21 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
             finally:
                 name = model_spec.name if model_spec is not None else ""
                 # What is no model must not become a label of a metric.
-                if status == "OK" or name in self._engine.status().models:
+                if not current.is_own and (status == "OK" or name in self._engine.status().models):
                     self._metrics.count_request(name, api, "GRPC", status, time.monotonic() - started_s)
 
-    def _call(self, model_spec: Any, context: Context, outputs: tuple[str, ...] = ()) -> Call:
+    def _call(self, model_spec: Any, context: Context, current: Exchange, outputs: tuple[str, ...] = ()) -> Call:
         remaining_s = context.time_remaining()
         deadline = time.monotonic() + (self._default_deadline_s if remaining_s is None else remaining_s)
-        return Call(deadline, model_spec.signature_name or DEFAULT_SIGNATURE, outputs, has_left(context))
+        trace = current.trace.carried if current.trace is not None else ()
+        name = model_spec.signature_name or DEFAULT_SIGNATURE
+        return Call(deadline, name, outputs, has_left(context), current.request_id, trace)
 
-    def _count(self, servable: Servable, api: str, answer: Answer, count: int | None = None) -> None:
+    def _count(self, servable: Servable, api: str, answer: Answer, current: Exchange, count: int | None = None) -> None:
+        current.served_by(servable)  # a remote engine may have had to move on to the next version
+        current.ran(answer)
+        if current.is_own:  # counted by the gateway
+            return
         self._metrics.count_run(servable.name, api, answer.infer_s)
         if count is not None:
             self._metrics.count_examples(servable.name, count)
@@ -176,9 +201,3 @@ def _name(model_spec: Any, servable: Servable, signature_name: str) -> None:
     model_spec.name = servable.name
     model_spec.version.value = servable.version
     model_spec.signature_name = signature_name
-
-
-def _request_id(context: Context) -> str:
-    """The client's `x-request-id`, or a new one: it decides whether a canary answers."""
-    sent = (value for key, value in context.invocation_metadata() if key == "x-request-id")
-    return next((value for value in sent if isinstance(value, str)), "") or secrets.token_hex(16)

@@ -94,12 +94,16 @@ class Call:
         signature_name: which signature to run.
         outputs: the outputs wanted; empty means all.
         abandoned: tells whether the caller has left; asked just before the request would run.
+        request_id: the request's ID, which goes along to an engine elsewhere.
+        trace: what goes along too where the request is traced, e.g. `traceparent`, as names and values.
     """
 
     deadline: float
     signature_name: str = DEFAULT_SIGNATURE
     outputs: tuple[str, ...] = ()
     abandoned: Callable[[], bool] | None = None
+    request_id: str = ""
+    trace: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,11 @@ class Answer:
     queue_s: float = 0.0
     infer_s: float = 0.0
     batch_rows: int = 1
+
+    @property
+    def rows(self) -> int:
+        """Instances that are answered; 1 where the outputs have no such dimension."""
+        return max((len(array) for array in self.outputs.values() if array.ndim), default=1)
 
 
 class Servable(Protocol):

@@ -13,6 +13,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service import protocol
+from service.carried import Metadata
 from service.engine.interface import State, VersionStatus
 from service.engine.link import Link
 from service.errors import (
@@ -89,14 +90,14 @@ class Peer:
         if self._channel is not None:
             self._channel.close()
 
-    def predict(self, request: Any, timeout_s: float) -> Any:
-        """Send a Predict request and wait for its answer.
+    def predict(self, request: Any, timeout_s: float, metadata: Metadata = ()) -> Any:
+        """Send a Predict request and wait for its answer; `metadata` go along with it.
 
         Raises:
             grpc.RpcError: as gRPC reports it; see `in_our_words`.
         """
         return self._prediction.Predict(
-            request, timeout=timeout_s, metadata=(protocol.PREFERS_CONTENT, *self._link.metadata)
+            request, timeout=timeout_s, metadata=(protocol.PREFERS_CONTENT, *self._link.metadata, *metadata)
         )
 
     def metadata(self, request: Any, timeout_s: float) -> Any:

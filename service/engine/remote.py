@@ -11,9 +11,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from service import protocol
+from service.carried import Metadata
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.fleet import Fleet
 from service.engine.interface import Answer, Array, Call, ModelSpec, Servable, Signature, State, Status, VersionStatus
@@ -177,8 +179,8 @@ class RemoteEngine:
             request.model_spec.version_label = spec.label
         return self._fleet.ask(Peer.metadata, request, spec.name, spec.version, time.monotonic() + _ASIDE_S)
 
-    def _send(self, request: Any, name: str, version: int, deadline: float) -> Any:
-        return self._fleet.ask(Peer.predict, request, name, version, deadline)
+    def _send(self, request: Any, name: str, version: int, deadline: float, metadata: Metadata) -> Any:
+        return self._fleet.ask(partial(Peer.predict, metadata=metadata), request, name, version, deadline)
 
     def _prepare(self, models: Statuses) -> None:
         """Make the servables of new versions off the request path, and forget those of versions that are gone."""

@@ -5,10 +5,11 @@ the local engine, and starts none.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from service import protocol
+from service.carried import Metadata, carried
 from service.engine.batched_servable import BatchedServable
 from service.engine.batching import Batcher
 from service.engine.batching_parameters import BatchingParameters
@@ -16,8 +17,9 @@ from service.engine.classifier import blank, read_classes
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Signature
 from service.errors import InvalidRequest, ModelFailed, Unavailable
 
-# Sends a Predict request for a version of a model and returns the response: request, model, version, deadline.
-Send = Callable[[Any, str, int, float], Any]
+# Sends a Predict request for a version of a model and returns the response: request, model, version, deadline, and
+# what goes along with it as metadata.
+Send = Callable[[Any, str, int, float, Metadata], Any]
 
 
 class RemoteServable(BatchedServable):
@@ -64,7 +66,12 @@ class RemoteServable(BatchedServable):
             raise Unavailable(f"{self.name} version {self.version} can't be served: {error}") from error
 
     def call(
-        self, inputs: Mapping[str, Array], signature_name: str, outputs: tuple[str, ...], deadline: float
+        self,
+        inputs: Mapping[str, Array],
+        signature_name: str,
+        outputs: tuple[str, ...],
+        deadline: float,
+        metadata: Metadata = (),
     ) -> dict[str, Array]:
         """Make one call, past the batchers.
 
@@ -73,6 +80,7 @@ class RemoteServable(BatchedServable):
             signature_name: which signature to run.
             outputs: those wanted; empty means all.
             deadline: time (`time.monotonic()`) at which the call is given up.
+            metadata: what goes along with it.
 
         Raises:
             SignpostError: the engine's error in our words.
@@ -84,7 +92,7 @@ class RemoteServable(BatchedServable):
         request.output_filter.extend(outputs)
         for name, array in inputs.items():
             request.inputs[name].CopyFrom(protocol.to_tensor_proto(array))
-        response = self._send(request, self.name, self.version, deadline)
+        response = self._send(request, self.name, self.version, deadline, metadata)
         try:
             answer = {name: protocol.from_tensor_proto(tensor) for name, tensor in response.outputs.items()}
         except InvalidRequest as error:  # the engine's fault, not the client's
@@ -96,7 +104,7 @@ class RemoteServable(BatchedServable):
     def run_alone(self, inputs: Mapping[str, Array], call: Call) -> Answer:
         """Run a call of a signature that has no batcher."""
         started_s = time.monotonic()
-        outputs = self.call(inputs, call.signature_name, call.outputs, call.deadline)
+        outputs = self.call(inputs, call.signature_name, call.outputs, call.deadline, carried([call]))
         return Answer(outputs, infer_s=time.monotonic() - started_s)
 
 
@@ -108,8 +116,11 @@ class _CallBatcher(Batcher):
         self._servable = servable
         self._signature_name = signature_name
 
-    def invoke(self, inputs: Mapping[str, Array], outputs: tuple[str, ...], deadline: float) -> Mapping[str, Array]:
-        return self._servable.call(inputs, self._signature_name, outputs, deadline)
+    def invoke(
+        self, inputs: Mapping[str, Array], outputs: tuple[str, ...], calls: Sequence[Call]
+    ) -> Mapping[str, Array]:
+        deadline = max(call.deadline for call in calls)
+        return self._servable.call(inputs, self._signature_name, outputs, deadline, carried(calls))
 
     def isolates(self, error: Exception) -> bool:
         """An engine that is gone, full or too slow is so for each request; only what one of them may cause is."""

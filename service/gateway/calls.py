@@ -10,15 +10,22 @@ from typing import Any
 from flask import Response, request
 
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Call, Servable
-from service.gateway.exchange import served_by, timings
-from service.gateway.metrics import Metrics
+from service.gateway.exchange import answered, request_id, served_by, timings, trace
+from service.metrics import Metrics
 from service.settings import Settings
 
 
 def new_call(settings: Settings, signature_name: str = DEFAULT_SIGNATURE) -> Call:
     """The call of the request at hand."""
     deadline = time.monotonic() + settings.rest_api_timeout_in_ms / 1e3
-    return Call(deadline, signature_name, abandoned=_has_left(request.environ))
+    current = trace()
+    return Call(
+        deadline,
+        signature_name,
+        abandoned=_has_left(request.environ),
+        request_id=request_id(),
+        trace=current.carried if current is not None else (),
+    )
 
 
 def note(servable: Servable, answer: Answer, metrics: Metrics, api: str) -> None:
@@ -31,6 +38,7 @@ def note(servable: Servable, answer: Answer, metrics: Metrics, api: str) -> None
         api: TF Serving's name of what was asked: `Predict`, `Classify` or `Regress`.
     """
     served_by(servable.name, servable.version)  # a remote engine may have had to move on to the next version
+    answered(instances=answer.rows)
     timings().add("queue", answer.queue_s)
     timings().add("infer", answer.infer_s)
     metrics.count_batch(servable.name, servable.version, answer.batch_rows)

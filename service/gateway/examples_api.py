@@ -11,9 +11,9 @@ from service.engine.interface import Array, Call, Engine, ModelSpec, Servable
 from service.gateway import calls, tensor_json
 from service.gateway.exchange import request_id, served_by, timings
 from service.gateway.json_numbers import shorten
-from service.gateway.metrics import Metrics
 from service.gateway.openapi import described
 from service.gateway.openapi_schemas import RUNNING, json_of
+from service.metrics import Metrics
 from service.settings import Settings
 
 

@@ -1,43 +1,38 @@
 """What every request and answer has: an ID, the time each stage took, and a count in the metrics."""
 
-import re
-import secrets
 import time
-from dataclasses import dataclass, field
 from typing import Final
 
 from flask import Flask, Response, g, request
 
+from service.carried import request_id_of
 from service.gateway import http_errors
+from service.logs import Answered
 from service.metrics import Metrics
+from service.timings import Timings
+from service.tracing import Trace, Tracing
 
-_REQUEST_ID: Final = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
-
-
-@dataclass
-class Timings:
-    """Seconds of each stage of the request at hand, in the order in which they are passed."""
-
-    stages_s: dict[str, float] = field(default_factory=dict)
-
-    def add(self, stage: str, seconds: float) -> None:
-        """Add to a stage."""
-        self.stages_s[stage] = self.stages_s.get(stage, 0.0) + seconds
-
-    def header(self) -> str:
-        """The value of a Server-Timing header (W3C), in milliseconds."""
-        return ", ".join(f"{stage};dur={seconds * 1e3:.3f}" for stage, seconds in self.stages_s.items())
+# Asked so often, and telling so little, that they are no part of a trace.
+_PROBES: Final = ("/healthz", "/readyz", "/metrics")
 
 
-def register(app: Flask, metrics: Metrics) -> None:
-    """Make the application do this around every request."""
+def register(app: Flask, metrics: Metrics, access_log: bool = False, tracing: Tracing | None = None) -> None:
+    """Make the application do this around every request.
+
+    Args:
+        app: the application.
+        metrics: those of this process.
+        access_log: whether each request gets a line in the log.
+        tracing: where each request's trace goes; None traces none.
+    """
 
     @app.before_request
     def begin() -> None:
-        wanted = request.headers.get("X-Request-ID", "")
-        g.request_id = wanted if _REQUEST_ID.fullmatch(wanted) else secrets.token_hex(16)
+        g.request_id = request_id_of(request.headers.get("X-Request-ID", ""))
         g.timings = Timings()
         g.model = g.version = ""
+        g.images = g.instances = 0
+        g.trace = None if tracing is None else _begin_trace(tracing)
         g.started_s = time.monotonic()
 
     @app.after_request
@@ -54,6 +49,10 @@ def register(app: Flask, metrics: Metrics) -> None:
         if g.model and colon and verb.isalpha():
             status = http_errors.grpc_name(response.status_code)
             metrics.serving.count_request(g.model, verb, "REST", status, g.timings.stages_s["total"])
+        if access_log:
+            _answered(rule, response).write()
+        if g.trace is not None:
+            _end_trace(g.trace, response)
         return response
 
 
@@ -69,6 +68,62 @@ def request_id() -> str:
     return current
 
 
+def trace() -> Trace | None:
+    """The trace of the request at hand."""
+    current: Trace | None = g.trace
+    return current
+
+
+def answered(images: int = 0, instances: int = 0) -> None:
+    """Note how many images were decoded, or instances answered, for the request at hand."""
+    g.images += images
+    g.instances += instances
+
+
 def served_by(model: str, version: int) -> None:
     """Note which model and version answer the request at hand; only names that exist, as they become metrics."""
     g.model, g.version = model, str(version)
+
+
+def _answered(rule: str, response: Response) -> Answered:
+    """What the log tells: the rule rather than the path, and nothing of the query, which may hold secrets."""
+    return Answered(
+        protocol="HTTP",
+        request_id=g.request_id,
+        method=request.method if request.url_rule else "",
+        route=rule,
+        status=response.status_code,
+        model=g.model,
+        version=g.version,
+        images=g.images,
+        instances=g.instances,
+        stages_s=g.timings.stages_s,
+        bytes_in=request.content_length,
+        bytes_out=response.content_length,
+        client=request.remote_addr or "",
+    )
+
+
+def _begin_trace(tracing: Tracing) -> Trace | None:
+    rule = request.url_rule.rule if request.url_rule else "none"
+    if rule in _PROBES:
+        return None
+    g.timings.ended = []
+    name = f"{request.method} {rule}" if request.url_rule else "none"
+    attributes = {"http.request.method": request.method, "http.route": rule, "url.scheme": request.scheme}
+    return tracing.begin(name, request.headers, {**attributes, "signpost.request_id": g.request_id})
+
+
+def _end_trace(current: Trace, response: Response) -> None:
+    status = response.status_code
+    current.end(
+        g.timings.ended[:-1],  # the total is the request's own span
+        {
+            "http.response.status_code": status,
+            "signpost.model": g.model,
+            "signpost.version": g.version,
+            "signpost.images": g.images,
+            "signpost.instances": g.instances,
+        },
+        f"HTTP {status}" if status >= 500 else "",
+    )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -67,7 +68,7 @@ def check_number(count: int, max_images: int) -> None:
 
 def scores_only(call: Call) -> Call:
     """The call, with the scores as the only output: the servable knows its classes."""
-    return Call(call.deadline, call.signature_name, ("scores",), call.abandoned)
+    return replace(call, outputs=("scores",))
 
 
 def to_json(servable: Servable, scores: Array, top_k: int | None) -> dict[str, Any]:

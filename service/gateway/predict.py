@@ -4,6 +4,7 @@ Errors leave as exceptions; `http_errors.py` turns them into answers.
 """
 
 import itertools
+from dataclasses import replace
 from typing import Any, Final
 
 from flask import Blueprint, Response, request
@@ -11,10 +12,10 @@ from flask import Blueprint, Response, request
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Engine, ImageSize, ModelSpec, Servable
 from service.errors import InvalidRequest, UnsupportedMedia
 from service.gateway import calls, images_api, openapi_schemas, tensor_json
-from service.gateway.exchange import request_id, served_by
-from service.gateway.metrics import Metrics
+from service.gateway.exchange import answered, request_id, served_by
 from service.gateway.openapi import described
 from service.images import ImageLimits
+from service.metrics import Metrics
 from service.settings import Settings
 
 # Content types under which clients send both images and JSON: curl's default, requests' default, none at all.
@@ -63,6 +64,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
         top_k = _top_k()
         pixels = images_api.decode(files, images_api.size_of(servable, DEFAULT_SIGNATURE), limits)
         metrics.count_images(servable.name, servable.version, len(files))
+        answered(images=len(files))
         answer = _run(servable, {"image": pixels}, images_api.scores_only(call))
         return images_api.to_json(servable, answer.outputs["scores"], top_k)
 
@@ -71,7 +73,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
         size = signature.image
         decode = None if size is None else _decoder(servable, size)
         inputs = tensor_json.to_arrays(wanted, signature, decode)
-        answer = _run(servable, inputs, Call(call.deadline, wanted.signature_name, (), call.abandoned))
+        answer = _run(servable, inputs, replace(call, signature_name=wanted.signature_name))
         return tensor_json.to_json(answer.outputs, wanted.rows)
 
     def _decoder(servable: Servable, size: ImageSize) -> tensor_json.DecodeImage:
@@ -81,6 +83,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
             images_api.check_number(next(number), settings.max_images)
             pixels: Array = images_api.decode([image], size, limits)[0]
             metrics.count_images(servable.name, servable.version, 1)
+            answered(images=1)
             return pixels
 
         return decode

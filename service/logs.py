@@ -1,0 +1,125 @@
+"""The log: one line for each event, as text or as JSON, and on request one for each answered request.
+
+Whatever a client sends can neither end a line nor begin another, nor move the cursor of a terminal: control characters
+are escaped, and lines of a traceback are indented.
+"""
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+access = logging.getLogger("signpost.access")
+
+# What ends a line or steers a terminal, and what turns the direction of text.
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_TEXT: Final = "%(asctime)s %(levelname)s %(message)s"
+
+
+def configure(level: str, as_json: bool) -> None:
+    """Send this process's log, and those of the processes that it will fork, to standard error.
+
+    Args:
+        level: the least severe messages to tell.
+        as_json: each line is an object of JSON.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if as_json else _Text(_TEXT))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+    logging.captureWarnings(as_json)
+    access.setLevel(logging.INFO)  # whoever asks for it wants it at any level
+
+
+@dataclass
+class Answered:
+    """What the log tells of an answered request; no key, no content, nothing that a client may choose freely.
+
+    Attributes:
+        protocol: `HTTP` or `gRPC`.
+        request_id: its ID; of a call that joins several requests all of them, with commas between them.
+        method: HTTP's method, or `POST` for gRPC.
+        route: the rule that took it, with the names of what varies instead of their values.
+        status: HTTP's number or gRPC's name.
+        model: the model that answered; empty where none did.
+        version: its version.
+        images: images that were decoded for it.
+        instances: instances that were answered.
+        stages_s: seconds of each stage.
+        bytes_in: size of its body; None where the client did not tell.
+        bytes_out: size of the answer's body; None where it is not known.
+        client: the address of the peer; that of a proxy where there is one.
+    """
+
+    protocol: str
+    request_id: str
+    method: str
+    route: str
+    status: int | str
+    model: str = ""
+    version: str = ""
+    images: int = 0
+    instances: int = 0
+    stages_s: Mapping[str, float] = field(default_factory=dict)
+    bytes_in: int | None = None
+    bytes_out: int | None = None
+    client: str = ""
+
+    def write(self) -> None:
+        """Write the line."""
+        access.info("Answered.", extra={"fields": self.fields()})
+
+    def fields(self) -> dict[str, Any]:
+        """What it tells, by name; times in milliseconds, without what does not apply."""
+        told: dict[str, Any] = {
+            "request_id": self.request_id,
+            "protocol": self.protocol,
+            "method": self.method,
+            "route": self.route,
+            "status": self.status,
+            "model": self.model,
+            "version": int(self.version) if self.version else None,
+            "images": self.images or None,
+            "instances": self.instances or None,
+            **{f"{stage}_ms": round(seconds * 1e3, 3) for stage, seconds in self.stages_s.items()},
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+            "client": self.client,
+        }
+        return {name: value for name, value in told.items() if value not in (None, "")}
+
+
+def escape(text: str) -> str:
+    r"""A text without control characters: each becomes its escape, e.g. `\n`."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class _Text(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        fields = getattr(record, "fields", None)
+        if fields is not None:
+            record.message += " " + " ".join(f"{name}={value}" for name, value in fields.items())
+        record.message = escape(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        lines = super().formatException(ei).split("\n")
+        return "\n".join(f"    {escape(line)}" for line in lines)
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "process": record.process,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)  # ASCII only: whatever it was, it is escaped

@@ -1,0 +1,139 @@
+"""Signpost's own metrics for Prometheus, counted by HTTP and gRPC alike."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from service import shared_metrics
+from service.engine.interface import Engine, State
+from service.serving_metrics import ServingMetrics
+
+# Seconds; from a cache hit in a tiny model to a large model on a slow host.
+_STAGE_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """The metrics of one process, in a registry of their own so that several can live in one process.
+
+    Attributes:
+        serving: the same requests under TF Serving's names.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        serving: ServingMetrics | None = None,
+        processes: Callable[[], Iterable[int]] = lambda: (os.getpid(),),
+    ) -> None:
+        """Make the metrics; `engine` is asked for the states of its versions when they are read.
+
+        Args:
+            engine: what answers.
+            serving: the same requests under TF Serving's names.
+            processes: those of the service, whose memory and CPU seconds add up.
+        """
+        self.registry = CollectorRegistry()  # of counts, which add up over the workers
+        self._now = CollectorRegistry()  # of what is looked up when it is asked for
+        self.serving = serving or ServingMetrics()
+        self._requests = Counter(
+            "signpost_requests",
+            "Requests answered.",
+            ("route", "model", "version", "status"),
+            registry=self.registry,
+        )
+        self._stages = Histogram(
+            "signpost_stage_seconds",
+            "Seconds that requests spent in each stage: decode, queue, infer, encode and in total.",
+            ("model", "version", "stage"),
+            buckets=_STAGE_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._batches = Histogram(
+            "signpost_batch_instances",
+            "Instances in the batch in which a request ran.",
+            ("model", "version"),
+            buckets=_BATCH_BUCKETS,
+            registry=self.registry,
+        )
+        self._images = Counter("signpost_images", "Images decoded.", ("model", "version"), registry=self.registry)
+        self._comparisons = Counter(
+            "signpost_canary_comparisons",
+            "Requests repeated on the canary: agree, differ, failed, or skipped for want of time.",
+            ("model", "outcome"),
+            registry=self.registry,
+        )
+        self._queues = Gauge(
+            "signpost_queue_instances",
+            "Instances that wait for a batch, looked at several times a second.",
+            ("model", "version"),
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self._queued: set[tuple[str, int]] = set()
+        self._gpu_memory = Gauge(
+            "signpost_gpu_memory_bytes",
+            "Memory of a GPU that models take now, and took at most, looked at several times a second.",
+            ("device", "kind"),
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self._now.register(_VersionStates(engine))
+        self._now.register(shared_metrics.Processes(processes))
+
+    def collect(self) -> Iterator[Metric]:
+        """All of them, for the page."""
+        yield from shared_metrics.families(self.registry)
+        yield from self._now.collect()
+
+    def count(self, route: str, model: str, version: str, status: int | str, stages_s: Mapping[str, float]) -> None:
+        """Count an answered request and, where a model answered it, the seconds of each stage."""
+        self._requests.labels(route, model, version, status).inc()
+        if version:
+            for stage, seconds in stages_s.items():
+                self._stages.labels(model, version, stage).observe(seconds)
+
+    def count_batch(self, model: str, version: int, instances: int) -> None:
+        """Count the batch in which a request ran."""
+        self._batches.labels(model, str(version)).observe(instances)
+
+    def count_images(self, model: str, version: int, images: int) -> None:
+        """Count decoded images."""
+        self._images.labels(model, str(version)).inc(images)
+
+    def count_comparison(self, model: str, outcome: str) -> None:
+        """Count a request that was repeated on the canary; see `service.engine.canary`."""
+        self._comparisons.labels(model, outcome).inc()
+
+    def note_queues(self, queued: Mapping[tuple[str, int], int]) -> None:
+        """Note how many instances wait now, by model and version."""
+        for model, version in self._queued | queued.keys():
+            self._queues.labels(model, str(version)).set(queued.get((model, version), 0))
+        self._queued |= queued.keys()
+
+    def note_gpu_memory(self, taken: Mapping[str, Mapping[str, int]]) -> None:
+        """Note the bytes that this process takes of each GPU, `current` and `peak`, by its name."""
+        for device, kinds in taken.items():
+            for kind, size in kinds.items():
+                self._gpu_memory.labels(device, kind).set(size)
+
+
+class _VersionStates(Collector):
+    """The state of each version, read from the engine when Prometheus asks."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def collect(self) -> Iterator[Metric]:
+        states = GaugeMetricFamily(
+            "signpost_version_state", "1 for the state in which a version is.", labels=("model", "version", "state")
+        )
+        for model, versions in self._engine.status().models.items():
+            for version in versions:
+                for state in State:
+                    if state is not State.UNKNOWN:
+                        states.add_metric([model, str(version.version), state.name], float(version.state is state))
+        yield states
