@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint types format train loadtest image lock clean
+.PHONY: help install serve test lint types format train loadtest bench image lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ train: $(INSTALLED) ## Train a model: make train RECIPE="circles --epochs 5"
 loadtest: $(INSTALLED) ## Load a running service: make loadtest USERS=32 SECONDS=20 HOST=http://127.0.0.1:8501
 	$(BIN)/locust -f loadtests/locustfile.py --headless --only-summary --users $(or $(USERS),32) --spawn-rate 100 \
 	  --run-time $(or $(SECONDS),20)s --host $(or $(HOST),http://127.0.0.1:8501)
+
+bench: $(INSTALLED) ## Measure how near the service comes to what this machine can do
+	$(BIN)/python -m loadtests.limit
 
 image: ## Build the container image with docker, podman or buildah: make image VARIANT=gpu
 	@deploy/build-image $(or $(VARIANT),cpu)
