@@ -13,6 +13,7 @@ import threading
 import time
 from typing import Final
 
+from service.engine import device
 from service.runtime import Runtime
 from service.settings import Settings
 
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 STOP_S: Final = 20.0
 # Seconds for the first look at the store; until then models would be unknown instead of not ready.
 _FIRST_LOOK_S: Final = 5.0
+# Seconds between two looks at what waits, and at the memory of GPUs.
+_LOOK_S: Final = 0.25
 
 
 def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
@@ -35,16 +38,25 @@ def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
     Raises:
         SettingsError: the port can't be listened on.
     """
-    from service import parts  # after the fork
+    from service import (
+        parts,  # after the fork
+        shared_metrics,
+        tracing,
+    )
+    from service.metrics import Metrics
     from service.serving_metrics import ServingMetrics
 
     for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
-    metrics = ServingMetrics()
-    local = parts.local_engine(settings, runtime, metrics)
+    shared_metrics.share(runtime.metrics)  # the gateways show them
+    shared_metrics.take_over(runtime.metrics)
+    serving_metrics = ServingMetrics()
+    local = parts.local_engine(settings, runtime, serving_metrics)
+    metrics = Metrics(local, serving_metrics)
     # The gateways choose between versions themselves and ask for one by its number; this is for clients of gRPC.
-    engine = parts.canary_engine(settings, local, _log_comparison)
-    server = parts.grpc_server(settings, runtime, engine, metrics, parts.reload(settings, runtime, local))
+    engine = parts.canary_engine(settings, local, metrics.count_comparison)
+    traces = tracing.from_environment(os.environ)
+    server = parts.grpc_server(settings, runtime, engine, metrics, parts.reload(settings, runtime, local), traces)
     engine.start()
     until = time.monotonic() + _FIRST_LOOK_S
     while not engine.status().models and time.monotonic() < until and not _closed(lifeline, 0.01):
@@ -55,21 +67,19 @@ def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
     while not engine.status().ready and not _closed(lifeline, 0.05):
         pass
     runtime.engine_ready.touch()
-    while not _closed(lifeline, None):
-        pass
+    while not _closed(lifeline, _LOOK_S):
+        metrics.note_queues(engine.queued())
+        metrics.note_gpu_memory(device.gpu_memory())
     # Whatever hangs in there, the supervisor's end is the end of this process too.
     last = threading.Timer(STOP_S, os._exit, args=(1,))
     last.daemon = True
     last.start()
     server.close()
     engine.close()
+    if traces is not None:
+        traces.close()
 
 
-def _log_comparison(model: str, outcome: str) -> None:
-    """This process has no metrics page of its own."""
-    log.debug("A request to %s was repeated on its canary: %s.", model, outcome)
-
-
-def _closed(lifeline: int, wait_s: float | None) -> bool:
+def _closed(lifeline: int, wait_s: float) -> bool:
     readable, _, _ = select.select([lifeline], [], [], wait_s)
     return bool(readable)

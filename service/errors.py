@@ -39,6 +39,10 @@ class TooLarge(InvalidRequest):
     """The client's input goes beyond a limit of size or number."""
 
 
+class TooSlow(InvalidRequest):
+    """The client takes longer to send its request than it may."""
+
+
 class UnsupportedMedia(InvalidRequest):
     """A content type that the route does not take."""
 

@@ -6,15 +6,18 @@ from service import access, batching_config, config_source, grpc_config, loading
 from service.engine import link as engine_link
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.canary import CanaryEngine, Compared, parse_shares
+from service.engine.grpc_exchange import Watch
 from service.engine.grpc_server import GrpcServer
 from service.engine.interface import Engine
 from service.engine.link import Link
 from service.engine.local import LocalEngine
 from service.engine.remote import RemoteEngine
+from service.metrics import Metrics
 from service.reloading import Reload, forward, make_reload
 from service.runtime import Runtime
 from service.serving_metrics import ServingMetrics
 from service.settings import Settings
+from service.tracing import Tracing
 
 # Calls of one model that one worker has on their way to a remote engine: while one is answered, the next is sent.
 _CALLS = 2
@@ -67,7 +70,12 @@ def reload(settings: Settings, runtime: Runtime, engine: LocalEngine | None) -> 
 
 
 def grpc_server(
-    settings: Settings, runtime: Runtime, engine: Engine, metrics: ServingMetrics, reload: Reload | None
+    settings: Settings,
+    runtime: Runtime,
+    engine: Engine,
+    metrics: Metrics,
+    reload: Reload | None,
+    traces: Tracing | None,
 ) -> GrpcServer:
     """The gRPC server over an engine; its owner starts and closes it."""
     return GrpcServer(
@@ -75,13 +83,15 @@ def grpc_server(
         settings.grpc_max_threads or settings.threads,
         settings.rest_api_timeout_in_ms / 1e3,
         settings.max_body_bytes,
-        metrics,
+        metrics.serving,
         # The launcher holds the port, so that only processes of this service can share it.
         (("grpc.so_reuseport", 1), *grpc_config.parse_channel_arguments(settings.grpc_channel_arguments)),
         _grpc_credentials(settings),
         settings.enable_serialization_as_tensor_content,
         reload,
         access.from_settings(settings, runtime.link_secret),
+        lambda: runtime.draining,
+        Watch(metrics, settings.access_log, traces, runtime.link_secret),
     )
 
 

@@ -6,6 +6,7 @@ configuration that a client has put in place.
 """
 
 import contextlib
+import mmap
 import os
 import secrets
 import shutil
@@ -31,6 +32,7 @@ class Runtime:
         workers: how many worker processes there should be.
         port: gRPC's port; None where this service has no gRPC of its own.
         rest_api_port: the port for HTTP.
+        predecessor: process ID of the service that serves the same ports until this one is ready; 0 without one.
         link_secret: what gateways of this service send as their API key to its engine process. It is in no file.
     """
 
@@ -38,7 +40,31 @@ class Runtime:
     workers: int
     port: int | None
     rest_api_port: int
+    predecessor: int = 0
     link_secret: str = field(default_factory=secrets.token_urlsafe, repr=False)
+
+    # Shared by every process that is forked from the one that made it.
+    _flags: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, 1), repr=False, compare=False)
+
+    @property
+    def draining(self) -> bool:
+        """Whether the service is to stop soon, so that clients should go elsewhere."""
+        return self._flags[0] != 0
+
+    def drain(self) -> None:
+        """Tell every process of the service that it is to stop soon."""
+        self._flags[0] = 1
+
+    @property
+    def succeeds(self) -> bool:
+        """Whether another process still serves the same ports, so that this one can load in peace."""
+        if not self.predecessor:
+            return False
+        try:
+            os.kill(self.predecessor, 0)
+        except OSError:
+            return False
+        return True
 
     @property
     def engine_socket(self) -> Path:
@@ -110,6 +136,10 @@ class Roster:
     def pids(self) -> list[int]:
         """The workers that take requests."""
         return sorted(self._read())
+
+    def is_ready(self, pid: int) -> bool:
+        """Whether a worker has noted that it is ready."""
+        return self._read().get(pid, False)
 
     def others_ready(self) -> bool:
         """Whether another worker is ready, so that nobody needs this one yet."""

@@ -56,6 +56,26 @@ class Settings:
     max_image_bytes: int = _setting(20 * 1024 * 1024, "Size of one encoded image at most, in bytes.", 64)
     # Pillow itself decodes no image of more than 178,956,970 pixels.
     max_image_pixels: int = _setting(50_000_000, "Width times height of one image at most.", 1, 178_956_970)
+    max_json_depth: int = _setting(64, "Lists and objects within each other in JSON at most.", 4, 500)
+    max_form_bytes: int = _setting(
+        512 * 1024, "Size of a form's plain fields, and of what stands before each of its files, in bytes.", 128 * 1024
+    )
+    max_header_fields: int = _setting(100, "Fields in a request's header at most.", 8, 32768)
+    max_header_field_bytes: int = _setting(8190, "Size of one of them at most, in bytes.", 256, 1024 * 1024)
+    max_request_line_bytes: int = _setting(4094, "Size of a request's first line at most, in bytes.", 256, 8190)
+    header_timeout_s: float = _setting(10.0, "Seconds for a request's header to come in.", 0.1, 3600)
+    body_timeout_s: float = _setting(60.0, "Seconds for a request's body to come in.", 0.1, 86400)
+    answer_timeout_s: float = _setting(60.0, "Seconds for a client to read its answer.", 0.1, 86400)
+    keep_alive_s: int = _setting(75, "Seconds after which a connection without a request is closed.", 1, 86400)
+    max_slow_requests: int = _setting(
+        256, "Requests that may come in slowly, besides those that --threads handle; one more is refused.", 0, 32768
+    )
+    max_connections: int = _setting(
+        4096, "Connections of one worker; beyond that those are closed that have been idle for longest.", 16, 1_000_000
+    )
+    drain_seconds: float = _setting(
+        0.0, "Seconds between SIGTERM, when the service says that it is not ready, and the end of listening.", 0, 3600
+    )
     max_images: int = _setting(256, "Images in one request at most.", 1, 65536)
     canary_share: str = _setting(
         "0", "Share of the traffic for the version labelled canary: 0.1, or by model: cats_vs_dogs=0.1,letters=0.5."
@@ -64,6 +84,8 @@ class Settings:
         "route", "route: the canary answers its share; shadow: it only repeats it, and the answers are compared."
     )
     log_level: str = _setting("info", "Least severe messages to log: debug, info, warning or error.")
+    log_format: str = _setting("text", "Form of each line of the log: text, or json for an object of JSON.")
+    access_log: bool = _setting(False, "Write a line to the log for each answered request.")
     grpc_socket_path: Path | None = _setting(None, "Unix socket on which gRPC listens besides its port.")
     grpc_channel_arguments: str = _setting(
         "", "Arguments for gRPC's core, with commas between them: grpc.max_connection_age_ms=2000."
@@ -142,8 +164,15 @@ class Settings:
             host, colon, port = address.rpartition(":")
             if not (address.startswith("unix:/") or (host and colon and port.isdigit() and 0 < int(port) < 65536)):
                 raise SettingsError(f"--engine takes local, shared, or HOST:PORT,…; {address!r} is none of these.")
+        if self.log_format not in ("text", "json"):
+            raise SettingsError(f"--log-format must be text or json, not {self.log_format}.")
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise SettingsError(f"--log-level must be debug, info, warning or error, not {self.log_level}.")
+
+    @property
+    def has_many_processes(self) -> bool:
+        """Whether several processes handle requests."""
+        return self.workers > 1 or self.engine == "shared"
 
     @property
     def engine_addresses(self) -> tuple[str, ...]:

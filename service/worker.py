@@ -12,10 +12,11 @@ from typing import Final
 import prometheus_client
 from flask import Flask
 
-from service import gateway, parts, shared_metrics
+from service import gateway, parts, shared_metrics, tracing
+from service.engine import device
 from service.engine.grpc_server import GrpcServer
 from service.engine.interface import Engine
-from service.gateway.metrics import Metrics
+from service.metrics import Metrics
 from service.runtime import Roster, Runtime
 from service.serving_metrics import ServingMetrics
 from service.settings import Settings
@@ -41,8 +42,9 @@ class Worker:
         warnings.filterwarnings("ignore", module="PIL")
         # The time of each series' birth would double the page and helps nobody.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-        if runtime.workers > 1:
+        if settings.has_many_processes:
             shared_metrics.share(runtime.metrics)
+        self._tracing = tracing.from_environment(os.environ)
         self._settings = settings
         self._runtime = runtime
         self._roster = Roster(runtime.folder, runtime.workers)
@@ -50,14 +52,14 @@ class Worker:
         serving_metrics = ServingMetrics()
         local = None if settings.engine != "local" else parts.local_engine(settings, runtime, serving_metrics)
         engine: Engine = local or parts.remote_engine(settings, runtime)
-        metrics = self._metrics = Metrics(engine, serving_metrics, self._roster.pids)
+        metrics = self._metrics = Metrics(engine, serving_metrics, self._pids)
         self.engine = parts.canary_engine(settings, engine, metrics.count_comparison)
         self._grpc: GrpcServer | None = None  # where another process holds the models, it is that one's
         reload = parts.reload(settings, runtime, local)
         if local is not None:
-            self._grpc = parts.grpc_server(settings, runtime, self.engine, serving_metrics, reload)
+            self._grpc = parts.grpc_server(settings, runtime, self.engine, metrics, reload, self._tracing)
         self.app: Flask = gateway.create_app(
-            settings, self.engine, metrics, self._roster.ready, runtime.config_override, reload
+            settings, self.engine, metrics, self._why_not_ready, runtime.config_override, reload, self._tracing
         )
         self._watcher = threading.Thread(target=self._watch, name="announcer", daemon=True)
 
@@ -70,7 +72,7 @@ class Worker:
             goes_on: called often while it waits; False ends the wait.
         """
         self.engine.start()
-        while self._roster.others_ready() and not self.engine.status().ready:
+        while self._others_serve() and not self.engine.status().ready:
             if not goes_on() or self._stopping.wait(_LOOK_S):
                 break
         if self._grpc is not None:
@@ -80,12 +82,30 @@ class Worker:
         self._roster.note(self.engine.status().ready)
         self._watcher.start()
 
+    def refuse(self) -> None:
+        """Take no further calls by gRPC; those that run may end."""
+        if self._grpc is not None:
+            self._grpc.refuse(self._settings.rest_api_timeout_in_ms / 1e3)
+
+    def _others_serve(self) -> bool:
+        return self._roster.others_ready() or self._runtime.succeeds
+
     def stop(self) -> None:
         """Stop the thread, the gRPC server and the engine."""
         self._stopping.set()
         if self._grpc is not None:
             self._grpc.close()
         self.engine.close()
+        if self._tracing is not None:
+            self._tracing.close()
+
+    def _pids(self) -> list[int]:
+        return self._roster.pids() + shared_metrics.engine(self._runtime.metrics)
+
+    def _why_not_ready(self) -> str:
+        if self._runtime.draining:
+            return "the service stops"
+        return "" if self._roster.ready() else "other workers are still loading"
 
     def _watch(self) -> None:
         """Note whether this worker is ready and what waits in it, and announce the service; ends with `stop`."""
@@ -93,6 +113,7 @@ class Worker:
         announced = False
         while not self._stopping.wait(_LATER_S if announced else _LOOK_S):
             self._metrics.note_queues(self.engine.queued())
+            self._metrics.note_gpu_memory(device.gpu_memory())
             try:
                 ready = self.engine.status().ready
                 if ready != noted:

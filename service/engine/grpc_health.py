@@ -24,10 +24,13 @@ class HealthService(health.HealthServicer):  # type: ignore[misc]  # grpc_health
         super().set(service, status)
         self._told = {**self._told, service: status}
 
-    def follow(self, status: Status) -> None:
-        """Tell what an engine's status says."""
+    def follow(self, status: Status, draining: bool = False) -> None:
+        """Tell what an engine's status says.
+
+        A service that drains does not serve as a whole; its models do, for those who have no other.
+        """
         answers = health_pb2.HealthCheckResponse
-        self.set("", answers.SERVING if status.ready else answers.NOT_SERVING)
+        self.set("", answers.SERVING if status.ready and not draining else answers.NOT_SERVING)
         for model in self._told.keys() - status.models.keys() - {""}:
             self.set(model, answers.SERVICE_UNKNOWN)
         for model, versions in status.models.items():

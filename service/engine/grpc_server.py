@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -15,11 +15,14 @@ from grpc_health.v1 import health_pb2_grpc
 from service import errors, protocol
 from service.access import Access
 from service.engine.grpc_access import AccessInterceptor
+from service.engine.grpc_exchange import Watch
 from service.engine.grpc_health import HealthService
 from service.engine.grpc_model import ModelService
 from service.engine.grpc_prediction import PredictionService
 from service.engine.interface import Engine
 from service.serving_metrics import ServingMetrics
+
+_NOBODY: Final = Watch()
 
 
 class GrpcServer:
@@ -36,6 +39,8 @@ class GrpcServer:
         as_content: answer Predict with `tensor_content` rather than fields such as `float_val`.
         reload: puts another configuration in place, see `service.reloading`; None where that is not possible.
         access: lets each call in, or not; anybody may do anything by default.
+        draining: whether the service is to stop soon; its health is then told as that of one that does not serve.
+        watch: who else is told of each call.
     """
 
     def __init__(
@@ -50,11 +55,15 @@ class GrpcServer:
         as_content: bool = False,
         reload: Callable[[Any, float], None] | None = None,
         access: Access | None = None,
+        draining: Callable[[], bool] = lambda: False,
+        watch: Watch = _NOBODY,
     ) -> None:
         """Make the server; nothing listens yet."""
         self._engine = engine
         self._credentials = credentials
         self._stopping = threading.Event()
+        self._ended: threading.Event | None = None
+        self._draining = draining
         self._health = HealthService()
         self._server = grpc.server(
             ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
@@ -68,9 +77,11 @@ class GrpcServer:
             ],
         )
         protocol.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(engine, default_deadline_s, metrics or ServingMetrics(), as_content), self._server
+            PredictionService(engine, default_deadline_s, metrics or ServingMetrics(), as_content, watch), self._server
         )
-        protocol.model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(engine, reload), self._server)
+        protocol.model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelService(engine, reload, watch), self._server
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
     def start(self, address: str, socket_path: Path | None = None, private_socket: Path | None = None) -> int:
@@ -96,16 +107,23 @@ class GrpcServer:
         threading.Thread(target=self._watch_readiness, name="grpc-health", daemon=True).start()
         return port
 
+    def refuse(self, grace_s: float) -> None:
+        """Refuse new calls from now on, and give those that run `grace_s` seconds to end; returns at once."""
+        if self._ended is None:
+            self._stopping.set()
+            self._health.enter_graceful_shutdown()
+            self._ended = self._server.stop(grace_s)
+
     def close(self, grace_s: float = 5.0) -> None:
-        """Refuse new calls and give those that run `grace_s` seconds to end."""
-        self._stopping.set()
-        self._health.enter_graceful_shutdown()
-        self._server.stop(grace_s).wait(grace_s + 1.0)
+        """Refuse new calls and wait until those that run have ended, `grace_s` seconds at most."""
+        self.refuse(grace_s)
+        assert self._ended is not None
+        self._ended.wait(grace_s + 1.0)
 
     def _watch_readiness(self) -> None:
         """Keep the health service in step with the engine; ends with `close`."""
         while not self._stopping.wait(0.2):
-            self._health.follow(self._engine.status())
+            self._health.follow(self._engine.status(), self._draining())
 
     def _listen(self, address: str, flag: str) -> int:
         try:

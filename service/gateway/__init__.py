@@ -28,6 +28,7 @@ from service.gateway import (
 from service.gateway.admin_api import Reload
 from service.metrics import Metrics
 from service.settings import Settings
+from service.tracing import Tracing
 
 
 class _Name(BaseConverter):
@@ -41,9 +42,10 @@ def create_app(
     settings: Settings,
     engine: Engine,
     measured: Metrics,
-    service_ready: Callable[[], bool] = lambda: True,
+    why_not_ready: Callable[[], str] = str,
     config_override: Path | None = None,
     reload: Reload | None = None,
+    tracing: Tracing | None = None,
 ) -> Flask:
     """Make the application.
 
@@ -51,9 +53,10 @@ def create_app(
         settings: limits and time-outs.
         engine: what answers; its owner starts and closes it.
         measured: the metrics of this process.
-        service_ready: whether the other workers of the service are ready too.
+        why_not_ready: what keeps the service from being ready beside the models of this worker; empty if nothing does.
         config_override: where a configuration is put that a client sets while the service runs.
         reload: puts such a configuration in place; None where this process can't.
+        tracing: where each request's trace goes; None traces none.
     """
     app = Flask("signpost", static_folder=None)
     app.url_map.converters["name"] = _Name
@@ -61,14 +64,14 @@ def create_app(
     app.config["MAX_FORM_PARTS"] = settings.max_images + 16  # some parts may be plain fields
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
     admits = from_settings(settings)
-    exchange.register(app, measured)
+    exchange.register(app, measured, settings.access_log, tracing)
     http_errors.register(app)
     for routes in (
         predict.blueprint(settings, engine, measured),
         examples_api.blueprint(settings, engine, measured),
         status.blueprint(engine),
         about_api.blueprint(settings, engine, config_override),
-        health.blueprint(engine, service_ready),
+        health.blueprint(engine, why_not_ready),
         metrics.blueprint(measured),
         playground.blueprint(settings),
         openapi_pages.blueprint(settings, admits.needs_key),

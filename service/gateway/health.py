@@ -9,12 +9,12 @@ from service.gateway.openapi import described
 from service.gateway.openapi_schemas import json_of
 
 
-def blueprint(engine: Engine, service_ready: Callable[[], bool]) -> Blueprint:
+def blueprint(engine: Engine, why_not: Callable[[], str]) -> Blueprint:
     """The routes `/healthz` (the process answers) and `/readyz` (every model can, in every worker).
 
     Args:
         engine: of this worker.
-        service_ready: whether all workers of the service are ready.
+        why_not: what keeps the service from being ready beside the models of this worker; empty if nothing does.
     """
     routes = Blueprint("health", __name__)
 
@@ -38,8 +38,8 @@ def blueprint(engine: Engine, service_ready: Callable[[], bool]) -> Blueprint:
             name: "ready" if any(v.state is State.AVAILABLE for v in versions) else _why_not(versions)
             for name, versions in status.models.items()
         }
-        if status.ready and not service_ready():
-            return jsonify(ready=False, models=models, waiting="other workers are still loading"), 503
+        if status.ready and (reason := why_not()):
+            return jsonify(ready=False, models=models, waiting=reason), 503
         return jsonify(ready=status.ready, models=models), 200 if status.ready else 503
 
     return routes

@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 # From the most special class to the least: the first that fits counts.
 STATUSES: Final[tuple[tuple[type[errors.SignpostError], int], ...]] = (
+    (errors.TooSlow, 408),
     (errors.TooLarge, 413),
     (errors.UnsupportedMedia, 415),
     (errors.InvalidRequest, 400),

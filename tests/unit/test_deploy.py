@@ -20,7 +20,7 @@ import yaml
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service import cli, launcher, model_config, settings, supervisor
+from service import cli, gunicorn_app, model_config, settings, supervisor
 from service.gateway import monitoring
 from service.gateway.metrics import Metrics
 from service.settings import Settings
@@ -41,7 +41,7 @@ def read(path: Path) -> Any:
 
 def longest_stop_s() -> float:
     """Seconds that a stop of the service may take, whatever its shape."""
-    return launcher._drain_s(Settings()) + 2 * supervisor._STOP_S
+    return gunicorn_app.drain_s(Settings()) + 2 * supervisor._STOP_S
 
 
 def check_serve(arguments: list[str]) -> None:
@@ -288,9 +288,10 @@ def test_probes_ask_the_right_routes() -> None:
 
 
 def test_a_pod_may_take_as_long_as_a_stop_can() -> None:
-    pause = container()["lifecycle"]["preStop"]["sleep"]["seconds"]
+    (drain,) = [each.removeprefix("--drain-seconds=") for each in container()["args"] if "drain-seconds" in each]
     grace = resource("Deployment")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
-    assert grace > pause + longest_stop_s()
+    assert float(drain) > 0
+    assert grace > float(drain) + longest_stop_s()
 
 
 def test_a_pod_is_as_unprivileged_as_can_be() -> None:

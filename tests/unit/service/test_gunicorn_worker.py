@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from gunicorn.http import errors
 
+from service.errors import TooSlow
 from service.gunicorn_worker import JsonWorker
 
 
@@ -15,14 +16,22 @@ class Recorder:
     """Stands in for gunicorn's log."""
 
     def __getattr__(self, _: str) -> Any:
-        return lambda *_: None
+        return lambda *_, **__: None
+
+
+def worker() -> JsonWorker:
+    """A worker that no process runs."""
+    made = JsonWorker.__new__(JsonWorker)
+    made.log = Recorder()
+    made.cfg = SimpleNamespace(limit_request_line=4094, limit_request_fields=100, limit_request_field_size=8190)
+    return made
 
 
 def answered(error: Exception) -> tuple[str, dict[str, str], bytes]:
     """Status line, headers and body that the client gets."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        JsonWorker.handle_error(SimpleNamespace(log=Recorder()), None, ours, ("192.0.2.1", 1), error)
+        worker().handle_error(None, ours, ("192.0.2.1", 1), error)
         ours.shutdown(socket.SHUT_WR)
         received = theirs.makefile("rb").read()
     head, _, body = received.partition(b"\r\n\r\n")
@@ -33,23 +42,32 @@ def answered(error: Exception) -> tuple[str, dict[str, str], bytes]:
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (errors.InvalidRequestLine("x"), "HTTP/1.1 400 Bad Request"),
-        (errors.InvalidHeader("ä"), "HTTP/1.1 400 Bad Request"),
-        (errors.LimitRequestLine(5000, 4094), "HTTP/1.1 414 URI Too Long"),
-        (errors.LimitRequestHeaders("limit request headers fields"), "HTTP/1.1 431 Request Header Fields Too Large"),
+        (errors.InvalidRequestLine("x"), 400),
+        (errors.InvalidHeader("ä"), 400),
+        (errors.LimitRequestLine(5000, 4094), 414),
+        (errors.LimitRequestHeaders("limit request headers fields"), 431),
+        (errors.ExpectationFailed("tea"), 417),
+        (errors.UnsupportedTransferCoding("br"), 501),
+        (TooSlow("The request's header took more than the 10 s that it may take; send it faster."), 408),
+        (errors.ConfigurationProblem("whatever it is"), 500),
     ],
 )
-def test_what_can_not_be_parsed_is_answered_as_json(error: Exception, status: str) -> None:
+def test_what_can_not_be_parsed_is_answered_as_json(error: Exception, status: int) -> None:
     line, headers, body = answered(error)
-    assert line == status
+    assert line.startswith(f"HTTP/1.1 {status} ")
     assert headers["Content-Type"] == "application/json"
     assert headers["Connection"] == "close"
     assert int(headers["Content-Length"]) == len(body)
-    assert json.loads(body)["error"].startswith("The request can't be read: ")
+    assert json.loads(body)["error"].endswith(".")
+
+
+def test_a_limit_is_told_with_its_value() -> None:
+    assert "4094 bytes" in answered(errors.LimitRequestLine(5000, 4094))[2].decode()
+    assert "100 fields" in answered(errors.LimitRequestHeaders("limit request headers fields"))[2].decode()
 
 
 def test_a_client_that_has_left_is_nobodys_error() -> None:
     ours, theirs = socket.socketpair()
     theirs.close()
     with ours:
-        JsonWorker.handle_error(SimpleNamespace(log=Recorder()), None, ours, "", errors.InvalidRequestLine("x"))
+        worker().handle_error(None, ours, "", errors.InvalidRequestLine("x"))
