@@ -88,7 +88,7 @@ STOPSIGNAL SIGTERM
 # model; it would only take the other models away. Who wants to know whether it is ready asks /readyz.
 # http.client rather than urllib: it heeds no proxy variables.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --retries=3 \
-  CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('SIGNPOST_REST_API_PORT', 8501)), timeout=4); c.request('GET', '/healthz'); sys.exit(c.getresponse().status != 200)"]
+  CMD ["python", "-c", "import http.client, os, ssl, sys; at = ('127.0.0.1', int(os.environ.get('SIGNPOST_REST_API_PORT', 8501))); c = http.client.HTTPSConnection(*at, timeout=4, context=ssl._create_unverified_context()) if 'SIGNPOST_SSL_CERTIFICATE_FILE' in os.environ else http.client.HTTPConnection(*at, timeout=4); c.request('GET', '/healthz'); sys.exit(c.getresponse().status != 200)"]
 
 ENTRYPOINT ["signpost"]
 CMD ["serve"]

@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint types format train loadtest bench image lock clean
+.PHONY: help install serve test lint types format train loadtest bench image lock audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ image: ## Build the container image with docker, podman or buildah: make image V
 lock: $(INSTALLED) ## Look for newer versions of everything and write them to constraints.txt
 	$(BIN)/uv pip compile --upgrade --universal --all-extras --no-emit-index-url --no-annotate --no-header \
 	  --index-strategy unsafe-best-match --output-file constraints.txt pyproject.toml
+
+audit: $(INSTALLED) ## Look for known weaknesses in the locked versions (asks api.osv.dev)
+	$(BIN)/uv tool run pip-audit --strict --disable-pip --no-deps --vulnerability-service osv --requirement constraints.txt
 
 clean: ## Remove what was built; the store stays
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

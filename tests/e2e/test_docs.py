@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "loadtests" / "README.md", *(ROOT / "docs").glob("*.md")])
 COMMAND = re.compile(
-    r"(?:[A-Z_]+=\S+ )*(?:\.venv/bin/\w+|signpost|curl|echo|make|docker|kubectl|tensorflow_model_server) "
+    r"(?:[A-Z_]+=\S+ )*(?:\.venv/bin/\w+|signpost|curl|echo|make|docker|kubectl|openssl|tensorflow_model_server) "
 )
 
 # What a block begins with, and why it is not run here.
