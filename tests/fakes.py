@@ -1,6 +1,6 @@
 """Engines and servables without TensorFlow, fitting `service.engine.interface`."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +20,7 @@ from service.engine.interface import (
     TensorSpec,
     VersionStatus,
 )
-from service.errors import NotFound
+from service.errors import NotFound, SignpostError
 
 _DTYPES: Mapping[str, Any] = {
     "DT_FLOAT": np.float32,
@@ -70,6 +70,15 @@ class FakeServable:
     def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
         self.asked.append((inputs, call))
         return Answer(self.run(inputs, call), queue_s=0.001, infer_s=0.002, batch_rows=4)
+
+    def score_all(self, images: Sequence[Array], calls: Sequence[Call]) -> list[Answer | SignpostError]:
+        outcomes: list[Answer | SignpostError] = []
+        for pixels, call in zip(images, calls, strict=True):
+            try:
+                outcomes.append(self.predict({"image": pixels}, call))
+            except SignpostError as error:
+                outcomes.append(error)
+        return outcomes
 
     def close(self) -> None:
         self.closed = True

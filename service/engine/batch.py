@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.engine.interface import Answer, Array, Call
-from service.errors import Abandoned, DeadlineExceeded, InvalidRequest
+from service.errors import Abandoned, DeadlineExceeded, InvalidRequest, ModelFailed, SignpostError
 
 
 class Request:
@@ -39,7 +39,7 @@ class Request:
         self.taken_rows = 0
         self.answered_rows = 0
         self.parts: list[tuple[int, Mapping[str, Array]]] = []  # (first row, outputs)
-        self.error: BaseException | None = None
+        self.error: SignpostError | None = None
         self.leads = False
         self.started_s = 0.0
         self.infer_s = 0.0
@@ -60,16 +60,16 @@ class Request:
             self.signalled = True
             self.wake.release()
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: SignpostError) -> None:
         """End it with an error, unless it is finished."""
         if not self.finished:
             self.error = error
             self.signal()
 
-    def answer(self) -> Answer:
-        """Its answer, put together from its slices; raises its error if it failed."""
+    def outcome(self) -> Answer | SignpostError:
+        """Its answer, put together from its slices, or its error if it failed."""
         if self.error is not None:
-            raise self.error
+            return self.error
         self.parts.sort(key=lambda part: part[0])
         outputs = self.parts[0][1]
         if len(self.parts) > 1:
@@ -100,17 +100,20 @@ def halve(batch: Sequence[Slice]) -> tuple[list[Slice], list[Slice]]:
     return left, right
 
 
-def deliver(part: Slice, outputs: Mapping[str, Array], infer_s: float, batch_rows: int) -> None:
-    """Give a request the outputs of one of its slices, and wake its caller if it was the last."""
-    request = part.request
-    if request.finished:  # it failed or gave up meanwhile
-        return
-    request.parts.append((part.start, outputs))
-    request.answered_rows += part.stop - part.start
-    request.infer_s += infer_s
-    request.batch_rows = max(request.batch_rows, batch_rows)
-    if request.answered_rows == request.rows:
-        request.signal()
+def deliver(batch: Sequence[Slice], outputs: Mapping[str, Array], infer_s: float, batch_rows: int) -> None:
+    """Give each request of a batch the outputs of its slice, and wake its caller if it was the last."""
+    stop = 0
+    for part in batch:
+        start, stop = stop, stop + part.stop - part.start
+        request = part.request
+        if request.finished:  # it failed or gave up meanwhile
+            continue
+        request.parts.append((part.start, {name: array[start:stop] for name, array in outputs.items()}))
+        request.answered_rows += part.stop - part.start
+        request.infer_s += infer_s
+        request.batch_rows = max(request.batch_rows, batch_rows)
+        if request.answered_rows == request.rows:
+            request.signal()
 
 
 def count_rows(inputs: Mapping[str, Array]) -> int:
@@ -126,6 +129,18 @@ def count_rows(inputs: Mapping[str, Array]) -> int:
     if rows == 0:
         raise InvalidRequest("The request has no instances; send at least one.")
     return int(rows)
+
+
+def check_rows(outputs: Mapping[str, Array], rows: int) -> None:
+    """Make sure that a model gave as many rows as it was given.
+
+    Raises:
+        ModelFailed: otherwise.
+    """
+    for name, array in outputs.items():
+        if array.ndim == 0 or len(array) != rows:
+            found = "a single value" if array.ndim == 0 else f"{len(array)} rows"
+            raise ModelFailed(f"The model gave {found} of {name!r} for {rows} rows of input; it needs one each.")
 
 
 def check_wanted(request: Request, now: float) -> None:

@@ -1,13 +1,14 @@
 """What local and remote servables have in common: a batcher for each signature, and how a call goes through it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from service.engine.batching import Batcher
 from service.engine.classifier import classify
 from service.engine.inputs import check_call
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Signature
+from service.errors import SignpostError
 
 
 class BatchedServable(ABC):
@@ -40,6 +41,14 @@ class BatchedServable(ABC):
             return classify(partial(self._run, inputs), call, signature, self.classes)
         return self._run(inputs, call)
 
+    def score_all(self, images: Sequence[Array], calls: Sequence[Call]) -> list[Answer | SignpostError]:
+        """Score the images of several requests; see `Servable.score_all`."""
+        batcher = self.batchers.get(DEFAULT_SIGNATURE)
+        wanted = [({"image": pixels}, call) for pixels, call in zip(images, calls, strict=True)]
+        if batcher is not None:
+            return batcher.submit_all(wanted)
+        return [_outcome(partial(self.run_alone, inputs, call)) for inputs, call in wanted]
+
     def close(self) -> None:
         """Fail what waits."""
         for batcher in self.batchers.values():
@@ -52,3 +61,10 @@ class BatchedServable(ABC):
     def _run(self, inputs: Mapping[str, Array], call: Call) -> Answer:
         batcher = self.batchers.get(call.signature_name)
         return self.run_alone(inputs, call) if batcher is None else batcher.submit(inputs, call)
+
+
+def _outcome(run: Callable[[], Answer]) -> Answer | SignpostError:
+    try:
+        return run()
+    except SignpostError as error:
+        return error

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from service.engine.batch import Request, Slice, check_wanted, count_rows, deliver, halve, join, too_late
+from service.engine.batch import Request, Slice, check_rows, check_wanted, count_rows, deliver, halve, join, too_late
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.interface import Answer, Array, Call
 from service.errors import (
@@ -81,18 +81,27 @@ class Batcher:
             Unavailable: the batcher is closed.
             ModelFailed: `run` failed on this request.
         """
-        request = Request(inputs, count_rows(inputs), call, self._clock())
-        with self._lock:
-            self._admit(request)
-            request.leads = self._leaders < self._parameters.num_batch_threads
-            self._leaders += request.leads
-            self._queue.append(request)
-            self._queued_rows += request.rows
-            if self._queued_rows >= self._parameters.max_batch_size:
-                self._filled.notify()
-        while self._wait(request):
-            self._lead(request)
-        return request.answer()
+        [outcome] = self.submit_all([(inputs, call)])
+        if isinstance(outcome, SignpostError):
+            raise outcome
+        return outcome
+
+    def submit_all(self, wanted: Sequence[tuple[Mapping[str, Array], Call]]) -> list[Answer | SignpostError]:
+        """Run several requests for one thread, each as `submit` does, so that they are ready for the same batch.
+
+        Returns for each its answer, or the error that `submit` would raise.
+        """
+        begun: list[Request | SignpostError] = []
+        try:
+            with self._lock:
+                for inputs, call in wanted:
+                    begun.append(self._begin(inputs, call))
+            for each in begun:
+                while isinstance(each, Request) and self._wait(each):
+                    self._lead(each)
+            return [each.outcome() if isinstance(each, Request) else each for each in begun]
+        finally:
+            self._give_up([each for each in begun if isinstance(each, Request) and (each.leads or not each.finished)])
 
     def limit(self, rows: int) -> None:
         """Make no larger batches than this any more: the device has no memory for them."""
@@ -123,6 +132,30 @@ class Batcher:
         del error
         return True
 
+    def _begin(self, inputs: Mapping[str, Array], call: Call) -> Request | SignpostError:
+        """Put a request in the queue; where the model is idle it gets the lead, which its thread takes as it waits."""
+        try:
+            request = Request(inputs, count_rows(inputs), call, self._clock())
+            self._admit(request)
+        except SignpostError as error:
+            return error
+        request.leads = self._leaders < self._parameters.num_batch_threads
+        self._leaders += request.leads
+        self._queue.append(request)
+        self._queued_rows += request.rows
+        if self._queued_rows >= self._parameters.max_batch_size:
+            self._filled.notify()
+        return request
+
+    def _give_up(self, requests: list[Request]) -> None:
+        """Fail requests whose thread was torn away before it waited for them, and pass on the lead they have."""
+        for request in requests:
+            with self._lock:
+                if not request.finished:
+                    self._withdraw(request, ModelFailed("The request was interrupted; try again."))
+                if request.leads:
+                    self._hand_over(request)
+
     def _admit(self, request: Request) -> None:
         if self._closed:
             raise Unavailable("The model is being unloaded; try again.")
@@ -150,7 +183,7 @@ class Batcher:
             remaining_s = request.call.deadline - self._clock()
             woken = request.wake.acquire(timeout=min(max(0.0, remaining_s), threading.TIMEOUT_MAX))
 
-    def _withdraw(self, request: Request, error: BaseException) -> None:
+    def _withdraw(self, request: Request, error: SignpostError) -> None:
         """Fail a request and take what is left of it from the queue."""
         request.fail(error)
         if request.taken_rows < request.rows:
@@ -244,23 +277,15 @@ class Batcher:
             if elapsed_s > 0:
                 rate = rows / elapsed_s
                 self._rows_per_s += (rate - self._rows_per_s) * (_RATE_WEIGHT if self._rows_per_s else 1.0)
-            first = 0
-            for part in batch:
-                last = first + part.stop - part.start
-                deliver(part, {name: array[first:last] for name, array in outputs.items()}, elapsed_s, rows)
-                first = last
+            deliver(batch, outputs, elapsed_s, rows)
 
     def _call_model(self, batch: list[Slice], rows: int) -> Mapping[str, Array]:
-        padded = self._parameters.padded(rows)
-        head = batch[0].request
+        padded, head = self._parameters.padded(rows), batch[0].request
         inputs = head.inputs
         if not head.rows == rows == padded or len(batch) > 1:
             inputs = {name: join(name, batch, rows, padded) for name in inputs}
         outputs = self.invoke(inputs, head.call.outputs, [part.request.call for part in batch])
-        for name, array in outputs.items():
-            if array.ndim == 0 or len(array) != padded:
-                found = "a single value" if array.ndim == 0 else f"{len(array)} rows"
-                raise ModelFailed(f"The model gave {found} of {name!r} for {padded} rows of input; it needs one each.")
+        check_rows(outputs, padded)
         return outputs
 
     def _fail(self, batch: list[Slice], error: Exception) -> None:

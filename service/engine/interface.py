@@ -4,7 +4,7 @@ No engine, transport or framework is imported here; local and remote engines, an
 same two protocols.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -13,6 +13,8 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from service.errors import SignpostError
 
 Array = npt.NDArray[Any]
 
@@ -158,6 +160,18 @@ class Servable(Protocol):
             NotFound: no such signature.
             InvalidRequest: inputs that do not fit the signature.
             Overloaded, DeadlineExceeded, Abandoned, Unavailable, ModelFailed: as their names say.
+        """
+        ...
+
+    def score_all(self, images: Sequence[Array], calls: Sequence[Call]) -> list[Answer | SignpostError]:
+        """Score the images of several requests, so that they can share a batch; only for image classifiers.
+
+        Args:
+            images: of each request, uint8 (N, H, W, C) as the default signature takes them; they are not checked.
+            calls: the call of each, which asks for `scores` of the default signature.
+
+        Returns:
+            For each request its answer, or the error that `predict` would raise.
         """
         ...
 

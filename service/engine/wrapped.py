@@ -1,8 +1,9 @@
 """A servable around another one, for an engine that stands before another engine."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from service.engine.interface import Answer, Array, Call, Servable, Signature
+from service.errors import SignpostError
 
 
 class WrappedServable:
@@ -39,3 +40,7 @@ class WrappedServable:
     def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
         """Run a signature; see `Servable.predict`."""
         return self.inner.predict(inputs, call)
+
+    def score_all(self, images: Sequence[Array], calls: Sequence[Call]) -> list[Answer | SignpostError]:
+        """Score the images of several requests; see `Servable.score_all`."""
+        return self.inner.score_all(images, calls)

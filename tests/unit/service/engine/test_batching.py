@@ -109,6 +109,36 @@ def test_requests_gather_while_the_model_is_busy(model: Doubler, pool: ThreadPoo
     assert others[0].result().queue_s > 0
 
 
+def test_requests_of_one_thread_share_a_batch_and_each_gets_its_own_answer(model: Doubler) -> None:
+    batcher = Batcher(model, BatchingParameters(max_batch_size=4))
+    wanted = [(rows(1), call()), (rows(2, 3), call()), (rows(), call()), (rows(4, 5), call()), (rows(6), call(-1.0))]
+    first, second, empty, third, late = batcher.submit_all(wanted)
+    assert isinstance(first, Answer)
+    assert isinstance(second, Answer)
+    assert isinstance(third, Answer)
+    assert [each.outputs["y"][:, 0].tolist() for each in (first, second, third)] == [[2], [4, 6], [8, 10]]
+    assert isinstance(empty, InvalidRequest)
+    assert isinstance(late, DeadlineExceeded)
+    assert model.batches == [[1, 2, 3, 4], [5]]
+    assert batcher.queued_rows == 0
+
+
+def test_a_thread_torn_away_from_several_requests_leaves_the_lead_to_others() -> None:
+    torn = True
+
+    def run(inputs: Mapping[str, Array], outputs: tuple[str, ...]) -> dict[str, Array]:  # noqa: ARG001 - as the batcher calls it
+        if torn:
+            raise SystemExit
+        return {"y": inputs["x"]}
+
+    batcher = Batcher(run, BatchingParameters(max_batch_size=1))
+    with pytest.raises(SystemExit):
+        batcher.submit_all([(rows(1), call()), (rows(2), call()), (rows(3), call())])
+    torn = False
+    assert batcher.queued_rows == 0
+    assert batcher.submit(rows(4), call()).outputs["y"].tolist() == [[4]]
+
+
 def test_a_large_request_is_split_and_put_together_in_order(model: Doubler) -> None:
     batcher = Batcher(model, BatchingParameters(max_batch_size=4))
     answer = batcher.submit(rows(*range(11)), call())
