@@ -18,8 +18,6 @@ from service.errors import SettingsError
 from service.renewed import Renewed
 from service.settings import Settings
 
-# Seconds in which a client must have shaken hands; it holds a thread meanwhile.
-HANDSHAKE_S: Final = 5.0
 # What every handshake begins with.
 _HANDSHAKE: Final = b"\x16"
 
@@ -82,33 +80,18 @@ def grpc_credentials(files: TlsFiles) -> grpc.ServerCredentials:
 
 
 class _Context(ssl.SSLContext):
-    """A context that tells who speaks plain HTTP, and gives each handshake that it makes itself a time limit."""
+    """A context that tells who speaks plain HTTP."""
 
-    def wrap_socket(
-        self,
-        sock: socket.socket,
-        server_side: bool = False,
-        do_handshake_on_connect: bool = True,
-        *arguments: Any,
-        **options: Any,
-    ) -> ssl.SSLSocket:
+    def wrap_socket(self, sock: socket.socket, *arguments: Any, **options: Any) -> ssl.SSLSocket:
         """Wrap an accepted socket whose first bytes are there; see `ssl.SSLContext.wrap_socket`.
 
         Raises:
-            ssl.SSLError: the client speaks no TLS, or does not within the time. Gunicorn then closes the connection.
+            ssl.SSLError: the client speaks no TLS. Gunicorn then closes the connection.
         """
         with contextlib.suppress(BlockingIOError):
             if sock.recv(1, socket.MSG_PEEK) not in (_HANDSHAKE, b""):
                 _tell_plain_http(sock)
-        if not do_handshake_on_connect:
-            return super().wrap_socket(sock, server_side, False, *arguments, **options)
-        sock.settimeout(HANDSHAKE_S)
-        try:
-            wrapped = super().wrap_socket(sock, server_side, True, *arguments, **options)
-        except TimeoutError as error:  # gunicorn would log a traceback for each
-            raise ssl.SSLError(ssl.SSL_ERROR_EOF, f"No handshake within {HANDSHAKE_S:g} s.") from error
-        wrapped.settimeout(None)
-        return wrapped
+        return super().wrap_socket(sock, *arguments, **options)
 
 
 def _tell_plain_http(sock: socket.socket) -> None:

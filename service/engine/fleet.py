@@ -97,6 +97,11 @@ class Fleet:
         """Whether a peer that can list its models lists none: it has not begun to load them."""
         return any(peer.alive and peer.empty for peer in self._peers)
 
+    @property
+    def refused(self) -> bool:
+        """Whether a peer does not take this process's API key, so that nobody knows what it has."""
+        return any(peer.alive and peer.refused for peer in self._peers)
+
     def look_again(self) -> None:
         """Have the watcher look at the peers now, and wait for it, a bounded time."""
         with self._looked:

@@ -74,7 +74,7 @@ class Peer:
         self.ready: Mapping[str, bool] = {}  # by model, as far as its health service tells
         self.empty = False  # it can list its models and lists none
         self._lists_health = True
-        self._refused = False
+        self.refused = False  # it wants an API key, and another than it is sent
         self._silences = 0
         self._channel: Any = None
 
@@ -155,11 +155,11 @@ class Peer:
     def note_statuses(self, asked: Mapping[str, Any]) -> None:
         """Wait for the answers to `ask_status`, by model, and note them; a silence leaves a model as it was."""
         refused = any(future.code() is grpc.StatusCode.UNAUTHENTICATED for future in asked.values())
-        if refused and not self._refused:
+        if refused and not self.refused:
             log.warning(
                 "The engine at %s does not take this gateway's API key; see --engine-api-key-file.", self.address
             )
-        self._refused = refused
+        self.refused = refused
         statuses: dict[str, tuple[VersionStatus, ...]] = {}
         for model, future in asked.items():
             versions = read_status(future)

@@ -120,6 +120,8 @@ class RemoteEngine:
             if not self._fleet.alive:
                 raise Unavailable(self._fleet.silence)
         if spec.name not in self._fleet.models and not self._fleet.learn(spec.name):
+            if self._fleet.refused:
+                raise Unavailable("The engine does not take this gateway's API key; its operator can help.")
             if self._fleet.starting:
                 raise Unavailable("The engine is starting; try again.")
             raise NotFound(f"Servable not found for request: {spec}; GET /v1/models lists the models.")

@@ -164,14 +164,6 @@ def test_who_speaks_plain_http_is_told_so(ours: Pair) -> None:
     assert "https://" in json.loads(body)["error"]
 
 
-@pytest.mark.parametrize("sent", [b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"])
-def test_a_handshake_that_stops_half_way_is_given_up(ours: Pair, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tls, "HANDSHAKE_S", 0.05)
-    error, answer = refused(TlsFiles(ours.certificate, ours.key), sent)
-    assert error.args[0] == ssl.SSL_ERROR_EOF
-    assert answer == b""
-
-
 def test_what_is_neither_http_nor_tls_is_refused(ours: Pair) -> None:
     error, _ = refused(TlsFiles(ours.certificate, ours.key), b"\x16" + bytes(100))
     assert isinstance(error, ssl.SSLError)

@@ -119,8 +119,9 @@ def test_a_gateway_shows_its_key_with_every_call() -> None:
 @pytest.mark.parametrize("secret", ["", "wrong"])
 def test_an_engine_that_refuses_the_gateways_key_is_not_ready_and_the_client_is_not_to_blame(secret: str) -> None:
     with serving(KEYS) as (address, _), remote(address, Link(secret)) as engine:
-        with pytest.raises(Unavailable), engine.lease(ModelSpec("m")):
-            pass
+        for name in ("m", "unheard-of"):
+            with pytest.raises(Unavailable), engine.lease(ModelSpec(name)):
+                pass
         assert not engine.status().ready
         with pytest.raises(Unavailable, match="does not take this gateway's API key"):
             forward(address, Link(secret))(config().config, 60)
