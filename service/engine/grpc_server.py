@@ -17,6 +17,7 @@ from service.access import Access
 from service.engine.grpc_access import AccessInterceptor
 from service.engine.grpc_exchange import Watch
 from service.engine.grpc_health import HealthService
+from service.engine.grpc_messages import MessageInterceptor
 from service.engine.grpc_model import ModelService
 from service.engine.grpc_prediction import PredictionService
 from service.engine.interface import Engine
@@ -67,7 +68,7 @@ class GrpcServer:
         self._health = HealthService()
         self._server = grpc.server(
             ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
-            interceptors=[AccessInterceptor(access or Access())],
+            interceptors=[AccessInterceptor(access or Access()), MessageInterceptor()],
             options=[
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", -1),
