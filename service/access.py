@@ -92,6 +92,19 @@ def check(settings: Settings) -> None:
         )
 
 
+def advice(settings: Settings) -> list[str]:
+    """What an operator should know of the settings, as sentences: who is let in, and who could read a key."""
+    found = []
+    is_open, is_plain = not is_local(settings.host), settings.ssl_certificate_file is None
+    if is_open and not has_keys(settings):
+        found.append(f"Whoever reaches {settings.host} may ask the models; --api-keys-file lets in only who has a key.")
+    elif is_open and is_plain:
+        found.append("API keys come in plain text; --ssl-certificate-file, or a proxy, hides them from the network.")
+    if settings.engine_api_key_file is not None and settings.engine_tls_ca_file is None:
+        found.append("The key for --engine goes out in plain text; --engine-tls-ca-file hides it from the network.")
+    return found
+
+
 def has_keys(settings: Settings) -> bool:
     """Whether the settings turn keys on."""
     return settings.api_keys_file is not None or bool(settings.api_keys)

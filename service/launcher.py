@@ -41,6 +41,8 @@ def serve(settings: Settings) -> None:
     grpc_config.check_socket_path(settings.grpc_socket_path)
     grpc_config.read_tls(settings.ssl_config_file)
     access.check(settings)
+    for sentence in access.advice(settings):
+        logging.warning("%s", sentence)
     certificates = tls.from_settings(settings)
     link.read(settings.engine_api_key_file, settings.engine_tls_ca_file)
     monitoring.read_path(settings.monitoring_config_file)

@@ -35,7 +35,7 @@ class AccessInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc h
         except SignpostError as error:
             return _refusal(code_of(error), str(error))
         if is_admin:
-            log.info("A call of the API key %r reloads the configuration.", name)
+            log.info("A call (%s) reloads the configuration.", name or "without a key")
         return continuation(handler_call_details)
 
 

@@ -40,7 +40,7 @@ def blueprint(settings: Settings, reload: Reload | None) -> Blueprint:
         if reload is None:
             raise Unsupported("The models are those of other engines; change the configuration there.")
         message = model_config.read_body(request.get_data(cache=False))
-        log.info("Request %s of the API key %r reloads the configuration.", request_id(), g.key_name)
+        log.info("Request %s (%s) reloads the configuration.", request_id(), g.key_name or "without a key")
         reload(message, settings.rest_api_timeout_in_ms / 1e3)
         return jsonify(models=[model.name for model in message.model_config_list.config])
 

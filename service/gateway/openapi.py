@@ -144,7 +144,8 @@ def _operation(app: Flask, rule: Rule, operation: Operation, needs_key: bool) ->
         },
     }
     if needs_key and operation.access != "open":
-        found["security"] = [{scheme: []} for scheme in schemas.SECURITY]
+        roles = ["admin"] if operation.access == "admin" else []
+        found["security"] = [{scheme: roles} for scheme in schemas.SECURITY]
         found["responses"] |= {str(status): {"$ref": f"#/components/responses/Error{status}"} for status in (401, 403)}
     if description:
         found["description"] = description

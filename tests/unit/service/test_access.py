@@ -1,6 +1,7 @@
 """Who is let in, by key and by address."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,24 @@ def test_a_service_that_nobody_could_use_does_not_start(tmp_path: Path) -> None:
         access.check(Settings(api_keys_file=tmp_path / "keys"))
     with pytest.raises(SettingsError, match="Entry 2 of --api-keys"):
         access.check(Settings(api_keys=f"{ADMIN_KEY.line},{PREDICT}"))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({}, []),
+        ({"host": "0.0.0.0"}, ["may ask the models"]),
+        ({"host": "0.0.0.0", "api_keys": BOTH}, ["in plain text"]),
+        ({"host": "0.0.0.0", "api_keys": BOTH, "ssl_certificate_file": Path("c"), "ssl_key_file": Path("k")}, []),
+        ({"api_keys": BOTH}, []),
+        ({"engine": "h:1", "engine_api_key_file": Path("k")}, ["goes out in plain text"]),
+        ({"engine": "h:1", "engine_api_key_file": Path("k"), "engine_tls_ca_file": Path("c")}, []),
+    ],
+)
+def test_what_an_operator_is_told_at_the_start(chosen: dict[str, Any], said: list[str]) -> None:
+    advice = access.advice(Settings(**chosen))
+    assert len(advice) == len(said)
+    assert all(part in sentence for part, sentence in zip(said, advice, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -220,3 +220,10 @@ def test_another_service_is_recognised() -> None:
 
 def test_names_are_quoted_in_paths() -> None:
     assert Target("a model/x", label="b?").path == "/v1/models/a%20model%2Fx/labels/b%3F"
+
+
+def test_a_key_that_was_not_copied_whole_is_told_and_not_shown(url: str, folder: Path) -> None:
+    for key in ("two words", "caf\u00e9", "a\nb"):
+        said = refusal(predict(folder / "a.png", "--url", url, "--api-key", key))
+        assert "was it copied whole?" in said
+        assert key not in said

@@ -117,9 +117,13 @@ def test_the_description_tells_of_keys_where_they_are_on(guarded: Flask, engine:
         for operation in methods.values():
             assert ("security" in operation) == (path not in OPEN), path
             assert ({"401", "403"} <= operation["responses"].keys()) == (path not in OPEN), path
+    assert document["paths"][RELOAD]["post"]["security"][0] == {"bearer": ["admin"]}
     off = create_app(Settings(), engine, Metrics(engine))
     assert "securitySchemes" not in openapi.document(off)["components"]
-    assert "API key" in guarded.test_client().get("/docs").text
+    shown = " ".join(guarded.test_client().get("/docs").text.split())
+    assert shown.count("Needs an API key of the role admin, as") == 1
+    assert shown.count("Needs an API key, as") > 5
+    assert "Needs an API key" not in off.test_client().get("/docs").text
 
 
 @pytest.mark.parametrize(
