@@ -107,7 +107,7 @@ class _Patient:
                 return
             self.aside = self.step_aside()
             if not self.aside:
-                raise self._too_slow("comes as slowly as too many others do; try again, or faster")
+                raise self._too_slow("comes slowly, as too many others do; try again, or send it faster")
         if not self._poll(event, self._since_s + self._limit_s - time.monotonic()):
             raise self._too_slow(f"took more than the {self._limit_s:g} s that it may take; send it faster")
 

@@ -12,6 +12,7 @@ from service.gateway import (
     about_api,
     access,
     admin_api,
+    compressed,
     cors,
     examples_api,
     exchange,
@@ -61,10 +62,12 @@ def create_app(
     app = Flask("signpost", static_folder=None)
     app.url_map.converters["name"] = _Name
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_form_bytes
     app.config["MAX_FORM_PARTS"] = settings.max_images + 16  # some parts may be plain fields
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
     admits = from_settings(settings)
     exchange.register(app, measured, settings.access_log, tracing)
+    compressed.register(app)
     http_errors.register(app)
     for routes in (
         predict.blueprint(settings, engine, measured),

@@ -57,7 +57,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
 
     def _read() -> tuple[Call, Array]:
         started_s = time.monotonic()
-        document = tensor_json.parse_object(request.get_data(cache=False))
+        document = tensor_json.parse_object(request.get_data(cache=False), settings.max_json_depth)
         call = calls.new_call(settings, tensor_json.signature_name(document))
         inputs = examples.from_json(document, tensor_json.decode_b64)
         timings().add("decode", time.monotonic() - started_s)

@@ -84,16 +84,23 @@ def _answer_http(error: HTTPException) -> Response:
     elif isinstance(error, MethodNotAllowed):
         message = f"{request.path} does not take {request.method}; use {', '.join(sorted(error.valid_methods or ()))}."
     elif isinstance(error, RequestEntityTooLarge):
-        message = (
-            f"The body has more than the {request.max_content_length} bytes, or the form more than the "
-            f"{request.max_form_parts} parts, that are taken; send fewer or smaller images."
-        )
+        message = _too_large()
     else:
         message = error.description or error.name
     response = _answer(message, error.code or 500)
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return response
+
+
+def _too_large() -> str:
+    most = request.max_content_length or 0
+    if request.mimetype == "multipart/form-data" and 0 < (request.content_length or 0) <= most:
+        return (
+            f"The form has more than the {request.max_form_parts} parts, or one of its fields more than the "
+            f"{request.max_form_memory_size} bytes, that are taken; send fewer images, and each as a file."
+        )
+    return f"The body has more than the {most} bytes that are taken; send fewer or smaller images."
 
 
 def _answer_unforeseen(error: Exception) -> Response:

@@ -57,7 +57,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
             if files is not None:
                 answered = _predict_images(servable, files, call)
             else:
-                answered = _predict_json(servable, tensor_json.parse(body), call)
+                answered = _predict_json(servable, tensor_json.parse(body, settings.max_json_depth), call)
         return calls.to_response(answered)
 
     def _predict_images(servable: Servable, files: list[bytes], call: Call) -> dict[str, Any]:

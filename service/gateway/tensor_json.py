@@ -6,7 +6,6 @@ an image classifier takes `{"b64": "…"}` for an encoded image wherever it take
 
 import base64
 import binascii
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +14,7 @@ import numpy as np
 
 from service.engine.interface import DEFAULT_SIGNATURE, Array, Signature, TensorSpec
 from service.errors import InvalidRequest, NotFound
+from service.gateway import json_body
 from service.gateway.json_numbers import shorten
 
 # Turns one encoded image into pixels (H, W, C).
@@ -41,17 +41,13 @@ class JsonRequest:
     values: Any
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
-    """Parse a body that must be a JSON object; NaN, Infinity and -Infinity are numbers, as in TF Serving.
+def parse_object(body: bytes, max_depth: int = 64) -> dict[str, Any]:
+    """Parse a body that must be a JSON object, nested no deeper than `max_depth`.
 
     Raises:
         InvalidRequest: it is none.
     """
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise InvalidRequest(f"The body is no JSON: {reason}.") from error
+    document = json_body.parse(body, max_depth)
     if not isinstance(document, dict):
         raise InvalidRequest('The body must be a JSON object such as {"instances": […]}.')
     return document
@@ -69,13 +65,13 @@ def signature_name(document: Mapping[str, Any]) -> str:
     return name.encode("utf-8", "replace").decode()  # half a surrogate could not be told in an error
 
 
-def parse(body: bytes) -> JsonRequest:
-    """Parse the body of a `:predict` request.
+def parse(body: bytes, max_depth: int = 64) -> JsonRequest:
+    """Parse the body of a `:predict` request, nested no deeper than `max_depth`.
 
     Raises:
         InvalidRequest: it is no JSON object with exactly one of `instances` and `inputs`.
     """
-    document = parse_object(body)
+    document = parse_object(body, max_depth)
     if ("instances" in document) == ("inputs" in document):
         raise InvalidRequest('The body must have either "instances" (one value each) or "inputs" (one tensor each).')
     rows = "instances" in document

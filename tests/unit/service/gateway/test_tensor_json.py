@@ -115,7 +115,7 @@ def test_what_does_not_fit_is_refused_and_told(document: Any, wanted: Signature,
     [b"", b"{", b"\xff\xfe\xfd", b'{"instances": [1', b'"\\', b"[" * 100_000, b'{"instances": ' + b"[" * 100_000],
 )
 def test_a_body_that_is_no_json_is_refused(body: bytes) -> None:
-    with pytest.raises(InvalidRequest, match="no JSON"):
+    with pytest.raises(InvalidRequest, match="JSON"):
         arrays(None, body=body)
 
 

@@ -1,0 +1,60 @@
+"""Compressed bodies: taken like others, and limited by what comes out of them."""
+
+import gzip
+import json
+
+import pytest
+from flask.testing import FlaskClient
+
+URL = "/v1/models/letters:predict"
+
+
+def post(client: FlaskClient, body: bytes, encoding: str = "gzip") -> tuple[int, dict[str, object]]:
+    answer = client.post(URL, data=body, headers={"Content-Encoding": encoding, "Content-Type": "application/json"})
+    return answer.status_code, answer.get_json()
+
+
+def pixels(**more: object) -> bytes:
+    return json.dumps({"instances": [[[[1, 2, 3]] * 3] * 2], **more}).encode()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip"])
+def test_a_compressed_body_is_answered_as_if_it_were_not(client: FlaskClient, encoding: str) -> None:
+    plain = client.post(URL, data=pixels(), content_type="application/json").get_json()
+    assert post(client, gzip.compress(pixels()), encoding) == (200, plain)
+    assert post(client, pixels(), "identity") == (200, plain)
+
+
+def test_a_bomb_is_refused_by_what_comes_out(client: FlaskClient) -> None:
+    status, answer = post(client, gzip.compress(b" " * 50_000_000))
+    assert status == 413
+    assert "20000 bytes" in str(answer["error"])
+
+
+def test_a_stream_that_holds_nothing_is_limited_too(client: FlaskClient) -> None:
+    empty_blocks = gzip.compress(b"")[:10] + b"\x00\x00\x00\xff\xff" * 30_000
+    for chunks in ({}, {"environ_overrides": {"CONTENT_LENGTH": "", "wsgi.input_terminated": True}}):
+        answer = client.post(URL, data=empty_blocks, headers={"Content-Encoding": "gzip"}, **chunks)
+        assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"{}", "no gzip"),
+        (gzip.compress(pixels())[:-9], "broken off"),
+        (b"", "broken off"),
+        (b"\x1f\x8b\x08" + b"\xff" * 40, "no gzip"),
+    ],
+)
+def test_what_is_no_gzip_is_told(client: FlaskClient, body: bytes, says: str) -> None:
+    status, answer = post(client, body)
+    assert status == 400
+    assert says in str(answer["error"])
+
+
+@pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip", "zstd"])
+def test_other_encodings_are_not_taken(client: FlaskClient, encoding: str) -> None:
+    status, answer = post(client, b"{}", encoding)
+    assert status == 415
+    assert "gzip" in str(answer["error"])
