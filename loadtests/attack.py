@@ -25,8 +25,8 @@ import click
 import grpc
 import numpy as np
 
-from loadtests.memory_growth import Growth
 from loadtests.hostile import Hostile
+from loadtests.memory_growth import Growth
 from loadtests.pictures import drawings
 from loadtests.served import Served, served
 from service import protocol
