@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import click
 
-from loadtests import bench_models, growth, limit_tables, pictures, raw_client, startup
+from loadtests import bench_models, curves, limit_tables, pictures, raw_client, startup
 from loadtests.bare_loop import Arrangement, BareLoop, arrangements
 from loadtests.limit_tables import CLIENTS, FORM_IMAGES, Round
 from loadtests.raw_client import Run
@@ -100,7 +100,7 @@ def main(
         if with_startup:
             found["startup"] = startup.measure(store)
         if with_growth:
-            found["growth"] = growth.measure(bench_store, serve_flags, out)
+            found["growth"] = curves.measure(bench_store, serve_flags, out)
     (out / "limit.json").write_text(json.dumps(found, indent=1) + "\n")
     click.echo(f"Written to {out}.")
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from service.errors import TooSlow
+from service.errors import SignpostError, TooSlow
 
 # Seconds that a thread waits for a client in one stage before another takes its place.
 QUICK_S: Final = 0.05
@@ -37,6 +37,8 @@ class _Patient:
     step_aside: Callable[[], bool] = staticmethod(lambda: True)
     # Whether the thread that waits here has stepped aside.
     aside = False
+    # What became of the request at hand on the express lane, where the model failed it.
+    failure: SignpostError | None = None
     _stage = ""
     _limit_s = 0.0
     _since_s: float | None = None

@@ -58,7 +58,7 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
         chosen = {
             "bind": self._bind,
             "workers": settings.workers,
-            "worker_class": "service.gunicorn_worker.JsonWorker",
+            "worker_class": "service.express_worker.ExpressWorker",
             "worker_connections": self._connections,
             "threads": settings.threads,
             "keepalive": settings.keep_alive_s,

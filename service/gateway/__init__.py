@@ -27,6 +27,7 @@ from service.gateway import (
     status,
 )
 from service.gateway.admin_api import Reload
+from service.gateway.express import Express
 from service.metrics import Metrics
 from service.settings import Settings
 from service.tracing import Tracing
@@ -86,5 +87,7 @@ def create_app(
     access.guard(app, admits)
     if settings.rest_api_enable_cors_support:
         cors.register(app)
+    elif tracing is None and settings.enable_batching:
+        app.extensions["express"] = Express(settings, engine, measured, admits)
     app.wsgi_app = paths.in_lower_case(app.wsgi_app)  # type: ignore[method-assign, assignment]  # Flask's way to wrap
     return app

@@ -10,9 +10,11 @@ from typing import Any
 from flask import Response, request
 
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Call, Servable
+from service.errors import SignpostError
 from service.gateway.exchange import answered, request_id, served_by, timings, trace
 from service.metrics import Metrics
 from service.settings import Settings
+from service.timings import Timings
 
 
 def new_call(settings: Settings, signature_name: str = DEFAULT_SIGNATURE) -> Call:
@@ -22,7 +24,7 @@ def new_call(settings: Settings, signature_name: str = DEFAULT_SIGNATURE) -> Cal
     return Call(
         deadline,
         signature_name,
-        abandoned=_has_left(request.environ),
+        abandoned=has_left(request.environ.get("gunicorn.socket")),
         request_id=request_id(),
         trace=current.carried if current is not None else (),
     )
@@ -39,8 +41,13 @@ def note(servable: Servable, answer: Answer, metrics: Metrics, api: str) -> None
     """
     served_by(servable.name, servable.version)  # a remote engine may have had to move on to the next version
     answered(instances=answer.rows)
-    timings().add("queue", answer.queue_s)
-    timings().add("infer", answer.infer_s)
+    count_run(servable, answer, metrics, api, timings())
+
+
+def count_run(servable: Servable, answer: Answer, metrics: Metrics, api: str, into: Timings) -> None:
+    """Note in some timings and the metrics how a request ran; see `note`."""
+    into.add("queue", answer.queue_s)
+    into.add("infer", answer.infer_s)
     metrics.count_batch(servable.name, servable.version, answer.batch_rows)
     metrics.serving.count_run(servable.name, api, answer.infer_s)
 
@@ -53,13 +60,28 @@ def to_response(answer: dict[str, Any]) -> Response:
     return response
 
 
-def _has_left(environ: dict[str, Any]) -> Callable[[], bool] | None:
+def raise_failure() -> None:
+    """Raise what became of the request at hand on the express lane, if its model failed there."""
+    connection = request.environ.get("gunicorn.socket")
+    error: SignpostError | None = getattr(connection, "failure", None)
+    if error is not None:
+        raise error
+
+
+def peer_of(connection: object) -> str:
+    """The address of a connection's client."""
+    try:
+        return str(connection.getpeername()[0]) if isinstance(connection, socket.socket) else ""
+    except OSError:  # it has left
+        return ""
+
+
+def has_left(connection: object) -> Callable[[], bool] | None:
     """How to find out whether the client has closed its connection, where the server lets us see it."""
-    connection = environ.get("gunicorn.socket")
     if not isinstance(connection, socket.socket) or isinstance(connection, ssl.SSLSocket):
         return None
 
-    def has_left() -> bool:
+    def check() -> bool:
         try:
             return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
         except BlockingIOError:
@@ -67,4 +89,4 @@ def _has_left(environ: dict[str, Any]) -> Callable[[], bool] | None:
         except OSError:
             return True
 
-    return has_left
+    return check

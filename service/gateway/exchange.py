@@ -1,6 +1,7 @@
 """What every request and answer has: an ID, the time each stage took, and a count in the metrics."""
 
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from flask import Flask, Response, g, request
@@ -38,22 +39,41 @@ def register(app: Flask, metrics: Metrics, access_log: bool = False, tracing: Tr
     @app.after_request
     def end(response: Response) -> Response:
         g.timings.add("total", time.monotonic() - g.started_s)
-        response.headers["X-Request-ID"] = g.request_id
-        response.headers["X-Content-Type-Options"] = "nosniff"  # what answers are is what they say
-        response.headers["Server-Timing"] = g.timings.header()
-        if g.version:
-            response.headers["X-Model-Version"] = g.version
+        response.headers.update(headers_of(g.request_id, g.timings, g.version))
         rule = request.url_rule.rule if request.url_rule else "none"
-        metrics.count(rule, g.model, g.version, response.status_code, g.timings.stages_s)
-        _, colon, verb = rule.rpartition(":")
-        if g.model and colon and verb.isalpha():
-            status = http_errors.grpc_name(response.status_code)
-            metrics.serving.count_request(g.model, verb, "REST", status, g.timings.stages_s["total"])
+        count(metrics, rule, g.model, g.version, response.status_code, g.timings.stages_s)
         if access_log:
             _answered(rule, response).write()
         if g.trace is not None:
             _end_trace(g.trace, response)
         return response
+
+
+def headers_of(request_id: str, timings: Timings, version: str) -> dict[str, str]:
+    """The headers that every answer has; `version` is empty where no model answered."""
+    headers = {
+        "X-Request-ID": request_id,
+        "X-Content-Type-Options": "nosniff",  # what answers are is what they say
+        "Server-Timing": timings.header(),
+    }
+    return {**headers, "X-Model-Version": version} if version else headers
+
+
+def count(metrics: Metrics, rule: str, model: str, version: str, status: int, stages_s: Mapping[str, float]) -> None:
+    """Count an answered request.
+
+    Args:
+        metrics: those of this process.
+        rule: of the route that it took.
+        model: what answered it; empty where no model did.
+        version: of the model.
+        status: HTTP's.
+        stages_s: seconds of each stage, and in total.
+    """
+    metrics.count(rule, model, version, status, stages_s)
+    _, colon, verb = rule.rpartition(":")
+    if model and colon and verb.isalpha():
+        metrics.serving.count_request(model, verb, "REST", http_errors.grpc_name(status), stages_s["total"])
 
 
 def timings() -> Timings:

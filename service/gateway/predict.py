@@ -54,6 +54,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
         call = calls.new_call(settings)
         with engine.lease(ModelSpec(name, version, label, request_id())) as servable:
             served_by(servable.name, servable.version)
+            calls.raise_failure()
             if files is not None:
                 answered = _predict_images(servable, files, call)
             else:
