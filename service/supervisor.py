@@ -2,7 +2,8 @@
 
 A dead engine process is started again, later each time; meanwhile the gateways answer 503. Where it can't be started,
 or the gateways end, both stop and the command fails. On SIGTERM the gateways finish what they accepted, then the engine
-stops. Neither child can outlive the supervisor, however it ends: the kernel tells the gateways, and the engine sees its
+stops; a second SIGTERM, or SIGINT, is passed on to them. SIGHUP has the gateways replace their workers. Neither child
+can outlive the supervisor, however it ends: the kernel tells the gateways, and the engine sees its
 pipe close.
 
 The supervisor is a single thread that sleeps until a signal comes; it imports nothing of the service's parts.
@@ -34,7 +35,7 @@ _STOP_S: Final = 25.0
 _SETTINGS_CODE: Final = 2  # what a command ends with whose settings are wrong
 
 _STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
-_AWAITED: Final = (*_STOPPING, signal.SIGCHLD, signal.SIGHUP)
+_AWAITED: Final = (*_STOPPING, signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR2)
 
 
 class Supervisor:
@@ -82,7 +83,12 @@ class Supervisor:
                 self._stop()
                 return 0
             if got == signal.SIGHUP:
+                log.info("SIGHUP: the gateways are replaced; the engine process goes on as it is.")
                 os.kill(self._gateways, got)
+            if got == signal.SIGUSR2:
+                log.warning(
+                    "SIGUSR2 is ignored with --engine shared; to run another release, start it elsewhere and stop this."
+                )
             code = self._reap()
             if code is not None:
                 self._stop()
@@ -190,7 +196,9 @@ def _await_end(pid: int, limit_s: float, name: str) -> None:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             return
-        signal.sigtimedwait((signal.SIGCHLD,), remaining_s)
+        got = signal.sigtimedwait((signal.SIGCHLD, *_STOPPING), remaining_s)
+        if got is not None and got.si_signo in _STOPPING:
+            os.kill(pid, got.si_signo)  # whoever stops the service is in a hurry; the engine ignores it
 
 
 def _why(status: int) -> str:

@@ -119,3 +119,34 @@ def test_nobody_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     end(process)  # the children hold its stderr, so this waits for them too
     until(lambda: gone(number(tmp_path, "engine")) and gone(number(tmp_path, "gateways")))
     assert number(tmp_path, "engine-ended")
+
+
+def test_who_is_in_a_hurry_is_passed_on_to_the_gateways(tmp_path: Path) -> None:
+    change = """
+    def gateways():
+        def stop(*_):
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+            note("draining")
+        signal.signal(signal.SIGTERM, stop)
+        note("gateways")
+        while True:
+            signal.pause()
+    """
+    process = start(tmp_path, change)
+    until(lambda: bool(number(tmp_path, "gateways") and (tmp_path / "engine-ready").exists()))
+    process.terminate()
+    until(lambda: (tmp_path / "draining").exists())
+    process.terminate()
+    code, log = end(process)
+    assert code == 0, log
+    assert "killed" not in log
+
+
+def test_a_successor_is_refused_and_the_service_goes_on(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    until(lambda: bool(number(tmp_path, "gateways") and (tmp_path / "engine-ready").exists()))
+    process.send_signal(signal.SIGUSR2)
+    process.terminate()  # taken after it, as signals are by their numbers
+    code, log = end(process)
+    assert code == 0
+    assert "SIGUSR2 is ignored" in log
