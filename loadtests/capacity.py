@@ -1,11 +1,13 @@
 """The highest rate of arrivals at which a service holds its objectives, and how sure that is.
 
-A probe runs a rate for some seconds and says whether the objectives held. A search goes up (or down) by a factor until
-the answer changes, and then halves the gap on a logarithmic scale until it is narrow enough; it finds the highest rate
-that held. Near the limit a probe's answer is partly chance, so the search is done several times, each after the first
-from where the last one ended. The median of what they found is the capacity. The lowest and the highest of n searches
-enclose the median of all possible ones with the probability 1 - 2 ** (1 - n), whatever their distribution (each lies
-above it with probability one half; H. A. David, H. N. Nagaraja, "Order Statistics", 2003, 7.1): 75 % for 3, 94 % for 5.
+A probe runs a rate for some seconds and says whether the objectives held; a miss counts when a second probe misses too,
+as what else a machine does only makes a service slower. A search goes up (or down) by a factor until the answer
+changes, and then halves the gap on a logarithmic scale until it is narrow enough; it finds the highest rate that held.
+Near the limit the answer is partly chance, so the search is done several times, each from where the others ended.
+
+The median of what they found is the capacity. The lowest and the highest of n searches enclose the median of all
+possible ones with the probability 1 - 2 ** (1 - n), whatever their distribution (each lies above it with probability
+one half; H. A. David, H. N. Nagaraja, "Order Statistics", 2003, 7.1): 75 % for 3, 94 % for 5.
 """
 
 import math
@@ -14,7 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-_LEAST: Final = 0.1  # requests per second: one in ten seconds
+# A search that goes down ends at such a share of where it began: there is no rate that holds.
+_LEAST_SHARE: Final = 0.01
+_LARGEST_STEP: Final = 4.0
 _FIRST_STEP: Final = 1.5
 _NEXT_STEP: Final = 1.15
 
@@ -58,27 +62,25 @@ def search(holds: Callable[[float], bool], start: float, precision: float = 0.05
     for number in range(repeats):
         begin = statistics.median(found) if number else start
         step = max(1 + precision, _NEXT_STEP if number else _FIRST_STEP)
-        found.append(_search_once(holds, max(begin, _LEAST), step, precision))
+        found.append(_search_once(lambda rate: holds(rate) or holds(rate), begin, step, precision))
         if not found[-1]:
             break
     confidence = 1 - 2.0 ** (1 - len(found))
     return Capacity(statistics.median(found), min(found), max(found), confidence, tuple(found))
 
 
-def _search_once(holds: Callable[[float], bool], rate: float, step: float, precision: float) -> float:
-    low, high = 0.0, math.inf
+def _search_once(holds: Callable[[float], bool], begin: float, step: float, precision: float) -> float:
+    rate, low, high = begin, 0.0, math.inf
     while high > low * (1 + precision):
         if holds(rate):
             low = rate
         else:
             high = rate
-        if not low and high <= _LEAST:
-            return 0.0
-        if not low:
-            rate = max(_LEAST, high / step)
-        elif math.isinf(high):
-            rate = low * step
-        else:
+        if low and high < math.inf:
             rate = math.sqrt(low * high)
-        step *= step if math.isinf(high) or not low else 1.0  # far away, larger steps
+            continue
+        rate = low * step if low else high / step
+        if rate < begin * _LEAST_SHARE:
+            return 0.0
+        step = min(step * step, _LARGEST_STEP)  # far away, larger steps
     return low

@@ -24,11 +24,12 @@ from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from loadtests import plan as plans
 from loadtests import target, users, ways
+from loadtests.kit import Kit
 from loadtests.pace import Choice, ClosedLoop, OpenArrivals, Pace, Unpaced
 from loadtests.plan import Plan
 from loadtests.records import Recorder
 from loadtests.shapes import Stage
-from loadtests.users import ArraysUser, Base64User, GrpcUser, ImageUser, Kit, MultipartUser
+from loadtests.users import ArraysUser, Base64User, GrpcUser, ImageUser, MultipartUser
 
 __all__ = ["ArraysUser", "Base64User", "GrpcUser", "ImageUser", "MultipartUser"]
 
@@ -36,6 +37,8 @@ _PLAN: Final = os.environ.get("SIGNPOST_LOAD_PLAN", "")
 _FLUSH_S: Final = 0.5
 # From when all users are there until the first may ask: every process has heard of it by then.
 _AHEAD_S: Final = 0.2
+_LOOK_S: Final = 0.05
+_PATIENCE_S: Final = 60.0  # until all users are there
 # Beyond the longest request, for a process to say that it has finished.
 _GRACE_S: Final = 10.0
 
@@ -61,10 +64,11 @@ def listen(environment: Environment, **_: object) -> None:
     if not isinstance(runner, MasterRunner):
         runner.register_message("begin", lambda msg, **_: _begin(environment, msg.data["begin_s"]))
     if not isinstance(runner, WorkerRunner):
-        plan = Plan.read(Path(_PLAN))
         finished: Any = gevent.lock.Semaphore(0)
+        here: dict[int, int] = {}  # users, by process
+        runner.register_message("here", lambda msg, **_: here.update({msg.data["part"]: msg.data["users"]}))
         runner.register_message("finished", lambda **_: finished.release())
-        environment.events.spawning_complete.add_listener(lambda **_: gevent.spawn(_conduct, runner, plan, finished))  # type: ignore[no-untyped-call]
+        gevent.spawn(_conduct, runner, Plan.read(Path(_PLAN)), here, finished)
 
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]  # as Locust's is
@@ -74,7 +78,9 @@ def put_together(environment: Environment, **_: object) -> None:
     if isinstance(runner, MasterRunner):
         return
     part = runner.worker_index if isinstance(runner, WorkerRunner) else 0
-    users.Paced.kit = _kit(Plan.read(Path(_PLAN)) if _PLAN else _plan_of_variables(environment), part)
+    users.Paced.kit = kit = _kit(Plan.read(Path(_PLAN)) if _PLAN else _plan_of_variables(environment), part)
+    if _PLAN:
+        gevent.spawn(_announce, runner, kit, part)
 
 
 def _plan_of_variables(environment: Environment) -> Plan:
@@ -94,7 +100,12 @@ def _plan_of_variables(environment: Environment) -> Plan:
 
 def _kit(plan: Plan, part: int) -> Kit:
     signatures = {model: target.signature(plan.url, model) for model in {kind.model for kind in plan.kinds}}
-    requests = [ways.requests(kind, signatures[kind.model], plan.images) for kind in plan.kinds]
+    requests: list[list[ways.Request]] = []
+    for kind in plan.kinds:
+        requests.append([])
+        for request in ways.requests(kind, signatures[kind.model], plan.images):
+            requests[-1].append(request)
+            gevent.sleep(0)  # a master gives up a process that is silent for seconds
     choice = Choice(plan, part)
     kit = Kit(plan, requests, Unpaced(choice), Recorder(Path(plan.folder), part) if plan.folder else None)
     if _PLAN:
@@ -106,12 +117,22 @@ def _pace(plan: Plan, part: int, choice: Choice, kit: Kit) -> Pace:
     return OpenArrivals(plan, part, choice, kit.note_never_sent) if plan.is_open else ClosedLoop(plan, part, choice)
 
 
-def _conduct(runner: LocalRunner | MasterRunner, plan: Plan, finished: Any) -> None:
-    """All users are there: tell every process when to begin, and quit when each has had its last answer."""
+def _announce(runner: LocalRunner | WorkerRunner, kit: Kit, part: int) -> None:
+    """Tell how many users are here until the run begins."""
+    while not kit.begin_s:
+        runner.send_message("here", {"part": part, "users": kit.here})
+        gevent.sleep(_LOOK_S)
+
+
+def _conduct(runner: LocalRunner | MasterRunner, plan: Plan, here: dict[int, int], finished: Any) -> None:
+    """Once all users are there, tell every process when to begin; quit when each has had its last answer."""
+    latest_s = time.monotonic() + _PATIENCE_S
+    while sum(here.values()) < plan.users and time.monotonic() < latest_s:
+        gevent.sleep(_LOOK_S)
     runner.send_message("begin", {"begin_s": time.monotonic() + _AHEAD_S})
     latest_s = time.monotonic() + plan.end_s + plan.timeout_s + _GRACE_S
     for _ in range(plan.processes):
-        finished.acquire(timeout=latest_s - time.monotonic())
+        finished.acquire(timeout=max(0.0, latest_s - time.monotonic()))
     runner.quit()
 
 

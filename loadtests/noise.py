@@ -70,27 +70,28 @@ def draw(segments: Sequence[Sequence[Mapping[str, Any]]], seed: int = 0) -> dict
         Draws of `rate` (answers per second), `errors` (a share), `p50`, `p95` and `p99` (seconds).
     """
     random = np.random.default_rng(seed)
-    cells = np.zeros((_DRAWS, _FAILED + 1))
+    every = [block for each in segments for block in each]
+    numbers = sorted({int(number) for block in every for number in block["latencies"]} | {_FAILED})
+    column = {number: at for at, number in enumerate(numbers)}
+    cells = np.zeros((_DRAWS, len(numbers)))
     answers = np.zeros(_DRAWS)
     seconds = 0.0
     for each in segments:
         chosen = random.multinomial(len(each), np.full(len(each), 1 / len(each)), size=_DRAWS)
-        table = np.zeros((len(each), _FAILED + 1))
+        table = np.zeros((len(each), len(numbers)))
         for row, block in enumerate(each):
             for number, count in block["latencies"].items():
-                table[row, int(number)] = count
+                table[row, column[int(number)]] = count
         cells += chosen @ table
         answers += chosen @ np.array([block["answers"] for block in each], dtype=np.float64)
         seconds += sum(block["seconds"] for block in each)
-    return {"rate": answers / seconds, "errors": cells[:, _FAILED] / np.maximum(cells.sum(axis=1), 1)} | {
-        name: _percentile(cells, at) for name, at in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
-    }
-
-
-def _percentile(cells: Floats, at: float) -> Floats:
+    values = np.array([middle_s(number) for number in numbers])
     running = np.cumsum(cells, axis=1)
-    positions = np.argmax(running >= at * running[:, -1:], axis=1)
-    return np.array([middle_s(int(each)) for each in positions])
+    whole = running[:, -1:]
+    return {"rate": answers / seconds, "errors": cells[:, -1] / np.maximum(whole[:, 0], 1)} | {
+        name: values[np.argmax(running >= at * whole, axis=1)]
+        for name, at in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+    }
 
 
 def interval(drawn: Floats, level: float = 0.95) -> tuple[float, float]:

@@ -38,10 +38,14 @@ class Verdict:
     measured: float
     held: bool
 
+    @property
+    def found(self) -> str:
+        """What was measured, for people."""
+        return f"{self.measured:.2%} errors" if self.objective.percentile is None else milliseconds(self.measured)
+
     def __str__(self) -> str:
         """For people."""
-        found = f"{self.measured:.2%} errors" if self.objective.percentile is None else milliseconds(self.measured)
-        return f"{self.objective.text}: {'held' if self.held else 'missed'} ({found})"
+        return f"{self.objective.text}: {'held' if self.held else 'missed'} ({self.found})"
 
 
 def parse(text: str) -> tuple[Objective, ...]:

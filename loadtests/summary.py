@@ -43,15 +43,15 @@ def make(plan: Plan, found: Records, beside: Sequence[Json], warm_up_s: float, o
         warm_up_s: seconds at the begin that do not count.
         objectives: what the service is held to.
     """
-    counted = found[found["due"] >= warm_up_s]
     stages = [stage for stage in plan.stages if stage.begin_s >= warm_up_s]
     within_s = objective.within_s(objectives)
     begin_s, end_s = stages[0].begin_s, stages[-1].end_s
-    total = part(plan, counted, begin_s, end_s, within_s)
+    counted = found[(found["due"] >= begin_s) & (found["due"] < end_s)]
+    total = part(plan, found, begin_s, end_s, within_s)
     latencies = records.latencies_s(counted)
     verdicts = objective.judge(objectives, latencies, total["failed"])
     segments = [
-        {"load": load, **part(plan, counted, first, last, within_s), "blocks": noise.blocks(counted, first, last)}
+        {"load": load, **part(plan, found, first, last, within_s), "blocks": noise.blocks(found, first, last)}
         for load, first, last in _segments(stages)
     ]
     drawn = noise.draw([each["blocks"] for each in segments])
@@ -59,12 +59,18 @@ def make(plan: Plan, found: Records, beside: Sequence[Json], warm_up_s: float, o
         "total": total,
         "intervals": {name: [_finite(value) for value in noise.interval(values)] for name, values in drawn.items()},
         "objectives": [
-            {"text": each.objective.text, "measured": _finite(each.measured), "held": each.held, "says": str(each)}
+            {
+                "text": each.objective.text,
+                "measured": _finite(each.measured),
+                "held": each.held,
+                "found": each.found,
+                "says": str(each),
+            }
             for each in verdicts
         ],
         "segments": segments,
         "kinds": {
-            str(kind): part(plan, counted[counted["kind"] == at], begin_s, end_s, within_s)
+            str(kind): part(plan, found[found["kind"] == at], begin_s, end_s, within_s)
             for at, kind in enumerate(plan.kinds)
         },
         "over_time": list(_over_time(plan, found)),

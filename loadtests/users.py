@@ -1,9 +1,6 @@
 """Locust users, one class for each way in. They ask when their pace gives them a turn, and record what came of it."""
 
-import re
 import time
-from dataclasses import dataclass, field
-from itertools import cycle
 from typing import Any, ClassVar, Final
 
 import grpc
@@ -11,66 +8,13 @@ from locust import FastHttpUser, User, constant, task
 from locust.exception import StopUser
 
 from loadtests import records, target
-from loadtests.pace import Pace, Turn
-from loadtests.plan import Plan
-from loadtests.records import Recorder
+from loadtests.kit import Kit
+from loadtests.pace import Turn
 from loadtests.ways import Request
 
-_STAGE: Final = re.compile(r"(\w+);dur=([\d.]+)")
-_NAN: Final = float("nan")
 _PREDICT: Final = "/tensorflow.serving.PredictionService/Predict"
 # Each user has a connection of its own, as clients on several hosts would.
 _CHANNEL_OPTIONS: Final = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
-
-
-@dataclass
-class Kit:
-    """What the users of one process share.
-
-    Attributes:
-        plan: what is asked.
-        requests: prepared ones, by position in the plan's kinds.
-        pace: when they ask.
-        recorder: where what came of it goes, or None.
-        begin_s: of the run (`time.monotonic()`).
-        users: how many there have been.
-        here: how many there are.
-    """
-
-    plan: Plan
-    requests: list[list[Request]]
-    pace: Pace
-    recorder: Recorder | None = None
-    begin_s: float = 0.0
-    users: int = 0
-    here: int = 0
-    turns: list[Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Take the requests of each kind in turn."""
-        self.turns = [cycle(each) for each in self.requests]
-
-    def note(self, turn: Turn, sent_s: float, done_s: float, status: int, error: str, stages: str = "") -> None:
-        """Record what came of a turn; times are those of `time.monotonic()`."""
-        if self.recorder is None:
-            return
-        taken = {stage: float(ms) / 1e3 for stage, ms in _STAGE.findall(stages)}
-        self.recorder.add(
-            turn.due_s - self.begin_s,
-            sent_s - turn.due_s,
-            done_s - turn.due_s,
-            status,
-            turn.kind,
-            turn.waited,
-            tuple(taken.get(stage, _NAN) for stage in records.STAGES),
-        )
-        if error:
-            self.recorder.count_error(status, error)
-
-    def note_never_sent(self, turn: Turn) -> None:
-        """Record a turn for which no connection was free until the end."""
-        now_s = time.monotonic()
-        self.note(turn, now_s, now_s, records.NEVER_SENT, "No connection was free before the end of the run.")
 
 
 class Paced(User):
@@ -139,7 +83,8 @@ class _Http(Paced, FastHttpUser):
 def _said(response: Any) -> str:
     """Why there is no good answer."""
     if response.error is not None and not response.content:
-        return str(response.error) or type(response.error).__name__
+        error = getattr(response.error, "original", None) or response.error  # without the URL
+        return str(error) or type(error).__name__
     return (response.content or b"").decode("utf-8", "replace")[:300] or "(an empty answer)"
 
 

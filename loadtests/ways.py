@@ -6,7 +6,7 @@ numbers, as JSON or over gRPC.
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ from service import images, protocol
 from service.engine.interface import ImageSize, Signature, TensorSpec
 from service.errors import SettingsError
 
-_DIFFERENT: Final = 16  # requests of a kind that are sent in turn
+_DIFFERENT: Final = 8  # requests of a kind that are sent in turn
 _BOUNDARY: Final = "signpost-loadtest-1f6e0a"
 _SUFFIXES: Final = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 _FROM_FOLDER: Final = 256
@@ -35,8 +35,8 @@ class Request:
     body: bytes
 
 
-def requests(kind: Kind, signature: Signature, folder: str = "") -> list[Request]:
-    """Different requests of a kind.
+def requests(kind: Kind, signature: Signature, folder: str = "") -> Iterator[Request]:
+    """Different requests of a kind, one after the other: some take a while to make.
 
     Args:
         kind: what to ask.
@@ -49,19 +49,21 @@ def requests(kind: Kind, signature: Signature, folder: str = "") -> list[Request
     path = f"/v1/models/{quote(kind.model, safe='')}:predict"
     size = signature.image
     if size is None:
-        return [_tensors(kind, signature, path, seed) for seed in range(_DIFFERENT)]
+        for seed in range(_DIFFERENT):
+            yield _tensors(kind, signature, path, seed)
+        return
     media, encoded = _from_folder(Path(folder)) if folder else _drawn(size)
-    count = max(_DIFFERENT, len(encoded)) if kind.images == 1 else _DIFFERENT
-    chosen = [[encoded[(n * kind.images + i) % len(encoded)] for i in range(kind.images)] for n in range(count)]
-    if kind.way == "image":
-        # Each as its own kind of image would be right; a service that is asked properly looks at the bytes.
-        return [Request(path, media, group[0]) for group in chosen]
-    if kind.way == "multipart":
-        return [Request(path, f"multipart/form-data; boundary={_BOUNDARY}", _form(group, media)) for group in chosen]
-    if kind.way == "b64":
-        texts = ([{"b64": base64.b64encode(image).decode("ascii")} for image in group] for group in chosen)
-        return [_json_request(path, {"instances": group}) for group in texts]
-    return [_pixels(kind, signature, size, path, group) for group in chosen]
+    for number in range(max(_DIFFERENT, len(encoded)) if kind.images == 1 else _DIFFERENT):
+        group = [encoded[(number * kind.images + image) % len(encoded)] for image in range(kind.images)]
+        if kind.way == "image":
+            yield Request(path, media, group[0])
+        elif kind.way == "multipart":
+            yield Request(path, f"multipart/form-data; boundary={_BOUNDARY}", _form(group, media))
+        elif kind.way == "b64":
+            texts = [{"b64": base64.b64encode(image).decode("ascii")} for image in group]
+            yield _json_request(path, {"instances": texts})
+        else:
+            yield _pixels(kind, signature, size, path, group)
 
 
 def _pixels(kind: Kind, signature: Signature, size: ImageSize, path: str, group: Sequence[bytes]) -> Request:
