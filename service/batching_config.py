@@ -32,6 +32,7 @@ def from_settings(settings: Settings) -> BatchingParameters | None:
         batch_timeout_micros=settings.batch_timeout_micros,
         max_enqueued_batches=settings.max_enqueued_batches,
         num_batch_threads=settings.num_batch_threads,
+        max_queue_s=settings.max_queue_ms / 1e3,
     )
     path = settings.batching_parameters_file or settings.store / CONFIG_NAME
     if settings.batching_parameters_file is None and not path.is_file():
@@ -67,6 +68,7 @@ def read(path: Path, defaults: BatchingParameters) -> BatchingParameters:
             max_enqueued_batches=chosen("max_enqueued_batches"),
             num_batch_threads=chosen("num_batch_threads"),
             allowed_batch_sizes=tuple(proto.allowed_batch_sizes),
+            max_queue_s=defaults.max_queue_s,
         )
     except ValueError as error:
         raise SettingsError(f"{path}: {error}.") from error

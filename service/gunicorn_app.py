@@ -9,6 +9,7 @@ from typing import Any, Final
 from gunicorn.app.base import BaseApplication
 
 from service import shared_metrics, tls
+from service.admission import FrontQueue
 from service.gunicorn_arbiter import ServiceArbiter
 from service.parent import die_with
 from service.runtime import Roster, Runtime
@@ -95,6 +96,17 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
         """The WSGI application of a worker."""
         self._worker = Worker(self.settings, self.runtime)
         return self._worker.app
+
+    @property
+    def front_queue(self) -> FrontQueue:
+        """Where requests wait for a thread of this worker."""
+        assert self._worker is not None  # gunicorn loads the application before it accepts
+        return self._worker.front_queue
+
+    def count_refusal(self) -> None:
+        """Called by a worker that has refused a request itself."""
+        if self._worker is not None:
+            self._worker.count_refusal()
 
     def stop_accepting(self) -> None:
         """Called by a worker that takes no further connections."""

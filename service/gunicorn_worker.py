@@ -22,8 +22,10 @@ from gunicorn import sock
 from gunicorn.http import body, errors, get_parser
 from gunicorn.workers import gthread
 
+from service.admission import Arrival
 from service.client_socket import ClientSocket, Patience
 from service.errors import InvalidRequest, TooSlow
+from service.refusing_worker import RefusingWorker
 from service.request_threads import RequestThreads
 
 # From the most special class to the least: the first that fits counts.
@@ -51,6 +53,7 @@ class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn has no types
     sock: Any
     parser: Any
     may_still_send = _LINGER_BYTES
+    arrival: Arrival
 
     def init(self) -> None:
         """Speak TLS where that is wanted, and make the parser."""
@@ -77,7 +80,7 @@ class _Chunks:
         return data
 
 
-class JsonWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+class JsonWorker(RefusingWorker):
     """See the module. Its application (`self.app`) has the `settings` and the `runtime` of the service."""
 
     def init_process(self) -> None:
@@ -109,17 +112,19 @@ class JsonWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         conn = Connection(self.cfg, client, address, listener.getsockname())
         self._await_bytes(conn, self.pending_conns, self.on_pending_socket_readable, self._patience.header_s)
 
-    def enqueue_req(self, conn: Connection) -> None:
+    def hand_over(self, conn: Connection) -> None:
         """Have a thread handle the request that a connection brings."""
         self.tpool.submit(partial(self._answer, conn))
 
     def _answer(self, conn: Connection) -> None:
         """Handle a request, in a thread."""
         keeps = False
+        self.begin(conn)
         try:
             conn.sock.expect_header()
             keeps = self.handle(conn)
         finally:
+            self.end(conn, conn.sock.aside)
             if conn.sock.aside:
                 conn.sock.aside = False
                 self.tpool.step_back()
@@ -142,8 +147,12 @@ class JsonWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         elif conn.parser.unreader.buf.getvalue():
             self.enqueue_req(conn)  # what was read already does not make the socket readable
         else:
-            limit_s = self.cfg.keepalive if self.alive else min(self.cfg.keepalive, gthread.STOP_KEEPALIVE_LINGER)
-            self._await_bytes(conn, self.keepalived_conns, self.on_client_socket_readable, limit_s)
+            self.keep(conn)
+
+    def keep(self, conn: Connection) -> None:
+        """Wait for a connection's next request."""
+        limit_s = self.cfg.keepalive if self.alive else min(self.cfg.keepalive, gthread.STOP_KEEPALIVE_LINGER)
+        self._await_bytes(conn, self.keepalived_conns, self.on_client_socket_readable, limit_s)
 
     def _await_bytes(self, conn: Connection, waiting: "deque[Connection]", readable: Any, limit_s: float) -> None:
         conn.timeout = time.monotonic() + limit_s

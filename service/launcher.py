@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from service import access, batching_config, config_source, engine_process, grpc_config, logs, tls, tracing
-from service.engine import device, link
+from service.engine import device, link, objective
 from service.engine.canary import parse_shares
 from service.errors import SettingsError
 from service.gateway import monitoring
@@ -37,6 +37,7 @@ def serve(settings: Settings) -> None:
     # What is wrong is told now, not by each worker.
     parse_shares(settings.canary_share)
     batching_config.from_settings(settings)
+    objective.parse(settings.latency_objective)
     grpc_config.parse_channel_arguments(settings.grpc_channel_arguments)
     grpc_config.check_socket_path(settings.grpc_socket_path)
     grpc_config.read_tls(settings.ssl_config_file)

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from service import batching_config
+from service.engine import objective
 from service.engine.device import DeviceSettings
 from service.engine.local import ClosableServable
 from service.serving_metrics import ServingMetrics
@@ -19,9 +21,10 @@ def make_loader(settings: Settings, metrics: ServingMetrics) -> Callable[[Path, 
         metrics: counts what it loads.
 
     Raises:
-        SettingsError: the file of batching parameters has an error.
+        SettingsError: the file of batching parameters or an objective has an error.
     """
     parameters = batching_config.from_settings(settings)
+    objectives = objective.parse(settings.latency_objective)
     device = DeviceSettings(
         threads=settings.tensorflow_threads,
         intra_op_threads=settings.tensorflow_intra_op_parallelism,
@@ -35,10 +38,13 @@ def make_loader(settings: Settings, metrics: ServingMetrics) -> Callable[[Path, 
     def load(folder: Path, name: str, version: int) -> ClosableServable:
         from service.engine import servable  # TensorFlow: only in the process that runs it
 
+        own = parameters
+        if parameters is not None:
+            own = replace(parameters, objective=objectives.get(name, objectives.get("")))
         started_s = time.monotonic()
         succeeded = False
         try:
-            loaded = servable.load(folder, name, version, parameters, device, warm_up_times, tags)
+            loaded = servable.load(folder, name, version, own, device, warm_up_times, tags)
             succeeded = True
         finally:
             metrics.count_load(folder, succeeded, time.monotonic() - started_s)

@@ -1,14 +1,14 @@
 """Signpost's own metrics for Prometheus, counted by HTTP and gRPC alike."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from service import shared_metrics
-from service.engine.interface import Engine, State
+from service.engine.interface import Engine, Queue, State
 from service.serving_metrics import ServingMetrics
 
 # Seconds; from a cache hit in a tiny model to a large model on a slow host.
@@ -73,6 +73,14 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livesum",
         )
+        self._refusals = Counter(
+            "signpost_refusals", "Requests refused because too many others waited for a thread.", registry=self.registry
+        )
+        self._front_wait = self._gauge("front_wait_seconds", "Seconds that one more request would wait for a thread.")
+        version = ("model", "version")
+        self._waits = self._gauge("queue_wait_seconds", "Seconds that one more would wait for a batch.", version)
+        self._batch_rows = self._gauge("batch_limit_instances", "Instances that a batch has at most.", version)
+        self._batch_waits = self._gauge("batch_wait_seconds", "Seconds that a batch of one waits for more.", version)
         self._queued: set[tuple[str, int]] = set()
         self._gpu_memory = Gauge(
             "signpost_gpu_memory_bytes",
@@ -83,6 +91,10 @@ class Metrics:
         )
         self._now.register(_VersionStates(engine))
         self._now.register(shared_metrics.Processes(processes))
+
+    def _gauge(self, name: str, says: str, labels: Sequence[str] = ()) -> Gauge:
+        """A gauge of which the largest value of all processes counts."""
+        return Gauge(f"signpost_{name}", says, labels, registry=self.registry, multiprocess_mode="livemax")
 
     def collect(self) -> Iterator[Metric]:
         """All of them, for the page."""
@@ -108,10 +120,19 @@ class Metrics:
         """Count a request that was repeated on the canary; see `service.engine.canary`."""
         self._comparisons.labels(model, outcome).inc()
 
-    def note_queues(self, queued: Mapping[tuple[str, int], int]) -> None:
-        """Note how many instances wait now, by model and version."""
+    def count_refusal(self) -> None:
+        """Count a request that was refused before it was read; see `service.admission`."""
+        self._refusals.inc()
+
+    def note_queues(self, queued: Mapping[tuple[str, int], Queue], front_wait_s: float = 0.0) -> None:
+        """Note what waits now, by model and version, and how long a request would wait for a thread."""
+        self._front_wait.set(front_wait_s)
         for model, version in self._queued | queued.keys():
-            self._queues.labels(model, str(version)).set(queued.get((model, version), 0))
+            queue = queued.get((model, version), Queue())
+            self._queues.labels(model, str(version)).set(queue.rows)
+            self._waits.labels(model, str(version)).set(queue.wait_s)
+            self._batch_rows.labels(model, str(version)).set(queue.batch_rows)
+            self._batch_waits.labels(model, str(version)).set(queue.batch_wait_s)
         self._queued |= queued.keys()
 
     def note_gpu_memory(self, taken: Mapping[str, Mapping[str, int]]) -> None:

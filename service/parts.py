@@ -3,6 +3,7 @@
 import grpc
 
 from service import access, batching_config, config_source, grpc_config, loading, tls
+from service.admission import Admission, FrontQueue, held_always
 from service.engine import link as engine_link
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.canary import CanaryEngine, Compared, parse_shares
@@ -37,6 +38,7 @@ def remote_engine(settings: Settings, runtime: Runtime) -> RemoteEngine:
         max_batch_size=settings.max_batch_size if batching is None else batching.max_batch_size,
         batch_timeout_micros=0,  # the engine itself waits, where that is wanted
         max_enqueued_batches=settings.max_enqueued_batches,
+        max_queue_s=settings.max_queue_ms / 1e3,
         num_batch_threads=_CALLS if batching is not None else settings.threads,
     )
     models = tuple(name.strip() for name in settings.engine_models.split(",") if name.strip())
@@ -52,6 +54,12 @@ def link(settings: Settings, runtime: Runtime) -> Link:
 
 def _socket(runtime: Runtime) -> str:
     return f"unix:{runtime.engine_socket}"
+
+
+def front_queue(settings: Settings, threads: int) -> FrontQueue:
+    """Where requests wait for one of a worker's threads."""
+    always = max(threads + 1, held_always(settings.max_batch_size, settings.workers))
+    return FrontQueue(threads, Admission(always, settings.max_queue_ms / 1e3))
 
 
 def canary_engine(settings: Settings, engine: Engine, compared: Compared) -> CanaryEngine:
@@ -78,9 +86,10 @@ def grpc_server(
     traces: Tracing | None,
 ) -> GrpcServer:
     """The gRPC server over an engine; its owner starts and closes it."""
+    threads = settings.grpc_max_threads or settings.threads
     return GrpcServer(
         engine,
-        settings.grpc_max_threads or settings.threads,
+        threads,
         settings.rest_api_timeout_in_ms / 1e3,
         settings.max_body_bytes,
         metrics.serving,
@@ -92,6 +101,7 @@ def grpc_server(
         access.from_settings(settings, runtime.link_secret),
         lambda: runtime.draining,
         Watch(metrics, settings.access_log, traces, runtime.link_secret),
+        front_queue(settings, threads),
     )
 
 

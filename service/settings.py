@@ -51,6 +51,17 @@ class Settings:
     max_enqueued_batches: int = _setting(
         100, "Full batches that may wait for a model; requests beyond that are refused.", 1, 1_000_000
     )
+    max_queue_ms: int = _setting(
+        300,
+        "Milliseconds that a request may wait for its turn; where it would wait longer it is refused (429).",
+        0,
+        3_600_000,
+    )
+    latency_objective: str = _setting(
+        "",
+        "Latency to keep in the batcher, which then chooses size and wait of batches itself: p99=50ms, or by model: "
+        "cats_vs_dogs:p99=80ms,p99=50ms.",
+    )
     num_batch_threads: int = _setting(1, "Batches of one model that may run at the same time.", 1, 256)
     max_body_bytes: int = _setting(64 * 1024 * 1024, "Size of a request's body at most, in bytes.", 1024)
     max_image_bytes: int = _setting(20 * 1024 * 1024, "Size of one encoded image at most, in bytes.", 64)

@@ -61,6 +61,9 @@ class Worker:
         self.app: Flask = gateway.create_app(
             settings, self.engine, metrics, self._why_not_ready, runtime.config_override, reload, self._tracing
         )
+        self.front_queue = parts.front_queue(settings, settings.threads)
+        self.count_refusal = metrics.count_refusal
+        self.app.wsgi_app = self.front_queue.around(self.app.wsgi_app)  # type: ignore[method-assign, assignment]
         self._watcher = threading.Thread(target=self._watch, name="announcer", daemon=True)
 
     def start(self, goes_on: Callable[[], bool]) -> None:
@@ -112,7 +115,7 @@ class Worker:
         noted = None
         announced = False
         while not self._stopping.wait(_LATER_S if announced else _LOOK_S):
-            self._metrics.note_queues(self.engine.queued())
+            self._metrics.note_queues(self.engine.queued(), self.front_queue.wait_s)
             self._metrics.note_gpu_memory(device.gpu_memory())
             try:
                 ready = self.engine.status().ready

@@ -13,6 +13,7 @@ from service.engine.interface import (
     Array,
     Call,
     ModelSpec,
+    Queue,
     Servable,
     Signature,
     State,
@@ -65,7 +66,8 @@ class FakeServable:
     classes: tuple[str, ...] = ()
     asked: list[tuple[Mapping[str, Array], Call]] = field(default_factory=list)
     closed: bool = False
-    queued_rows: int = 0
+    queue: Queue = field(default_factory=Queue)
+    full: Exception | None = None
 
     def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
         self.asked.append((inputs, call))
@@ -79,6 +81,10 @@ class FakeServable:
             except SignpostError as error:
                 outcomes.append(error)
         return outcomes
+
+    def check_room(self, call: Call) -> None:  # noqa: ARG002 - as the interface has it
+        if self.full is not None:
+            raise self.full
 
     def close(self) -> None:
         self.closed = True
@@ -127,8 +133,8 @@ class FakeEngine:
         finally:
             self.leases -= 1
 
-    def queued(self) -> Mapping[tuple[str, int], int]:
-        return {(each.name, each.version): each.queued_rows for each in self.servables}
+    def queued(self) -> Mapping[tuple[str, int], Queue]:
+        return {(each.name, each.version): each.queue for each in self.servables}
 
     def status(self) -> Status:
         if self.states is not None:

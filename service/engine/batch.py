@@ -146,7 +146,7 @@ def check_rows(outputs: Mapping[str, Array], rows: int) -> None:
 def check_wanted(request: Request, now: float) -> None:
     """Fail a request that nobody waits for any more."""
     if now >= request.call.deadline:
-        request.fail(too_late(request))
+        request.fail(too_late(request, now))
     elif _has_left(request.call):
         request.fail(Abandoned("The caller left before the request ran."))
 
@@ -158,10 +158,13 @@ def _has_left(call: Call) -> bool:
         return False
 
 
-def too_late(request: Request) -> DeadlineExceeded:
+def too_late(request: Request, now: float) -> DeadlineExceeded:
     """The error of a request whose deadline has passed."""
-    allowed_ms = (request.call.deadline - request.arrived_s) * 1e3
-    return DeadlineExceeded(f"No answer within the deadline ({allowed_ms:.0f} ms in the queue and the model).")
+    where = "while the model ran" if request.taken_rows else "while the request waited for the model"
+    spent_ms = (now - request.arrived_s) * 1e3
+    return DeadlineExceeded(
+        f"No answer within {request.call.limit}: it ended {where}, {spent_ms:.0f} ms after it came."
+    )
 
 
 def join(name: str, batch: list[Slice], rows: int, padded: int) -> Array:

@@ -7,7 +7,7 @@ from functools import partial
 from service.engine.batching import Batcher
 from service.engine.classifier import classify
 from service.engine.inputs import check_call
-from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Signature
+from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Queue, Signature
 from service.errors import SignpostError
 
 
@@ -29,9 +29,18 @@ class BatchedServable(ABC):
         self.batchers: Mapping[str, Batcher] = {}
 
     @property
-    def queued_rows(self) -> int:
-        """Rows that wait in this process now, over all signatures."""
-        return sum(batcher.queued_rows for batcher in self.batchers.values())
+    def queue(self) -> Queue:
+        """What waits in this process now, over all signatures; how it is batched, for the one that clients use most."""
+        rows = sum(batcher.queued_rows for batcher in self.batchers.values())
+        wait_s = max((batcher.wait_s for batcher in self.batchers.values()), default=0.0)
+        chosen = self.batchers.get(DEFAULT_SIGNATURE) or next(iter(self.batchers.values()), None)
+        return Queue(rows, wait_s) if chosen is None else Queue(rows, wait_s, chosen.most_rows, chosen.pace.wait_s)
+
+    def check_room(self, call: Call) -> None:
+        """Make sure that a call would be taken now; see `Servable.check_room`."""
+        batcher = self.batchers.get(call.signature_name)
+        if batcher is not None:
+            batcher.check_room(call)
 
     def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
         """Run a signature; see `Servable.predict`."""

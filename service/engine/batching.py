@@ -18,22 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from service.engine.batch import Request, Slice, check_rows, check_wanted, count_rows, deliver, halve, join, too_late
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.interface import Answer, Array, Call
-from service.errors import (
-    DeviceOutOfMemory,
-    ModelFailed,
-    Overloaded,
-    SignpostError,
-    TooLarge,
-    Unavailable,
-    without_paths,
-)
+from service.engine.pace import make_pace
+from service.engine.room import Room
+from service.errors import DeviceOutOfMemory, ModelFailed, SignpostError, Unavailable, without_paths
 
 log = logging.getLogger(__name__)
 
 Run = Callable[[Mapping[str, Array], tuple[str, ...]], Mapping[str, Array]]
-
-# How much the newest batch counts in the measured rate.
-_RATE_WEIGHT = 0.2
 
 
 class Batcher:
@@ -44,6 +35,10 @@ class Batcher:
             many rows; called by one thread at a time for each of `num_batch_threads`.
         parameters: sizes and bounds.
         clock: seconds, steady; replaced in tests.
+
+    Attributes:
+        pace: the size of batches and their wait.
+        queued_rows: those that wait for a batch now.
     """
 
     def __init__(self, run: Run, parameters: BatchingParameters, clock: Callable[[], float] = time.monotonic) -> None:
@@ -52,18 +47,29 @@ class Batcher:
         self._parameters = parameters
         self._clock = clock
         self._lock = threading.Lock()
-        self._filled = threading.Condition(self._lock)  # used only where a batch waits to fill
+        self._filled = threading.Condition(self._lock)  # waited for only where a batch waits to fill
         self._queue: deque[Request] = deque()
-        self._queued_rows = 0
+        self.queued_rows = 0
         self._leaders = 0
-        self._rows_per_s = 0.0
-        self._most_rows = parameters.max_batch_size  # fewer once the device ran out of memory
+        self._device_rows = parameters.max_batch_size  # fewer once the device ran out of memory
+        self._room = Room(parameters, clock)
+        self.pace = make_pace(parameters)
         self._closed = False
 
     @property
-    def queued_rows(self) -> int:
-        """Rows that wait for a batch now."""
-        return self._queued_rows
+    def most_rows(self) -> int:
+        """Rows of a batch at most, now."""
+        return min(self._device_rows, self.pace.rows)
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds that one more row would wait for its batch, by the rate that was measured; 0 before anything was."""
+        return self._room.wait_s(self.queued_rows, self._leaders)
+
+    def check_room(self, call: Call) -> None:
+        """Make sure that a request with this call would be taken now; raises as `submit`."""
+        with self._lock:
+            self._admit(1, call)
 
     def submit(self, inputs: Mapping[str, Array], call: Call) -> Answer:
         """Run a request as part of a batch and wait for its answer, at most until its deadline.
@@ -75,7 +81,7 @@ class Batcher:
         Raises:
             InvalidRequest: inputs with no rows, or of differing numbers.
             TooLarge: more rows than the whole queue holds.
-            Overloaded: the queue is full.
+            Overloaded: the queue is full, or so long that the deadline would pass.
             DeadlineExceeded: the deadline passed first.
             Abandoned: the caller left before the request ran.
             Unavailable: the batcher is closed.
@@ -106,9 +112,9 @@ class Batcher:
     def limit(self, rows: int) -> None:
         """Make no larger batches than this any more: the device has no memory for them."""
         with self._lock:
-            if rows >= self._most_rows:
+            if rows >= self._device_rows:
                 return
-            self._most_rows = rows
+            self._device_rows = rows
         log.warning("The device is short of memory: batches have at most %d instances from now on.", rows)
 
     def close(self) -> None:
@@ -117,7 +123,7 @@ class Batcher:
             self._closed = True
             while self._queue:
                 self._queue.popleft().fail(Unavailable("The model is being unloaded; try again."))
-            self._queued_rows = 0
+            self.queued_rows = 0
             self._filled.notify_all()
 
     def invoke(
@@ -136,15 +142,14 @@ class Batcher:
         """Put a request in the queue; where the model is idle it gets the lead, which its thread takes as it waits."""
         try:
             request = Request(inputs, count_rows(inputs), call, self._clock())
-            self._admit(request)
+            self._admit(request.rows, call)
         except SignpostError as error:
             return error
         request.leads = self._leaders < self._parameters.num_batch_threads
         self._leaders += request.leads
         self._queue.append(request)
-        self._queued_rows += request.rows
-        if self._queued_rows >= self._parameters.max_batch_size:
-            self._filled.notify()
+        self.queued_rows += request.rows
+        self._filled.notify()
         return request
 
     def _give_up(self, requests: list[Request]) -> None:
@@ -156,16 +161,10 @@ class Batcher:
                 if request.leads:
                     self._hand_over(request)
 
-    def _admit(self, request: Request) -> None:
+    def _admit(self, rows: int, call: Call) -> None:
         if self._closed:
             raise Unavailable("The model is being unloaded; try again.")
-        room = self._parameters.max_batch_size * self._parameters.max_enqueued_batches
-        if request.rows > room:
-            raise TooLarge(f"The request has {request.rows} instances; at most {room} are taken.")
-        if self._queued_rows + request.rows > room:
-            # Before anything was measured a second is as good a guess as any.
-            wait_s = self._queued_rows / self._rows_per_s if self._rows_per_s > 0 else 1.0
-            raise Overloaded(f"The queue is full: {self._queued_rows} instances wait, at most {room} may.", wait_s)
+        self._room.check(rows, call, len(self._queue), self.queued_rows, self._leaders)
 
     def _wait(self, request: Request) -> bool:
         """Wait until the request has the lead (True) or is finished (False); past its deadline it is failed."""
@@ -177,7 +176,7 @@ class Batcher:
                 if request.leads:  # even when it is finished: the lead must be passed on
                     return True
                 if not request.finished and self._clock() >= request.call.deadline:
-                    self._withdraw(request, too_late(request))
+                    self._withdraw(request, too_late(request, self._clock()))
                 if request.finished:
                     return False
             remaining_s = request.call.deadline - self._clock()
@@ -188,7 +187,7 @@ class Batcher:
         request.fail(error)
         if request.taken_rows < request.rows:
             self._queue.remove(request)
-            self._queued_rows -= request.rows - request.taken_rows
+            self.queued_rows -= request.rows - request.taken_rows
 
     def _lead(self, own: Request) -> None:
         """Run batches until `own` is finished or wholly in other leaders' batches, then pass the lead on."""
@@ -223,22 +222,22 @@ class Batcher:
         rows = 0
         passed_over: list[Request] = []
         now = self._clock()
-        while self._queue and rows < self._most_rows:
+        while self._queue and rows < self.most_rows:
             request = self._queue.popleft()
             if not request.finished and request.taken_rows == 0:
                 check_wanted(request, now)
             if request.finished:
-                self._queued_rows -= request.rows - request.taken_rows
+                self.queued_rows -= request.rows - request.taken_rows
                 continue
             if batch and request.key != batch[0].request.key:
                 passed_over.append(request)
                 continue
             start = request.taken_rows
-            stop = min(request.rows, start + self._most_rows - rows)
+            stop = min(request.rows, start + self.most_rows - rows)
             if start == 0:
                 request.started_s = now
             request.taken_rows = stop
-            self._queued_rows -= stop - start
+            self.queued_rows -= stop - start
             rows += stop - start
             batch.append(Slice(request, start, stop))
             if stop < request.rows:
@@ -247,14 +246,15 @@ class Batcher:
         return batch
 
     def _wait_to_fill(self) -> None:
-        """With a batch timeout, wait for a full batch until the first request has waited that long."""
-        timeout_s = self._parameters.batch_timeout_micros / 1e6
-        while timeout_s > 0 and self._queue and self._queued_rows < self._most_rows:
-            head = self._queue[0]
-            remaining_s = min(head.arrived_s + timeout_s, head.call.deadline) - self._clock()
-            if remaining_s <= 0:
-                return
-            self._filled.wait(remaining_s)
+        """Wait for a full batch as long as the pace says."""
+        gained = len(self._queue) > 1
+        while self._queue and self.queued_rows < self.most_rows:
+            head, rows, now = self._queue[0], self.queued_rows, self._clock()
+            remaining_s = min(self.pace.wait_until(rows, head.arrived_s, now), head.call.deadline) - now
+            if remaining_s <= 0 or not self._filled.wait(remaining_s):
+                break
+            gained = gained or self.queued_rows > rows
+        self.pace.note_wait(gained)
 
     def _run_batch(self, batch: list[Slice]) -> None:
         rows = sum(part.stop - part.start for part in batch)
@@ -274,9 +274,9 @@ class Batcher:
             return
         elapsed_s = self._clock() - started_s
         with self._lock:
-            if elapsed_s > 0:
-                rate = rows / elapsed_s
-                self._rows_per_s += (rate - self._rows_per_s) * (_RATE_WEIGHT if self._rows_per_s else 1.0)
+            self._room.note(rows, elapsed_s)
+            ended_s = started_s + elapsed_s
+            self.pace.note_batch(rows, elapsed_s, [ended_s - part.request.arrived_s for part in batch])
             deliver(batch, outputs, elapsed_s, rows)
 
     def _call_model(self, batch: list[Slice], rows: int) -> Mapping[str, Array]:

@@ -1,11 +1,14 @@
 """How requests are batched, by TF Serving's names."""
 
+import math
 from dataclasses import dataclass
+
+from service.engine.objective import Objective
 
 
 @dataclass(frozen=True)
 class BatchingParameters:
-    """How requests are batched, by TF Serving's names (`tensorflow.serving.BatchingParameters`).
+    """How requests are batched, by TF Serving's names (`tensorflow.serving.BatchingParameters`) where it has them.
 
     Attributes:
         max_batch_size: rows of a batch at most; a larger request is split.
@@ -13,6 +16,8 @@ class BatchingParameters:
         max_enqueued_batches: how many full batches may wait; beyond that requests are refused.
         num_batch_threads: how many batches may run at the same time.
         allowed_batch_sizes: batches are padded to the next of these; empty means any size.
+        max_queue_s: how long a request may wait, by estimate; beyond that requests are refused.
+        objective: the latency to keep; where there is one, size and wait are chosen by measuring, within the above.
     """
 
     max_batch_size: int = 32
@@ -20,6 +25,8 @@ class BatchingParameters:
     max_enqueued_batches: int = 100
     num_batch_threads: int = 1
     allowed_batch_sizes: tuple[int, ...] = ()
+    max_queue_s: float = math.inf
+    objective: Objective | None = None
 
     def __post_init__(self) -> None:
         """Check that the parameters fit each other."""

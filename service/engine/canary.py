@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from service.engine.interface import Answer, Array, Call, Engine, ModelSpec, Servable, Status
+from service.engine.interface import Answer, Array, Call, Engine, ModelSpec, Queue, Servable, Status
 from service.engine.wrapped import WrappedServable
 from service.errors import NotFound, SettingsError, SignpostError, Unavailable
 
@@ -121,8 +121,8 @@ class CanaryEngine:
         """The state of every version; see `Engine.status`."""
         return self._engine.status()
 
-    def queued(self) -> Mapping[tuple[str, int], int]:
-        """Instances that wait for a batch now; see `Engine.queued`."""
+    def queued(self) -> Mapping[tuple[str, int], Queue]:
+        """What waits for a batch now; see `Engine.queued`."""
         return self._engine.queued()
 
     @contextmanager

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from service import errors, examples, protocol
+from service.admission import FrontQueue, too_many
 from service.engine.grpc_errors import Context, code_of, has_left
 from service.engine.grpc_exchange import Exchange, Watch, exchange
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Call, Engine, Servable
@@ -25,6 +26,7 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
         metrics: counts the calls.
         as_content: answer Predict with `tensor_content` rather than fields such as `float_val`.
         watch: who else is told of each call.
+        queue: where the calls wait for a thread.
     """
 
     def __init__(
@@ -33,9 +35,11 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
         default_deadline_s: float,
         metrics: ServingMetrics,
         as_content: bool,
+        queue: FrontQueue,
         watch: Watch = _NOBODY,
     ) -> None:
         """Keep what the calls need."""
+        self._queue = queue
         self._as_content = as_content
         self._engine = engine
         self._default_deadline_s = default_deadline_s
@@ -139,14 +143,20 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
     ) -> Iterator[tuple[Servable, Exchange]]:
         """Lease what the call asks for, end it with an error's code, and count it."""
         started_s = time.monotonic()
+        arrival = self._queue.arrival()
         with exchange(self._watch, context, _ROUTE + api, request, response) as current:
             status = "INTERNAL"
             try:
+                if arrival is not None and arrival.refused:
+                    wait_s = started_s - arrival.at_s
+                    raise errors.Overloaded(too_many(wait_s), wait_s)
                 spec = replace(protocol.read_spec(model_spec), request_id=current.request_id)
                 with self._engine.lease(spec) as servable:
                     current.served_by(servable)
                     yield servable, current
                 status = "OK"
+                if arrival is not None:
+                    arrival.taken_s = time.monotonic() - started_s
             except errors.SignpostError as error:
                 status = code_of(error).name
                 raise
@@ -157,11 +167,14 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
                     self._metrics.count_request(name, api, "GRPC", status, time.monotonic() - started_s)
 
     def _call(self, model_spec: Any, context: Context, current: Exchange, outputs: tuple[str, ...] = ()) -> Call:
-        remaining_s = context.time_remaining()
-        deadline = time.monotonic() + (self._default_deadline_s if remaining_s is None else remaining_s)
+        remaining_s, limit = context.time_remaining(), "the call's deadline"
+        if remaining_s is None:
+            remaining_s = self._default_deadline_s
+            limit = f"the service's {remaining_s * 1e3:.0f} ms"
+        deadline = time.monotonic() + remaining_s
         trace = current.trace.carried if current.trace is not None else ()
         name = model_spec.signature_name or DEFAULT_SIGNATURE
-        return Call(deadline, name, outputs, has_left(context), current.request_id, trace)
+        return Call(deadline, name, outputs, has_left(context), current.request_id, trace, limit)
 
     def _count(self, servable: Servable, api: str, answer: Answer, current: Exchange, count: int | None = None) -> None:
         current.served_by(servable)  # a remote engine may have had to move on to the next version

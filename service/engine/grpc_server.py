@@ -5,7 +5,6 @@ The server's threads are gRPC's own; `close` ends them within a bounded time.
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from service import errors, protocol
 from service.access import Access
+from service.admission import CountedPool, FrontQueue
 from service.engine.grpc_access import AccessInterceptor
 from service.engine.grpc_exchange import Watch
 from service.engine.grpc_health import HealthService
@@ -42,6 +42,7 @@ class GrpcServer:
         access: lets each call in, or not; anybody may do anything by default.
         draining: whether the service is to stop soon; its health is then told as that of one that does not serve.
         watch: who else is told of each call.
+        queue: where calls wait for a thread, and which are refused; none are by default.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class GrpcServer:
         access: Access | None = None,
         draining: Callable[[], bool] = lambda: False,
         watch: Watch = _NOBODY,
+        queue: FrontQueue | None = None,
     ) -> None:
         """Make the server; nothing listens yet."""
         self._engine = engine
@@ -66,8 +68,9 @@ class GrpcServer:
         self._ended: threading.Event | None = None
         self._draining = draining
         self._health = HealthService()
+        queue = queue or FrontQueue(threads)
         self._server = grpc.server(
-            ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
+            CountedPool(queue, threads, "grpc"),
             interceptors=[AccessInterceptor(access or Access()), MessageInterceptor()],
             options=[
                 ("grpc.max_receive_message_length", max_message_bytes),
@@ -78,7 +81,8 @@ class GrpcServer:
             ],
         )
         protocol.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(engine, default_deadline_s, metrics or ServingMetrics(), as_content, watch), self._server
+            PredictionService(engine, default_deadline_s, metrics or ServingMetrics(), as_content, queue, watch),
+            self._server,
         )
         protocol.model_service_pb2_grpc.add_ModelServiceServicer_to_server(
             ModelService(engine, reload, watch), self._server

@@ -98,6 +98,7 @@ class Call:
         abandoned: tells whether the caller has left; asked just before the request would run.
         request_id: the request's ID, which goes along to an engine elsewhere.
         trace: what goes along too where the request is traced, e.g. `traceparent`, as names and values.
+        limit: what sets the deadline, for people.
     """
 
     deadline: float
@@ -106,6 +107,7 @@ class Call:
     abandoned: Callable[[], bool] | None = None
     request_id: str = ""
     trace: tuple[tuple[str, str], ...] = ()
+    limit: str = "the deadline"
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,23 @@ class Answer:
         return max((len(array) for array in self.outputs.values() if array.ndim), default=1)
 
 
+@dataclass(frozen=True)
+class Queue:
+    """What waits for a servable in this process, and how it is batched now.
+
+    Attributes:
+        rows: instances that wait for a batch.
+        wait_s: how long one more would wait, by the rate that was measured.
+        batch_rows: instances of a batch at most.
+        batch_wait_s: seconds that a batch of one waits for another at most.
+    """
+
+    rows: int = 0
+    wait_s: float = 0.0
+    batch_rows: int = 0
+    batch_wait_s: float = 0.0
+
+
 class Servable(Protocol):
     """One loaded version, ready to run."""
 
@@ -151,6 +170,15 @@ class Servable(Protocol):
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names of an image classifier, in the order of its scores; empty for any other model."""
+        ...
+
+    def check_room(self, call: Call) -> None:
+        """Make sure that a call would be taken now; asked before the work of making its inputs.
+
+        Raises:
+            Overloaded: too many wait, or the call's deadline would pass while it waits.
+            Unavailable: it is being unloaded.
+        """
         ...
 
     def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
@@ -253,8 +281,8 @@ class Engine(Protocol):
         """The state of every version of every model."""
         ...
 
-    def queued(self) -> Mapping[tuple[str, int], int]:
-        """Instances that wait for a batch in this process now, by model and version."""
+    def queued(self) -> Mapping[tuple[str, int], Queue]:
+        """What waits for a batch in this process now, by model and version."""
         ...
 
     def close(self) -> None:

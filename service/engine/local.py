@@ -15,7 +15,7 @@ from typing import Protocol
 
 from service import store
 from service.engine.folders import Files, Folders, without_folder
-from service.engine.interface import ModelSpec, Servable, State, Status, VersionStatus
+from service.engine.interface import ModelSpec, Queue, Servable, State, Status, VersionStatus
 from service.engine.lifecycle import Action, Version, next_action, wanted_versions
 from service.errors import NotFound, SettingsError, SignpostError, StoreError, Unavailable
 from service.model_config import ModelConfig
@@ -30,8 +30,8 @@ class ClosableServable(Servable, Protocol):
     """A servable whose owner gives its memory back."""
 
     @property
-    def queued_rows(self) -> int:
-        """Rows that wait for a batch now."""
+    def queue(self) -> Queue:
+        """What waits for a batch now."""
         ...
 
     def close(self) -> None:
@@ -117,10 +117,10 @@ class LocalEngine:
                 models.setdefault(name, []).append(VersionStatus(version, held.state, held.error))
         return Status({name: tuple(versions) for name, versions in models.items()})
 
-    def queued(self) -> dict[Version, int]:
-        """Instances that wait for a batch now, by model and version; see `Engine.queued`."""
+    def queued(self) -> dict[Version, Queue]:
+        """What waits for a batch now, by model and version; see `Engine.queued`."""
         with self._lock:
-            return {key: held.servable.queued_rows for key, held in self._held.items() if held.servable is not None}
+            return {key: held.servable.queue for key, held in self._held.items() if held.servable is not None}
 
     def _find(self, spec: ModelSpec) -> _Held:
         versions = {version: held for (name, version), held in self._held.items() if name == spec.name}

@@ -18,7 +18,18 @@ from service import protocol
 from service.carried import Metadata
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.fleet import Fleet
-from service.engine.interface import Answer, Array, Call, ModelSpec, Servable, Signature, State, Status, VersionStatus
+from service.engine.interface import (
+    Answer,
+    Array,
+    Call,
+    ModelSpec,
+    Queue,
+    Servable,
+    Signature,
+    State,
+    Status,
+    VersionStatus,
+)
 from service.engine.link import Link
 from service.engine.peers import Peer, Statuses, VersionGone
 from service.engine.remote_servable import RemoteServable
@@ -97,10 +108,10 @@ class RemoteEngine:
             }
         )
 
-    def queued(self) -> dict[tuple[str, int], int]:
-        """Instances that wait for a call of this process now; see `Engine.queued`."""
+    def queued(self) -> dict[tuple[str, int], Queue]:
+        """What waits for a call of this process now; see `Engine.queued`."""
         with self._lock:
-            return {key: servable.queued_rows for key, servable in self._servables.items()}
+            return {key: servable.queue for key, servable in self._servables.items()}
 
     def fresh(self, spec: ModelSpec, gone: int) -> RemoteServable:
         """The servable for a spec after the version that it had is gone, once the peers were asked again.

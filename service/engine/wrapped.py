@@ -37,6 +37,10 @@ class WrappedServable:
         """Class names of an image classifier."""
         return self.inner.classes
 
+    def check_room(self, call: Call) -> None:
+        """Make sure that a call would be taken now; see `Servable.check_room`."""
+        self.inner.check_room(call)
+
     def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
         """Run a signature; see `Servable.predict`."""
         return self.inner.predict(inputs, call)

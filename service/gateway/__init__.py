@@ -21,6 +21,7 @@ from service.gateway import (
     metrics,
     monitoring,
     openapi_pages,
+    overload,
     paths,
     playground,
     predict,
@@ -70,6 +71,7 @@ def create_app(
     exchange.register(app, measured, settings.access_log, tracing)
     compressed.register(app)
     http_errors.register(app)
+    overload.register(app, measured)
     for routes in (
         predict.blueprint(settings, engine, measured),
         examples_api.blueprint(settings, engine, measured),

@@ -5,27 +5,32 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from flask import Response, request
 
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Call, Servable
 from service.errors import SignpostError
+from service.gateway import overload
 from service.gateway.exchange import answered, request_id, served_by, timings, trace
 from service.metrics import Metrics
 from service.settings import Settings
 from service.timings import Timings
 
+# `tcpi_state` of a connection that neither side has closed.
+_ESTABLISHED: Final = 1
+
 
 def new_call(settings: Settings, signature_name: str = DEFAULT_SIGNATURE) -> Call:
     """The call of the request at hand."""
-    deadline = time.monotonic() + settings.rest_api_timeout_in_ms / 1e3
+    deadline, limit = overload.patience(settings.rest_api_timeout_in_ms / 1e3)
     current = trace()
     return Call(
         deadline,
         signature_name,
         abandoned=has_left(request.environ.get("gunicorn.socket")),
         request_id=request_id(),
+        limit=limit,
         trace=current.carried if current is not None else (),
     )
 
@@ -78,8 +83,10 @@ def peer_of(connection: object) -> str:
 
 def has_left(connection: object) -> Callable[[], bool] | None:
     """How to find out whether the client has closed its connection, where the server lets us see it."""
-    if not isinstance(connection, socket.socket) or isinstance(connection, ssl.SSLSocket):
+    if not isinstance(connection, socket.socket):
         return None
+    if isinstance(connection, ssl.SSLSocket):  # it can't be peeked into, but TCP knows who has hung up
+        return lambda: connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _ESTABLISHED
 
     def check() -> bool:
         try:

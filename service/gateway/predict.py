@@ -63,6 +63,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
 
     def _predict_images(servable: Servable, files: list[bytes], call: Call) -> dict[str, Any]:
         top_k = _top_k()
+        servable.check_room(call)
         pixels = images_api.decode(files, images_api.size_of(servable, DEFAULT_SIGNATURE), limits)
         metrics.count_images(servable.name, servable.version, len(files))
         answered(images=len(files))

@@ -21,6 +21,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service import cli, gunicorn_app, model_config, settings, supervisor
+from service.engine.interface import Queue
 from service.gateway import monitoring
 from service.gateway.metrics import Metrics
 from service.settings import Settings
@@ -169,7 +170,7 @@ def exported() -> dict[str, set[str]]:
     metrics.count_batch("m", 1, 1)
     metrics.count_images("m", 1, 1)
     metrics.count_comparison("m", "agree")
-    metrics.note_queues({("m", 1): 1})
+    metrics.note_queues({("m", 1): Queue(1)})
     families = text_string_to_metric_families(generate_latest(metrics).decode())
     return {sample.name: set(sample.labels) for family in families for sample in family.samples}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from service import settings, tf_serving_flags
+from service.engine.interface import Queue
 from service.gateway.metrics import Metrics
 from service.settings import Settings
 from tests.fakes import FakeEngine, classifier
@@ -67,7 +68,7 @@ def test_the_api_document_lists_every_metric() -> None:
     metrics.count_batch("m", 1, 1)
     metrics.count_images("m", 1, 1)
     metrics.count_comparison("m", "agree")
-    metrics.note_queues({("m", 1): 1})
+    metrics.note_queues({("m", 1): Queue(1)})
     found = set()
     for family in metrics.collect():
         if family.name.startswith("signpost_") and family.samples:

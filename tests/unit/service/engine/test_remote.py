@@ -119,7 +119,7 @@ def test_concurrent_requests_share_calls_and_one_bad_one_fails_alone(peers: Peer
     engine, _ = peers.over(servable)
     with ThreadPoolExecutor(32) as pool:
         asking = [pool.submit(ask, engine, value) for value in (*range(31), -1)]
-        until(lambda: len(servable.asked) == 2 and engine._servables["echo", 1].queued_rows == 30)
+        until(lambda: len(servable.asked) == 2 and engine._servables["echo", 1].queue.rows == 30)
         hold.set()
         done = [each.exception() or each.result() for each in asking]
     assert done[:31] == [[value] for value in range(31)]

@@ -298,7 +298,7 @@ def test_without_batching_each_request_runs_by_itself(models: Path) -> None:
     try:
         answer = model.predict({"image": np.concatenate([WHITE] * 5)}, Call(time.monotonic() + LONG_S))
         assert answer.outputs["scores"].shape == (5, 2)
-        assert (answer.batch_rows, model.queued_rows) == (5, 0)
+        assert (answer.batch_rows, model.queue.rows) == (5, 0)
     finally:
         model.close()
 

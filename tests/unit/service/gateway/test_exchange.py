@@ -6,6 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.engine.interface import Queue
 from service.errors import Unavailable
 from service.gateway import create_app
 from service.gateway.metrics import Metrics
@@ -120,7 +121,7 @@ def test_what_waits_is_told_and_falls_back_to_zero() -> None:
     engine = FakeEngine(servable)
     metrics = Metrics(engine)
     page = create_app(Settings(), engine, metrics).test_client()
-    servable.queued_rows = 7
+    servable.queue = Queue(7)
     metrics.note_queues(engine.queued())
     assert 'signpost_queue_instances{model="fake",version="1"} 7.0' in page.get("/metrics").text
     metrics.note_queues({})
