@@ -106,7 +106,7 @@ class Trace:
         """End it, with a span for each stage.
 
         Args:
-            stages: name, seconds, and end (`time.time_ns()`) of each.
+            stages: name, seconds, and end (nanoseconds since 1970) of each.
             attributes: what is known now.
             error: what it failed of, where that is the service's fault.
         """

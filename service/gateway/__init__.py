@@ -16,6 +16,7 @@ from service.gateway import (
     cors,
     examples_api,
     exchange,
+    forms,
     health,
     http_errors,
     metrics,
@@ -63,6 +64,7 @@ def create_app(
     """
     app = Flask("signpost", static_folder=None)
     app.url_map.converters["name"] = _Name
+    app.request_class = forms.InMemory
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_form_bytes
     app.config["MAX_FORM_PARTS"] = settings.max_images + 16  # some parts may be plain fields

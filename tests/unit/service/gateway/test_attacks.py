@@ -105,8 +105,6 @@ def send(app: Flask, request: Request) -> int:
     return code
 
 
-# A form that ends early leaves files to the garbage collector, which is how they are closed in a service too.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("model", ["letters", "tensors"])
 def test_no_request_is_answered_with_a_500(app: Flask, caplog: pytest.LogCaptureFixture, model: str) -> None:
     caplog.set_level(logging.ERROR)
