@@ -42,7 +42,7 @@ def make_reload(source: ConfigSource, engine: LocalEngine, store: Path) -> Reloa
     def reload(message: Any, timeout_s: float) -> None:
         configs = model_config.read_message(message, store.resolve())
         for config in configs:
-            if not config.base_path.is_dir():
+            if not _is_folder(config.base_path):
                 raise NotFound(f"The model {config.name} has no folder at its base_path; nothing was changed.")
         try:
             source.replace(configs)
@@ -59,6 +59,13 @@ def make_reload(source: ConfigSource, engine: LocalEngine, store: Path) -> Reloa
                 raise Unavailable(f"Model {config.name} could not be loaded: {why}")
 
     return reload
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # too long, not to be looked at, or no path at all
+        return False
 
 
 def forward(address: str, link: Link) -> Reload:

@@ -18,6 +18,7 @@ STATUSES: Final[tuple[tuple[type[errors.SignpostError], int], ...]] = (
     (errors.TooLarge, 413),
     (errors.UnsupportedMedia, 415),
     (errors.InvalidRequest, 400),
+    (errors.SettingsError, 400),  # of a configuration that a client sends
     (errors.Unauthenticated, 401),
     (errors.Forbidden, 403),
     (errors.NotFound, 404),

@@ -69,6 +69,8 @@ def test_it_is_in_force_when_it_returns(engine: LocalEngine, reload: Reload) -> 
     [
         (listing("a", "a"), SettingsError),
         (listing("nowhere"), NotFound),
+        (listing("a", folder="x" * 5000), NotFound),
+        (listing("a", folder="\\000"), NotFound),
         (message("custom_model_config { }"), SettingsError),
     ],
 )

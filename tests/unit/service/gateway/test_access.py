@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 
 from service import keys
-from service.errors import NotFound
+from service.errors import DeadlineExceeded, NotFound, SettingsError, Unavailable
 from service.gateway import create_app, openapi
 from service.gateway.metrics import Metrics
 from service.settings import Settings
@@ -149,12 +149,18 @@ def test_a_process_that_cannot_reload_says_so(engine: FakeEngine) -> None:
     assert answer.status_code == 501
 
 
-def test_an_error_of_the_reload_is_answered(engine: FakeEngine) -> None:
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(NotFound("No."), 404), (SettingsError("No."), 400), (Unavailable("No."), 503), (DeadlineExceeded("No."), 504)],
+)
+def test_an_error_of_the_reload_is_answered(engine: FakeEngine, error: Exception, status: int) -> None:
     def reload(_message: Any, _timeout_s: float) -> None:
-        raise NotFound("The model letters has no folder at its base_path; nothing was changed.")
+        raise error
 
     app = create_app(Settings(), engine, Metrics(engine), reload=reload)
-    assert app.test_client().post(RELOAD, data=CONFIG).status_code == 404
+    answer = app.test_client().post(RELOAD, data=CONFIG)
+    assert answer.status_code == status
+    assert answer.json["error"] == "No."
 
 
 def test_without_keys_only_a_service_on_loopback_can_be_changed(engine: FakeEngine, reloaded: list[Any]) -> None:
