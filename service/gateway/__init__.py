@@ -12,7 +12,6 @@ from service.gateway import (
     about_api,
     access,
     admin_api,
-    compressed,
     cors,
     examples_api,
     exchange,
@@ -27,6 +26,7 @@ from service.gateway import (
     playground,
     predict,
     status,
+    unmeasured,
 )
 from service.gateway.admin_api import Reload
 from service.gateway.express import Express
@@ -71,7 +71,7 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
     admits = from_settings(settings)
     exchange.register(app, measured, settings.access_log, tracing)
-    compressed.register(app)
+    unmeasured.register(app)
     http_errors.register(app)
     overload.register(app, measured)
     for routes in (

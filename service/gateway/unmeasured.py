@@ -1,4 +1,4 @@
-"""Bodies that clients have compressed with gzip, as TensorFlow Serving takes them; limited by what comes out."""
+"""Bodies whose size nobody knows before they are read: in chunks, or compressed with gzip as TF Serving takes them."""
 
 import zlib
 from typing import Any, Final
@@ -12,23 +12,55 @@ _GZIP: Final = 16 + zlib.MAX_WBITS
 
 
 def register(app: Flask) -> None:
-    """Make the application take such bodies; its limit for a body counts before and after."""
+    """Make the application count such bodies as they come, and what comes out of them."""
 
     @app.before_request
-    def decompress() -> None:
+    def count() -> None:
         encoding = request.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
         if encoding in ("", "identity"):
+            if "HTTP_TRANSFER_ENCODING" in request.environ:
+                _replace(request.environ["wsgi.input"])
             return
         if encoding not in ("gzip", "x-gzip"):
             raise UnsupportedMedia(f"Content-Encoding {encoding} is not taken; send gzip, or the body as it is.")
         limit = request.max_content_length
         if limit is not None and (request.content_length or 0) > limit:
             raise TooLarge(f"The compressed body has more than the {limit} bytes that are taken.")
-        # Its length is not known before it is read.
         length = request.environ.pop("CONTENT_LENGTH", "")
-        source = request.environ["wsgi.input"]
-        request.environ["wsgi.input"] = _Gunzip(source, int(length) if length else None, limit)
         request.environ["wsgi.input_terminated"] = True
+        _replace(_Gunzip(request.environ["wsgi.input"], int(length) if length else None, limit))
+
+
+def _replace(stream: Any) -> None:
+    """Have the body read from a stream, up to the limit."""
+    limit = request.max_content_length
+    if limit is not None:
+        stream = _Counted(stream, limit)
+        request.max_content_length = limit + 1  # Werkzeug takes what is longer for the end of the body
+    request.environ["wsgi.input"] = stream
+
+
+class _Counted:
+    """A stream that is an error beyond a limit."""
+
+    def __init__(self, source: Any, limit: int) -> None:
+        self._source = source
+        self._limit = limit
+        self._read = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes; none at the end.
+
+        Raises:
+            TooLarge: there are more than the limit.
+        """
+        data: bytes = self._source.read(size)
+        self._read += len(data)
+        if self._read > self._limit:
+            raise TooLarge(
+                f"The body has more than the {self._limit} bytes that are taken; send fewer or smaller images."
+            )
+        return data
 
 
 class _Gunzip:

@@ -1,4 +1,4 @@
-"""Compressed bodies: taken like others, and limited by what comes out of them."""
+"""Bodies in chunks and compressed ones: taken like others, and limited by what comes out of them."""
 
 import gzip
 import json
@@ -23,6 +23,23 @@ def test_a_compressed_body_is_answered_as_if_it_were_not(client: FlaskClient, en
     plain = client.post(URL, data=pixels(), content_type="application/json").get_json()
     assert post(client, gzip.compress(pixels()), encoding) == (200, plain)
     assert post(client, pixels(), "identity") == (200, plain)
+
+
+def in_chunks(client: FlaskClient, body: bytes) -> tuple[int, dict[str, object]]:
+    chunks = {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+    answer = client.post(URL, data=body, content_type="application/json", environ_overrides=chunks)
+    return answer.status_code, answer.get_json()
+
+
+def test_chunks_are_counted_as_they_come(client: FlaskClient) -> None:
+    plain = client.post(URL, data=pixels(), content_type="application/json").get_json()
+    fits = pixels() + b" " * (20_000 - len(pixels()))
+    assert in_chunks(client, fits) == (200, plain)
+    assert post(client, gzip.compress(fits)) == (200, plain)
+    status, answer = in_chunks(client, fits + b" ")
+    assert status == 413
+    assert "20000 bytes" in str(answer["error"])
+    assert post(client, gzip.compress(fits + b" "))[0] == 413
 
 
 def test_a_bomb_is_refused_by_what_comes_out(client: FlaskClient) -> None:
