@@ -7,8 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from service.engine.batching import Batcher
 from service.engine.batching_parameters import BatchingParameters
@@ -19,7 +17,6 @@ from service.errors import (
     InvalidRequest,
     ModelFailed,
     Overloaded,
-    SignpostError,
     TooLarge,
     Unavailable,
 )
@@ -355,79 +352,9 @@ def test_sizes_to_warm_up() -> None:
     assert BatchingParameters(max_batch_size=8, allowed_batch_sizes=(3, 8)).sizes() == (3, 8)
 
 
-requests = st.lists(
-    st.tuples(
-        st.lists(st.integers(-1, 50), min_size=1, max_size=9),  # a request with a -1 fails
-        st.sampled_from([LONG_S, LONG_S, LONG_S, 0.0, 0.001]),  # deadline
-        st.booleans(),  # the caller leaves
-        st.floats(0, 0.002),  # arrival
-    ),
-    min_size=1,
-    max_size=24,
-)
-
-
 def test_a_request_that_fails_at_its_start_leaves_nothing_in_the_queue(model: Doubler) -> None:
     batcher = Batcher(model, BatchingParameters(max_batch_size=1, max_enqueued_batches=3))
     with pytest.raises(ModelFailed):
         batcher.submit(rows(-1, 2, 3), call())
     assert batcher.queued_rows == 0
     assert batcher.submit(rows(1, 2, 3), call()).outputs["y"][:, 0].tolist() == [2, 4, 6]  # there is room for all
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    requests=requests,
-    max_batch_size=st.integers(1, 8),
-    threads=st.integers(1, 3),
-    timeout_micros=st.sampled_from([0, 0, 500]),
-    padded=st.booleans(),
-)
-def test_every_caller_gets_exactly_one_answer_its_own(
-    requests: list[tuple[list[int], float, bool, float]],
-    max_batch_size: int,
-    threads: int,
-    timeout_micros: int,
-    padded: bool,
-) -> None:
-    largest = 0
-
-    def run(inputs: Mapping[str, Array], _outputs: tuple[str, ...]) -> Mapping[str, Array]:
-        nonlocal largest
-        largest = max(largest, len(inputs["x"]))
-        if (inputs["x"] < 0).any():
-            raise ValueError("negative")
-        time.sleep(0.0005)
-        return {"y": inputs["x"] * 2}
-
-    batcher = Batcher(
-        run,
-        BatchingParameters(
-            max_batch_size=max_batch_size,
-            batch_timeout_micros=timeout_micros,
-            num_batch_threads=threads,
-            allowed_batch_sizes=(max_batch_size,) if padded else (),
-        ),
-    )
-
-    def client(values: list[int], deadline_s: float, leaves: bool, delay_s: float) -> Answer | SignpostError:
-        time.sleep(delay_s)
-        try:
-            return batcher.submit(rows(*values), call(deadline_s, abandoned=(lambda: True) if leaves else None))
-        except SignpostError as error:
-            return error
-
-    with ThreadPoolExecutor(len(requests)) as pool:
-        futures = [pool.submit(client, *request) for request in requests]
-        assert not wait(futures, LONG_S).not_done
-    for (values, deadline_s, leaves, _), future in zip(requests, futures, strict=True):
-        result = future.result()
-        if isinstance(result, Answer):
-            assert result.outputs["y"][:, 0].tolist() == [2 * v for v in values]
-            assert not leaves
-        else:
-            assert isinstance(result, ModelFailed) == (-1 in values) or isinstance(result, Abandoned | DeadlineExceeded)
-            assert leaves or deadline_s < LONG_S or -1 in values
-    assert largest <= max_batch_size
-    assert batcher.queued_rows == 0
-    assert batcher.submit(rows(1), call()).outputs["y"].tolist() == [[2]]  # it is idle and alive afterwards
