@@ -17,7 +17,7 @@ from typing import Final
 
 from service.errors import SignpostError
 from service.gateway import posts
-from service.gateway.express import Express
+from service.gateway.express import Arrived, Express
 from service.gateway.posts import Post
 from service.gunicorn_worker import Connection, JsonWorker
 from service.settings import Settings
@@ -44,11 +44,11 @@ class ExpressWorker(JsonWorker):
         super().load_wsgi()
         self._express = None if self.cfg.is_ssl else self.wsgi.extensions.get("express")
 
-    def enqueue_req(self, conn: Connection) -> None:
+    def hand_over(self, conn: Connection) -> None:
         """Have the request that a connection brings answered."""
         conn.sock.failure = None
-        if self._express is None or not self._meet(conn, self._express):
-            super().enqueue_req(conn)
+        if self._express is None or conn.arrival.refused or not self._meet(conn, self._express):
+            super().hand_over(conn)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Meet what has come, then let go what has gathered."""
@@ -64,11 +64,12 @@ class ExpressWorker(JsonWorker):
             data, _ = self._partial.pop(conn)
             self.pending_conns.remove(conn)
             self.poller.unregister(conn.sock)
-            self._give_back(conn, data)
+            _unread(conn, data)
+            self.enqueue_req(conn)
         super().murder_pending()
 
     def _meet(self, conn: Connection, express: Express) -> bool:
-        """Read what has come; whether it is a posted image, or the begin of one."""
+        """Read what has come; whether it is a posted image, or the begin of one, and so this worker's to answer."""
         if conn.parser is not None and conn.parser.unreader.buf.tell():
             return False  # some of it was read already
         data, since_s = self._partial.pop(conn, (b"", 0.0))
@@ -79,24 +80,20 @@ class ExpressWorker(JsonWorker):
                 data = data + more if data else more
                 post = posts.read(data, express.max_body_bytes) if more else None
         except BlockingIOError:
-            if data:
-                now_s = time.monotonic()
-                self._partial[conn] = (data, since_s or now_s)
+            if data:  # it begins to wait for a thread once all of it is there
+                self.begin(conn)
+                self.end(conn, was_slow=True)
+                self._partial[conn] = (data, since_s or time.monotonic())
                 self._await_bytes(conn, self.pending_conns, self.on_pending_socket_readable, self._patience.header_s)
             return bool(data)
         except OSError:
             post = None
         if isinstance(post, Post):
             self._gathered.setdefault(post.name, []).append((conn, post))
-        elif data:
-            self._give_back(conn, data)
-        return bool(data)
-
-    def _give_back(self, conn: Connection, data: bytes) -> None:
-        """Have a request answered in the usual way, as if nothing of it had been read."""
-        conn.init()
-        conn.parser.unreader.unread(data)
-        super().enqueue_req(conn)
+            return True
+        if data:
+            _unread(conn, data)
+        return False
 
     def _send_off(self, model: str, most: int) -> None:
         waiting = self._gathered[model]
@@ -110,25 +107,44 @@ class ExpressWorker(JsonWorker):
 
     def _answer_group(self, model: str, group: list[tuple[Connection, Post]]) -> None:
         """Answer posts, in a thread."""
+        began_s = time.monotonic()
         keeps = self.alive and not self.app.runtime.draining and len(self.keepalived_conns) < self.max_keepalived
         ended: list[tuple[Connection, bool]] = []
         try:
-            for (conn, post), outcome in zip(group, self._outcomes(group, keeps), strict=True):
+            for conn, _ in group:
+                self.begin(conn)
+            answered = [(conn, post) for conn, post in group if not conn.arrival.refused]
+            outcomes = iter(self._outcomes(answered, keeps))
+            # What one request more would have to wait for, were there nothing but lanes.
+            share_s = (time.monotonic() - began_s) / len(group) * self.cfg.threads / self._lanes
+            for conn, post in group:
+                outcome = None if conn.arrival.refused else next(outcomes)
+                conn.arrival.taken_s = share_s
+                self.end(conn, was_slow=not isinstance(outcome, bytes))
                 if isinstance(outcome, bytes):
                     self._send(conn, outcome, keeps, ended)
                 else:
-                    conn.sock.failure = outcome
-                    self._give_back(conn, post.data)
+                    self._give_back(conn, post, outcome)
         finally:
             self.method_queue.defer(self._end_group, model, ended)
 
     def _outcomes(self, group: list[tuple[Connection, Post]], keeps: bool) -> list[bytes | SignpostError | None]:
         try:
             assert self._express is not None  # or nothing would have gathered
-            return self._express.answer([(post, conn.sock) for conn, post in group], keeps)
+            arrived = [Arrived(post, conn.sock, conn.arrival.at_s) for conn, post in group]
+            return self._express.answer(arrived, keeps)
         except Exception:
             self.log.exception("The express lane failed in an unforeseen way; its requests go their usual way.")
             return [None] * len(group)
+
+    def _give_back(self, conn: Connection, post: Post, outcome: SignpostError | None) -> None:
+        """Have a request answered in the usual way, as if nothing of it had been read, or refused with an error."""
+        _unread(conn, post.data)
+        conn.sock.failure = outcome
+        arrival = self.app.front_queue.join(conn.arrival.refused)
+        arrival.at_s = conn.arrival.at_s
+        conn.arrival = arrival
+        super().hand_over(conn)
 
     def _send(self, conn: Connection, answer: bytes, keeps: bool, ended: list[tuple[Connection, bool]]) -> None:
         """Send an answer; a client that reads slowly is left to another thread."""
@@ -171,6 +187,12 @@ class ExpressWorker(JsonWorker):
         if conn.parser is None:
             conn.init()
         self.finish_request(conn, keeps)
+
+
+def _unread(conn: Connection, data: bytes) -> None:
+    """Have the parser begin with what was read."""
+    conn.init()
+    conn.parser.unreader.unread(data)
 
 
 def lanes(settings: Settings) -> int:

@@ -17,8 +17,8 @@ from typing import Final
 from service.access import Access, secret_of
 from service.carried import request_id_of
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Engine, Servable
-from service.errors import NotFound, SignpostError, Unavailable
-from service.gateway import calls, exchange, images_api
+from service.errors import NotFound, Overloaded, SignpostError, Unavailable
+from service.gateway import calls, exchange, images_api, overload
 from service.gateway.posts import Post
 from service.images import ImageLimits
 from service.logs import Answered
@@ -26,6 +26,7 @@ from service.metrics import Metrics
 from service.settings import Settings
 from service.timings import Timings
 
+_DEADLINE: Final = overload.DEADLINE_HEADER.lower().encode()
 # Flask's names of the routes, for the metrics.
 _OF_MODEL: Final = "/v1/models/<name:name>:predict"
 _OF_VERSION: Final = "/v1/models/<name:name>/versions/<int:version>:predict"
@@ -33,13 +34,21 @@ _OF_LABEL: Final = "/v1/models/<name:name>/labels/<name:label>:predict"
 
 
 @dataclass(frozen=True, slots=True)
+class Arrived:
+    """A post, the connection that it came on, and the time (`time.monotonic()`) of its arrival."""
+
+    post: Post
+    connection: object
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Boarded:
     """A post whose image is decoded and whose servable is leased."""
 
     number: int
-    post: Post
+    arrived: Arrived
     request_id: str
-    started_s: float
     timings: Timings
     lease: AbstractContextManager[Servable]
     servable: Servable
@@ -72,8 +81,8 @@ class Express:
         self._timeout_s = settings.rest_api_timeout_in_ms / 1e3
         self._access_log = settings.access_log
 
-    def answer(self, posts: Sequence[tuple[Post, object]], keep_alive: bool) -> list[bytes | SignpostError | None]:
-        """Answer posts, each with the connection that it came on.
+    def answer(self, posts: Sequence[Arrived], keep_alive: bool) -> list[bytes | SignpostError | None]:
+        """Answer posts.
 
         Returns:
             For each the bytes to send; or None if Flask has to answer it, or the error with which Flask has to.
@@ -81,14 +90,17 @@ class Express:
         outcomes: list[bytes | SignpostError | None] = [None] * len(posts)
         boarded: list[_Boarded] = []
         try:
-            for number, (post, connection) in enumerate(posts):
-                if (one := self._board(number, post, connection)) is not None:
+            for number, arrived in enumerate(posts):
+                one = self._board(number, arrived)
+                if isinstance(one, _Boarded):
                     boarded.append(one)
+                else:
+                    outcomes[number] = one
             for same in _by_servable(boarded):
                 scored = same[0].servable.score_all([one.pixels for one in same], [one.call for one in same])
                 for one, outcome in zip(same, scored, strict=True):
                     if isinstance(outcome, Answer):
-                        outcomes[one.number] = self._respond(one, outcome, posts[one.number][1], keep_alive)
+                        outcomes[one.number] = self._respond(one, outcome, keep_alive)
                     elif not isinstance(outcome, NotFound | Unavailable):  # for those Flask looks for the next version
                         outcomes[one.number] = outcome
         finally:
@@ -96,30 +108,35 @@ class Express:
                 one.lease.__exit__(None, None, None)
         return outcomes
 
-    def _board(self, number: int, post: Post, connection: object) -> _Boarded | None:
-        started_s = time.monotonic()
+    def _board(self, number: int, arrived: Arrived) -> _Boarded | Overloaded | None:
+        began_s = time.monotonic()
+        post = arrived.post
         request_id = request_id_of(post.header(b"x-request-id"))
         try:
             if self._access.needs_key:
                 self._access.admit(secret_of(post.header(b"authorization"), post.header(b"x-api-key")), "predict")
+            wanted = post.header(_DEADLINE) if _DEADLINE in post.headers else None
+            deadline, limit = overload.patience_of(wanted, arrived.at_s, self._timeout_s)
             lease = self._engine.lease(post.spec(request_id))
             servable = lease.__enter__()
         except SignpostError:
             return None
         try:
+            left = calls.has_left(arrived.connection)
+            call = Call(deadline, DEFAULT_SIGNATURE, ("scores",), left, request_id, limit=limit)
+            servable.check_room(call)
             timings = Timings()
             size = images_api.size_of(servable, DEFAULT_SIGNATURE)
             pixels = images_api.decode_one(post.image, size, self._limits, timings)
         except BaseException as error:
             lease.__exit__(None, None, None)
             if isinstance(error, SignpostError):
-                return None
+                return error if isinstance(error, Overloaded) else None
             raise
-        deadline = started_s + self._timeout_s
-        call = Call(deadline, DEFAULT_SIGNATURE, ("scores",), calls.has_left(connection), request_id)
-        return _Boarded(number, post, request_id, started_s, timings, lease, servable, pixels, call)
+        timings.add("queue", began_s - arrived.at_s)
+        return _Boarded(number, arrived, request_id, timings, lease, servable, pixels, call)
 
-    def _respond(self, one: _Boarded, answer: Answer, connection: object, keep_alive: bool) -> bytes:
+    def _respond(self, one: _Boarded, answer: Answer, keep_alive: bool) -> bytes:
         servable, timings, version = one.servable, one.timings, str(one.servable.version)
         calls.count_run(servable, answer, self._metrics, "Predict", timings)
         self._metrics.count_images(servable.name, servable.version, 1)
@@ -128,12 +145,12 @@ class Express:
         body = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
         now_s = time.monotonic()
         timings.add("encode", now_s - began_s)
-        timings.add("total", now_s - one.started_s)
-        rule = _OF_MODEL if one.post.version is None else _OF_VERSION
-        rule = rule if one.post.label is None else _OF_LABEL
+        timings.add("total", now_s - one.arrived.at_s)
+        rule = _OF_MODEL if one.arrived.post.version is None else _OF_VERSION
+        rule = rule if one.arrived.post.label is None else _OF_LABEL
         exchange.count(self._metrics, rule, servable.name, version, 200, timings.stages_s)
         if self._access_log:
-            self._log(one, rule, len(body), connection)
+            self._log(one, rule, len(body))
         headers = "".join(
             f"{name}: {value}\r\n" for name, value in exchange.headers_of(one.request_id, timings, version).items()
         )
@@ -144,7 +161,7 @@ class Express:
         )
         return head.encode("latin-1") + body
 
-    def _log(self, one: _Boarded, rule: str, size: int, connection: object) -> None:
+    def _log(self, one: _Boarded, rule: str, size: int) -> None:
         Answered(
             protocol="HTTP",
             request_id=one.request_id,
@@ -156,9 +173,9 @@ class Express:
             images=1,
             instances=1,
             stages_s=one.timings.stages_s,
-            bytes_in=len(one.post.image),
+            bytes_in=len(one.arrived.post.image),
             bytes_out=size,
-            client=calls.peer_of(connection),
+            client=calls.peer_of(one.arrived.connection),
         ).write()
 
 

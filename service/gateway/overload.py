@@ -27,9 +27,18 @@ def register(app: Flask, metrics: Metrics) -> None:
 
 
 def patience(most_s: float) -> tuple[float, str]:
-    """How long the client of the request at hand waits, counted from its arrival.
+    """How long the client of the request at hand waits; see `patience_of`."""
+    arrival: Arrival | None = request.environ.get(ARRIVAL)
+    arrived_s = time.monotonic() if arrival is None else arrival.at_s
+    return patience_of(request.headers.get(DEADLINE_HEADER), arrived_s, most_s)
+
+
+def patience_of(text: str | None, arrived_s: float, most_s: float) -> tuple[float, str]:
+    """How long the client of a request waits, counted from its arrival.
 
     Args:
+        text: its header, if it has one.
+        arrived_s: time (`time.monotonic()`) of its arrival.
         most_s: seconds that any request may take.
 
     Returns:
@@ -38,9 +47,6 @@ def patience(most_s: float) -> tuple[float, str]:
     Raises:
         InvalidRequest: its header is no whole number of at least 1.
     """
-    arrival: Arrival | None = request.environ.get(ARRIVAL)
-    arrived_s = time.monotonic() if arrival is None else arrival.at_s
-    text = request.headers.get(DEADLINE_HEADER)
     if text is None:
         return arrived_s + most_s, f"the service's {most_s * 1e3:.0f} ms"
     if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) > 0):

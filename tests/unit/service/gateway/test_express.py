@@ -1,6 +1,7 @@
 """The express lane gives the answers that Flask would give, and leaves everything else to Flask."""
 
 import json
+import time
 from collections.abc import Mapping
 
 import pytest
@@ -11,7 +12,7 @@ from service.access import Access
 from service.engine.interface import Array, Call
 from service.errors import DeadlineExceeded, ModelFailed, SignpostError, Unavailable
 from service.gateway import create_app, posts
-from service.gateway.express import Express
+from service.gateway.express import Arrived, Express
 from service.gateway.metrics import Metrics
 from service.gateway.posts import Post
 from service.settings import Settings
@@ -21,13 +22,13 @@ from tests.unit.service.gateway.pictures import BLACK, WHITE
 LETTERS = "/v1/models/letters:predict"
 
 
-def post(image: bytes, path: str = LETTERS, headers: str = "") -> tuple[Post, object]:
+def post(image: bytes, path: str = LETTERS, headers: str = "") -> Arrived:
     head = (
         f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: image/png\r\n{headers}Content-Length: {len(image)}\r\n\r\n"
     )
     read = posts.read(head.encode() + image, 10**6)
     assert isinstance(read, Post)
-    return read, None
+    return Arrived(read, None, time.monotonic())
 
 
 @pytest.fixture
