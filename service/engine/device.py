@@ -81,7 +81,7 @@ def gpu_memory() -> dict[str, dict[str, int]]:
     if tf is None or not gc.get_freeze_count():  # `import_tensorflow` has not set it up yet
         return {}
     try:
-        names = [f"GPU:{number}" for number in range(len(tf.config.list_logical_devices("GPU")))]
+        names = [f"GPU:{number}" for number in range(len(tf.config.list_physical_devices("GPU")))]
         return {name: dict(tf.config.experimental.get_memory_info(name)) for name in names}
     except (RuntimeError, ValueError):  # not set up yet
         return {}

@@ -68,3 +68,15 @@ def test_a_missing_gpu_is_told_once(monkeypatch: pytest.MonkeyPatch, caplog: pyt
     monkeypatch.setattr(gc, "get_freeze_count", lambda: 1)
     device.import_tensorflow(DeviceSettings())
     assert caplog.text == ""
+
+
+def test_the_memory_of_each_gpu_is_told_once_tensorflow_is_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = tensorflow(2)
+    fake.config.experimental = SimpleNamespace(get_memory_info=lambda name: {"current": len(name), "peak": 9})
+    monkeypatch.setitem(__import__("sys").modules, "tensorflow", fake)
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: 0)
+    assert device.gpu_memory() == {}
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: 1)
+    assert device.gpu_memory() == {"GPU:0": {"current": 5, "peak": 9}, "GPU:1": {"current": 5, "peak": 9}}
+    fake.config.list_physical_devices = lambda _kind: []
+    assert device.gpu_memory() == {}
