@@ -41,9 +41,8 @@ format: $(INSTALLED) ## Format the code and mend what can be mended
 train: $(INSTALLED) ## Train a model: make train RECIPE="circles --epochs 5"
 	$(BIN)/signpost train $(or $(RECIPE),circles)
 
-loadtest: $(INSTALLED) ## Load a running service: make loadtest USERS=32 SECONDS=20 HOST=http://127.0.0.1:8501
-	$(BIN)/locust -f loadtests/locustfile.py --headless --only-summary --users $(or $(USERS),32) --spawn-rate 100 \
-	  --run-time $(or $(SECONDS),20)s --host $(or $(HOST),http://127.0.0.1:8501)
+loadtest: $(INSTALLED) ## Load a service and report: make loadtest ARGS="--url http://127.0.0.1:8501 --rate 50"
+	$(BIN)/signpost loadtest $(ARGS)
 
 bench: $(INSTALLED) ## Measure how near the service comes to what this machine can do
 	$(BIN)/python -m loadtests.limit

@@ -44,15 +44,15 @@ def against_load(points: Sequence[Json], unit: str, limit_s: float) -> str:
             left.plot(loads, [_ms(point[f"{name}_s"]) for point in ordered], "o-", ms=3.5, color=colour, label=name)
         _limit(left, limit_s)
         _latency(left)
-        left.set(title="Latency against load", xlabel=unit)
+        left.set(title="latency", xlabel=unit)
         right.plot(loads, [point["rate"] for point in ordered], "o-", ms=3.5, color=_RATE, label="answers/s")
         if math.isfinite(limit_s):
             goodput = [point["goodput"] for point in ordered]
             right.plot(loads, goodput, "o--", ms=3.5, color=_GOOD, label="within the objective")
-        right.set(title="Throughput against load", xlabel=unit, ylim=(0, None))
+        right.set(title="throughput", xlabel=unit, ylim=(0, None))
         for axes in (left, right):
             axes.set_xlim(0, None)
-            axes.legend()
+            _legend(axes)
         return _svg(figure, "load")
 
 
@@ -64,18 +64,21 @@ def over_time(points: Sequence[Json], warm_up_s: float, limit_s: float, is_open:
         times = [point["at_s"] for point in points]
         for name, colour in _COLOURS.items():
             upper.plot(times, [_ms(point[f"{name}_s"]) for point in points], color=colour, lw=1.4, label=name)
+        if any(point["p50_s"] is None for point in points):
+            means = [_ms(point["mean_s"]) for point in points]
+            upper.plot(times, means, color=_STAGES["rest of the service"], lw=1, ls="--", label="mean of good answers")
         _limit(upper, limit_s)
         _latency(upper)
-        upper.set_title("Latency over the time")
+        upper.set_title("latency")
         if is_open:
             due = [point["due"] / (point["until_s"] - point["from_s"]) for point in points]
             lower.plot(times, due, color=_STAGES["queue"], lw=1.4, ls="--", label="due/s")
         lower.plot(times, [point["rate"] for point in points], color=_RATE, lw=1.4, label="answers/s")
-        lower.set(title="Throughput over the time", xlabel="seconds", ylim=(0, None))
+        lower.set(title="throughput", xlabel="seconds", ylim=(0, None))
         for axes in (upper, lower):
             if warm_up_s:
                 axes.axvspan(0, warm_up_s, color=_STAGES["rest of the service"], alpha=0.15, lw=0, label="warm-up")
-            axes.legend(ncols=5, loc="best")
+            _legend(axes)
         return _svg(figure, "time")
 
 
@@ -141,6 +144,11 @@ def _ms(seconds: float | None) -> float:
 def _limit(axes: Axes, limit_s: float) -> None:
     if math.isfinite(limit_s):
         axes.axhline(limit_s * 1e3, color=_INK, lw=1, ls=":", label="objective")
+
+
+def _legend(axes: Axes) -> None:
+    """Above the curves, so that it covers none."""
+    axes.legend(ncols=6, loc="lower right", bbox_to_anchor=(1.0, 0.98), borderaxespad=0.2, columnspacing=1.2)
 
 
 def _latency(axes: Axes) -> None:

@@ -183,7 +183,7 @@ def _warnings(plan: Plan, busy: float, lag_s: float, waited: float, p99_s: float
     if waited > _WAITED_SHARE:
         yield (
             f"{waited:.0%} of the requests found all {plan.users} connections busy and waited for one: the service did "
-            "not keep up with the rate, or --users is too low for it."
+            "not keep up with the rate, or --connections is too low for it."
         )
 
 

@@ -1,5 +1,6 @@
 """Locust users, one class for each way in. They ask when their pace gives them a turn, and record what came of it."""
 
+import json
 import time
 from typing import Any, ClassVar, Final
 
@@ -85,7 +86,11 @@ def _said(response: Any) -> str:
     if response.error is not None and not response.content:
         error = getattr(response.error, "original", None) or response.error  # without the URL
         return str(error) or type(error).__name__
-    return (response.content or b"").decode("utf-8", "replace")[:300] or "(an empty answer)"
+    text: str = (response.content or b"").decode("utf-8", "replace")[:1000]
+    try:
+        return str(json.loads(text)["error"])
+    except (ValueError, KeyError, TypeError):
+        return text or "(an empty answer)"
 
 
 class ImageUser(_Http):

@@ -34,10 +34,11 @@ NOT_RUN = {
     "tensorflow_model_server": "is not ours; test_tf_serving compares the two",
     "signpost train image_folder": "needs images of one's own; tests/unit/training trains on drawn ones",
     "signpost evaluate": "needs images of one's own",
-    "SIGNPOST_LOAD_MODEL=": "asks another host",
     "make image": "takes minutes and gigabytes; test_image does it where it is asked to",
     "SIGNPOST_TEST_IMAGE=": "is that test",
     "pip install": "is of gigabytes",
+    "signpost loadtest capacity": "takes minutes; tests/unit/loadtests searches services of known capacity",
+    "signpost loadtest compare": "is chance after runs of a second; tests/unit/loadtests compares known ones",
     "signpost serve --engine gpu-0": "needs hosts with GPUs",
     "docker": "needs Docker",
     "kubectl": "needs a cluster",
@@ -45,6 +46,8 @@ NOT_RUN = {
 # Flags that make a command end sooner; it is the same otherwise.
 SOONER = {
     "signpost train circles": "--samples=400 --epochs=1 --cache=cache --report=report",
+    "signpost loadtest": "--url http://127.0.0.1:8501 --seconds=1 --warm-up=0 --no-floor --slo errors=100%",
+    "locust": "--headless --users=2 --run-time=2s ImageUser",
     "signpost serve": "--port=0 --rest_api_port=0 --ready-file=ready.json",
 }
 
@@ -153,9 +156,10 @@ def test_a_command_does_what_the_document_says(block: Block, letters: Server, fo
         if why := why_not(single):
             continue
         if plain.startswith("make loadtest"):
-            recipe = run(f"make -n loadtest USERS=2 SECONDS=2 HOST={letters.url}", ROOT).replace("\\\n", " ")
-            [locust] = [line for line in recipe.splitlines() if "locust " in line and "pip" not in line]
-            assert "Aggregated" in run(f"{locust} 2>&1", folder)
+            flags = with_ports(SOONER["signpost loadtest"], letters)
+            recipe = run(f"make -n loadtest ARGS='{flags}'", ROOT)
+            [command] = [line for line in recipe.splitlines() if "signpost loadtest " in line]
+            assert "sign_language, image" in run(command, folder)
         elif plain.startswith("signpost serve"):
             serve_until_ready(f"{single} {sooner}", folder)
         elif plain.startswith("signpost predict"):
