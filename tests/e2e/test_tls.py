@@ -1,9 +1,9 @@
 """TLS in the real service, over HTTP and gRPC, and a gateway that reaches it with a key."""
 
+import contextlib
 import json
 import shutil
 import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -96,11 +96,12 @@ def test_who_does_not_shake_hands_holds_nobody_up(secured: Secured) -> None:
             client = held.enter_context(socket.create_connection(("127.0.0.1", secured.server.rest_api_port)))
             client.sendall(begun)
         assert secured.get("/healthz").status_code == 200
-    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     with socket.create_connection(("127.0.0.1", secured.server.rest_api_port)) as client:
+        client.settimeout(60)
         client.sendall(b"\x16" + bytes(100))
-        with pytest.raises(OSError, match=r"."):
-            old.wrap_socket(client, server_hostname="localhost")
+        with contextlib.suppress(ConnectionResetError):
+            while client.recv(100):  # an alert at most, then the end
+                pass
     assert secured.get("/healthz").status_code == 200
     assert "Traceback" not in secured.server.log.read_text()
 
