@@ -1,6 +1,7 @@
 """How the memory of a service grows while something goes on: a straight line through what is seen after the warm-up."""
 
 import time
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -25,8 +26,11 @@ class Growth:
         self._seen: list[tuple[float, float]] = []  # seconds, MiB
 
     def look(self) -> float:
-        """Look now; MiB of all processes together (proportional set size: shared pages count once)."""
-        memory_mb = sum(self._service.pss_mb().values())
+        """Look now; MiB of all processes together that are theirs alone, not a file's: what a leak adds to.
+
+        Pages of libraries are left out: how many count as one's own changes with what other programs map them.
+        """
+        memory_mb = sum(map(_anonymous_mb, self._service.processes()))
         self._seen.append((time.monotonic() - self._began_s, memory_mb))
         return memory_mb
 
@@ -45,3 +49,10 @@ class Growth:
             "growth_mb": round(slope * float(seconds[-1] - seconds[after][0]), 2),
             "growth_mb_per_hour": round(slope * 3600, 1),
         }
+
+
+def _anonymous_mb(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss_Anon:"):
+            return int(line.split()[1]) / 1024
+    return 0.0

@@ -171,7 +171,7 @@ def soak(minutes: float, clients: int, flags: tuple[str, ...], tell: Callable[[s
             seen = Soak(service, image)
             growth = Growth(service)
             until_s = time.monotonic() + minutes * 60
-            tell("| minute | PSS, MB | answers | lost |")
+            tell("| minute | memory, MB | answers | lost |")
             tell("| --- | --- | --- | --- |")
             with ThreadPoolExecutor(2 * clients + 1) as pool:
                 running = [pool.submit(seen.http, number) for number in range(clients)]
