@@ -17,7 +17,7 @@ from typing import Any, Final
 from service.errors import SignpostError, TooSlow
 
 # Seconds that a thread waits for a client in one stage before another takes its place.
-QUICK_S: Final = 0.05
+QUICK_S: Final = 0.01
 
 
 @dataclass(frozen=True)
