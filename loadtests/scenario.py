@@ -67,8 +67,16 @@ def service(asked: Scenario) -> Iterator[Service]:
         raise SettingsError(f"--serve takes flags of `signpost serve`, such as '--workers 2'; not {asked.serve!r}.")
     if not asked.quiet:
         click.echo(f"Starting `signpost serve --store {asked.store} {asked.serve}`".rstrip() + " …", err=True)
-    with served(asked.store, shlex.split(asked.serve)) as own:
-        yield Service(own.url, own.grpc_address, own, asked.serve)
+    try:
+        flags = shlex.split(asked.serve)
+    except ValueError as error:
+        raise SettingsError(f"--serve {asked.serve!r} can't be read as a command line: {error}.") from error
+    try:
+        with served(asked.store, flags) as own:
+            yield Service(own.url, own.grpc_address, own, asked.serve)
+    except click.ClickException as error:
+        error.exit_code = 2  # 1 is for objectives that were missed
+        raise
 
 
 def plan(asked: Scenario, at: Service, stages: Sequence[Stage], arrivals: str, users: int) -> Plan:
