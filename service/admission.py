@@ -164,7 +164,17 @@ class FrontQueue:
     @property
     def _held(self) -> int:
         """Requests that wait or are worked on; who waits for a slow client works on nothing."""
-        return self._waiting + min(self._inside, self._threads)
+        return self._waiting + self._inside
+
+    def step_aside(self) -> None:
+        """Note that a thread waits for a slow client and another has its place: that request is not worked on."""
+        with self._lock:
+            self._inside -= 1
+
+    def step_back(self) -> None:
+        """End what `step_aside` began."""
+        with self._lock:
+            self._inside += 1
 
     def arrival(self) -> Arrival | None:
         """How the request that this thread has arrived; told once, as a connection may bring several requests."""

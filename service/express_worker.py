@@ -168,7 +168,7 @@ class ExpressWorker(JsonWorker):
         finally:
             if conn.sock.aside:
                 conn.sock.aside = False
-                self.tpool.step_back()
+                self.step_back()
             self.method_queue.defer(self._end, conn, keeps)
 
     def _end_group(self, model: str, ended: list[tuple[Connection, bool]]) -> None:

@@ -108,7 +108,7 @@ class JsonWorker(RefusingWorker):
         self.nr_conns += 1
         if self.nr_conns >= self.worker_connections:
             self._close_one()
-        client = ClientSocket.of(accepted, self._patience, self.tpool.step_aside)
+        client = ClientSocket.of(accepted, self._patience, self._step_aside)
         conn = Connection(self.cfg, client, address, listener.getsockname())
         self._await_bytes(conn, self.pending_conns, self.on_pending_socket_readable, self._patience.header_s)
 
@@ -127,8 +127,19 @@ class JsonWorker(RefusingWorker):
             self.end(conn, conn.sock.aside)
             if conn.sock.aside:
                 conn.sock.aside = False
-                self.tpool.step_back()
+                self.step_back()
             self.method_queue.defer(self.finish_request, conn, keeps)
+
+    def step_back(self) -> None:
+        """Called by a thread that has stepped aside, when it has done with its client."""
+        self.tpool.step_back()
+        self.app.front_queue.step_back()
+
+    def _step_aside(self) -> bool:
+        stepped: bool = self.tpool.step_aside()
+        if stepped:
+            self.app.front_queue.step_aside()
+        return stepped
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
         """Answer a request whose header is there."""

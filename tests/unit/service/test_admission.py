@@ -122,6 +122,23 @@ def test_below_its_capacity_a_host_refuses_nobody(clock: Clock) -> None:
     assert host.queue.wait_s > 0
 
 
+def test_who_waits_for_a_slow_client_holds_nobodys_place(clock: Clock) -> None:
+    queue = FrontQueue(2, Admission(2, 0.0, clock), clock)
+    arrivals = [queue.join() for _ in range(3)]
+    arrivals[0].taken_s = 1.0
+    for arrival in arrivals:
+        queue.enter(arrival)
+    queue.leave(arrivals[0])
+    queue.join()
+    assert queue.is_full()
+    queue.step_aside()
+    queue.step_aside()
+    assert not queue.is_full()
+    queue.step_back()
+    queue.step_back()
+    assert queue.is_full()
+
+
 def test_an_arrival_is_told_once_and_to_its_own_thread(clock: Clock) -> None:
     queue = FrontQueue(2, clock=clock)
     arrival = queue.join()

@@ -1,0 +1,126 @@
+"""What a service does with more requests than it can carry.
+
+    .venv/bin/python -m loadtests.overload
+
+Full load is a closed loop of 32 clients: its rate is what the service can carry, its p99 what that costs. Then requests
+arrive at multiples of that rate, whether or not they are answered. All of that again in each round, against the same
+service, and of each ratio the median: on a shared machine only what was measured side by side compares. The generator
+runs beside the service and takes some of its cores; the table says how much.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import click
+
+from loadtests import pictures, raw_arrivals
+from loadtests.raw_arrivals import Answered, Load
+from loadtests.raw_client import request
+from loadtests.served import served
+
+FULL_CLIENTS: Final = 32
+_LOADS: Final = (0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one run found, in relation to full load in the same round.
+
+    Attributes:
+        goodput: good answers per second, within the run.
+        p99: of the good answers.
+        refused: share of the answers that were refusals.
+        other: answers that were neither good nor refusals.
+        retry_after_s: what refusals told.
+        generator: share of a core that the generator took.
+    """
+
+    goodput: float
+    p99: float
+    refused: float
+    other: int
+    retry_after_s: frozenset[int]
+    generator: float
+
+
+@click.command()
+@click.option("--store", default=Path("model_store"), type=click.Path(path_type=Path), show_default=True)
+@click.option("--models", default="sign_language,cats_vs_dogs", show_default=True, help="With commas between them.")
+@click.option("--rounds", default=5, show_default=True, help="Of which the median counts.")
+@click.option("--seconds", default=8.0, show_default=True, help="Length of each run.")
+@click.argument("arguments", nargs=-1)
+def main(store: Path, models: str, rounds: int, seconds: float, arguments: tuple[str, ...]) -> None:
+    """Measure and print a table; ARGUMENTS (after --) go to `signpost serve`."""
+    with served(store, arguments) as service:
+        for model in models.split(","):
+            requests = requests_for(model)
+            raw_arrivals.closed(service.port, requests, FULL_CLIENTS, 2.0)
+            fulls: list[tuple[float, float]] = []
+            found: dict[float, list[Found]] = {load: [] for load in _LOADS}
+            for number in range(rounds):
+                full = raw_arrivals.closed(service.port, requests, FULL_CLIENTS, seconds / 2)
+                rate, p99_s = len(good(full)) / full.wall_s, p99(good(full))
+                fulls.append((rate, p99_s))
+                for load in _LOADS:
+                    run = raw_arrivals.arriving(service.port, requests, rate * load, seconds, number)
+                    found[load].append(relate(run, rate, p99_s))
+            report(model, fulls, found)
+
+
+def requests_for(model: str) -> list[bytes]:
+    """Posts of images as people would send them to a model of the store."""
+    drawn = model == "sign_language"
+    images = pictures.drawings(8) if drawn else pictures.photographs(8)
+    kind = "image/png" if drawn else "image/jpeg"
+    return [request(f"/v1/models/{model}:predict", kind, image) for image in images]
+
+
+def good(load: Load) -> list[Answered]:
+    """The answers that a client wanted."""
+    return [answer for answer in load.answers if answer.status == 200]
+
+
+def p99(answers: Sequence[Answered]) -> float:
+    """99th percentile of the latencies, in seconds; 0 where there are none."""
+    latencies = sorted(answer.latency_s for answer in answers)
+    return latencies[int(len(latencies) * 0.99)] if latencies else 0.0
+
+
+def relate(load: Load, rate: float, p99_s: float) -> Found:
+    """A run in relation to the rate and the p99 of full load."""
+    answers = good(load)
+    refused = [answer for answer in load.answers if answer.status == 429]
+    in_time = sum(answer.due_s + answer.latency_s <= load.wall_s for answer in answers)
+    return Found(
+        goodput=in_time / load.wall_s / rate,
+        p99=p99(answers) / p99_s,
+        refused=len(refused) / len(load.answers),
+        other=len(load.answers) - len(answers) - len(refused),
+        retry_after_s=frozenset(answer.retry_after_s for answer in refused),
+        generator=load.cpu_share,
+    )
+
+
+def report(model: str, fulls: Sequence[tuple[float, float]], found: dict[float, list[Found]]) -> None:
+    """Print the medians of all rounds."""
+    rate, p99_s = (statistics.median(values) for values in zip(*fulls, strict=True))
+    click.echo(f"\n{model}: full load ({FULL_CLIENTS} clients) {rate:,.0f}/s, p99 {p99_s * 1e3:.0f} ms\n")
+    click.echo("| load | goodput | p99 | refused | Retry-After | other errors | generator |")
+    click.echo("| --- | --- | --- | --- | --- | --- | --- |")
+    for load, each in found.items():
+        goodput, ratio, refused, generator = (
+            statistics.median(getattr(one, name) for one in each) for name in ("goodput", "p99", "refused", "generator")
+        )
+        told = sorted(frozenset[int]().union(*(one.retry_after_s for one in each)))
+        shown = "-" if not told else f"{told[0]} s" if len(told) == 1 else f"{told[0]} to {told[-1]} s"
+        click.echo(
+            f"| {load:g} | {goodput:.0%} | {ratio:.2f} | {refused:.0%} | {shown} | {sum(one.other for one in each)} "
+            f"| {generator:.0%} of a core |"
+        )
+
+
+if __name__ == "__main__":
+    main()
