@@ -178,7 +178,7 @@ def test_the_ready_file_of_an_earlier_run_is_removed_first(
 ) -> None:
     ready = tmp_path / "ready.json"
     ready.write_text("{}")
-    monkeypatch.setattr(launcher._Application, "run", lambda _: None)
+    monkeypatch.setattr(launcher.Application, "run", lambda _: None)
     result = signpost("serve", "--store", folder, "--port", 0, "--rest_api_port", 0, "--ready-file", ready)
     assert result.exit_code == 0, result.output
     assert not ready.exists()
