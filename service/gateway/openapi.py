@@ -117,7 +117,7 @@ def document(app: Flask, needs_key: bool = False) -> Json:
             "schemas": schemas.SCHEMAS,
             "responses": {f"Error{status}": _error(says) for status, says in schemas.ERRORS.items()},
             "headers": schemas.HEADERS,
-            "parameters": schemas.QUERY | {"X-Request-ID": schemas.REQUEST_ID},
+            "parameters": schemas.QUERY | {each["name"]: each for each in (schemas.REQUEST_ID, schemas.DEADLINE)},
             **({"securitySchemes": schemas.SECURITY} if needs_key else {}),
         },
     }
@@ -136,7 +136,7 @@ def _operation(app: Flask, rule: Rule, operation: Operation, needs_key: bool) ->
         "tags": [operation.tag],
         "summary": " ".join(summary.split()),
         "parameters": [_parameter(match, operation.example_model) for match in _PARAMETER.findall(rule.rule)]
-        + [{"$ref": f"#/components/parameters/{name}"} for name in (*operation.query, "X-Request-ID")],
+        + [{"$ref": f"#/components/parameters/{name}"} for name in (*operation.query, *_sent(operation))],
         "responses": {
             "200": {"description": "What was asked for.", "headers": _headers(names), "content": operation.answer},
             **{str(status): {"description": says} for status, says in operation.statuses.items()},
@@ -161,6 +161,11 @@ def _parameter(match: tuple[str, str, str], model: str) -> Json:
         schema = {**schema, "enum": [each.strip() for each in arguments.split(",")]}
     example = _EXAMPLES.get(name, model)
     return {"name": name, "in": "path", "required": True, "description": says, "schema": schema, "example": example}
+
+
+def _sent(operation: Operation) -> tuple[str, ...]:
+    """The headers that it takes: a deadline where a model runs."""
+    return ("X-Request-ID", "X-Request-Deadline-Ms") if 504 in operation.errors else ("X-Request-ID",)
 
 
 def _headers(parameters: list[str]) -> Json:

@@ -214,6 +214,12 @@ REQUEST_ID: Final[Json] = {
     "description": "Comes back with the answer; the log names it when the request fails.",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.:/+=@-]{1,128}$"},
 }
+DEADLINE: Final[Json] = {
+    "name": "X-Request-Deadline-Ms",
+    "in": "header",
+    "description": "Milliseconds that the client waits, from the request's arrival; the service has a limit too.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": 999999999999},
+}
 QUERY: Final[Json] = {
     "top_k": {
         "name": "top_k",
