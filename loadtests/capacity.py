@@ -7,7 +7,8 @@ Near the limit the answer is partly chance, so the search is done several times,
 
 The median of what they found is the capacity. The lowest and the highest of n searches enclose the median of all
 possible ones with the probability 1 - 2 ** (1 - n), whatever their distribution (each lies above it with probability
-one half; H. A. David, H. N. Nagaraja, "Order Statistics", 2003, 7.1): 75 % for 3, 94 % for 5.
+one half; H. A. David, H. N. Nagaraja, "Order Statistics", 2003, 7.1): 75 % for 3, 94 % for 5. As a search knows the
+limit only to lie between a rate that held and one that missed, the range goes up to the highest of the latter.
 """
 
 import math
@@ -29,8 +30,8 @@ class Capacity:
 
     Attributes:
         rate: requests per second, the median of the searches; 0 where no rate held.
-        low: the least that a search found.
-        high: the most.
+        low: the least that a search found to hold.
+        high: the most that ended a search by missing.
         confidence: with which the median of all possible searches lies between them.
         searches: what each found.
     """
@@ -59,17 +60,21 @@ def search(holds: Callable[[float], bool], start: float, precision: float = 0.05
         repeats: how many searches.
     """
     found: list[float] = []
+    missed: list[float] = []
     for number in range(repeats):
         begin = statistics.median(found) if number else start
         step = max(1 + precision, _NEXT_STEP if number else _FIRST_STEP)
-        found.append(_search_once(lambda rate: holds(rate) or holds(rate), begin, step, precision))
+        low, high = _search_once(lambda rate: holds(rate) or holds(rate), begin, step, precision)
+        found.append(low)
+        missed.append(high)
         if not found[-1]:
             break
     confidence = 1 - 2.0 ** (1 - len(found))
-    return Capacity(statistics.median(found), min(found), max(found), confidence, tuple(found))
+    return Capacity(statistics.median(found), min(found), max(missed), confidence, tuple(found))
 
 
-def _search_once(holds: Callable[[float], bool], begin: float, step: float, precision: float) -> float:
+def _search_once(holds: Callable[[float], bool], begin: float, step: float, precision: float) -> tuple[float, float]:
+    """The highest rate that held, or 0, and the lowest above it that missed."""
     rate, low, high = begin, 0.0, math.inf
     while high > low * (1 + precision):
         if holds(rate):
@@ -81,6 +86,6 @@ def _search_once(holds: Callable[[float], bool], begin: float, step: float, prec
             continue
         rate = low * step if low else high / step
         if rate < begin * _LEAST_SHARE:
-            return 0.0
+            return 0.0, high
         step = min(step * step, _LARGEST_STEP)  # far away, larger steps
-    return low
+    return low, high

@@ -82,6 +82,7 @@ def capacity(context: click.Context, /, **values: Any) -> None:
     # The report shows the probe that is closest to what was found.
     nearest = min(prober.probes, key=lambda probe: (not probe["held"], abs(probe["load"] - found.rate)))
     document |= nearest["numbers"] | _held_to(held_to, values["objectives"])
+    document["generator"]["warnings"] = prober.warnings()
     document["plan"]["stages"] = nearest["stages"]
     document["capacity"] = {**asdict(found), "says": str(found)}
     left_out = ("numbers", "stages")
@@ -113,6 +114,11 @@ class _Prober:
             says = "; ".join(each["says"] for each in numbers["objectives"])
             click.echo(f"{rate:8,.1f} requests/s   {says}", err=True)
         return held
+
+    def warnings(self) -> list[str]:
+        """What may have made the generator the limit, rather than the service: one of each probe that missed."""
+        missed = (probe["numbers"]["generator"]["warnings"] for probe in self.probes if not probe["held"])
+        return [each for warnings in missed for each in warnings if each.startswith("The generator")][:1]
 
 
 def _hint(asked: Scenario, at: Service) -> float:

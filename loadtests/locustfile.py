@@ -166,5 +166,10 @@ def write_the_rest(**_: object) -> None:
 @events.quitting.add_listener  # type: ignore[untyped-decorator]  # as Locust's is
 def fail_on_errors(environment: Environment, **_: object) -> None:
     """Without a plan: exit with 1 when a request failed, so that a script can gate on it."""
-    if not _PLAN and (environment.stats.total.num_failures or not environment.stats.total.num_requests):
+    total = environment.stats.total
+    if (
+        not _PLAN
+        and not isinstance(environment.runner, WorkerRunner)
+        and (total.num_failures or not total.num_requests)
+    ):
         environment.process_exit_code = 1

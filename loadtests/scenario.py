@@ -19,7 +19,7 @@ from loadtests.plan import Plan
 from loadtests.progress import Progress
 from loadtests.served import Served, served
 from loadtests.shapes import Stage
-from service.errors import SettingsError
+from service.errors import SettingsError, Unavailable
 
 Json = dict[str, Any]
 
@@ -75,8 +75,7 @@ def service(asked: Scenario) -> Iterator[Service]:
         with served(asked.store, flags) as own:
             yield Service(own.url, own.grpc_address, own, asked.serve)
     except click.ClickException as error:
-        error.exit_code = 2  # 1 is for objectives that were missed
-        raise
+        raise Unavailable(error.message) from error  # exit code 2; 1 is for objectives that were missed
 
 
 def plan(asked: Scenario, at: Service, stages: Sequence[Stage], arrivals: str, users: int) -> Plan:
