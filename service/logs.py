@@ -31,6 +31,7 @@ def configure(level: str, as_json: bool) -> None:
     handler.setFormatter(_Json() if as_json else _Text(_TEXT))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     logging.captureWarnings(as_json)
+    logging.getLogger("PIL").setLevel(logging.WARNING)  # with "debug" it would tell what is in an image's metadata
     access.setLevel(logging.INFO)  # whoever asks for it wants it at any level
 
 

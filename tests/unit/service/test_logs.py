@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from service import logs
+from service.images import decode
 from service.logs import Answered
 
 Log = Callable[[], str]
@@ -25,6 +27,7 @@ def root() -> Iterator[logging.Logger]:
     root.handlers[:] = handlers
     root.setLevel(level)
     logs.access.setLevel(showed)
+    logging.getLogger("PIL").setLevel(logging.NOTSET)
     logging.captureWarnings(False)
 
 
@@ -113,3 +116,13 @@ def test_what_does_not_apply_is_left_out(root: logging.Logger) -> None:
     Answered("gRPC", "abc", "POST", "/x/Y", "NOT_FOUND", bytes_in=0).write()
     line = " request_id=abc protocol=gRPC method=POST route=/x/Y status=NOT_FOUND bytes_in=0\n"
     assert log().endswith(f"Answered.{line}")
+
+
+def test_nothing_of_an_image_is_told_however_much_is_asked_for(root: logging.Logger) -> None:
+    log = written(root, as_json=False, level="debug")
+    file = io.BytesIO()
+    Image.new("L", (2, 2)).save(file, "TIFF", description="a secret place")
+    decode(file.getvalue(), 2, 2, 1)
+    logging.getLogger("x").debug("Told.")
+    assert log().endswith(" DEBUG Told.\n")
+    assert log().count("\n") == 1

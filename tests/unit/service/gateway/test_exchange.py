@@ -1,6 +1,7 @@
 """What every answer carries, and what is counted."""
 
 import re
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -126,3 +127,37 @@ def test_what_waits_is_told_and_falls_back_to_zero() -> None:
     assert 'signpost_queue_instances{model="fake",version="1"} 7.0' in page.get("/metrics").text
     metrics.note_queues({})
     assert 'signpost_queue_instances{model="fake",version="1"} 0.0' in page.get("/metrics").text
+
+
+def answered(client: FlaskClient, caplog: pytest.LogCaptureFixture, path: str, **sent: Any) -> dict[str, Any]:
+    """What the log tells of a request."""
+    caplog.clear()
+    client.post(path, environ_base={"REMOTE_ADDR": "192.0.2.1"}, **sent)
+    [record] = [record for record in caplog.records if record.name == "signpost.access"]
+    told: dict[str, Any] = record.fields  # type: ignore[attr-defined]
+    return told
+
+
+def test_the_log_tells_of_each_request_and_holds_nothing_secret(
+    engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "signpost.access")
+    client = create_app(Settings(access_log=True), engine, Metrics(engine)).test_client()
+    headers = {"X-Request-ID": "mine", "Authorization": "Bearer hidden", "X-Forwarded-For": "198.51.100.7"}
+    told = answered(client, caplog, f"{LETTERS}?key=hidden", data=WHITE, headers=headers)
+    assert told.items() >= {
+        "request_id": "mine", "protocol": "HTTP", "method": "POST", "route": "/v1/models/<name:name>:predict",
+        "status": 200, "model": "letters", "version": 2, "images": 1, "instances": 1, "bytes_in": len(WHITE),
+        "client": "192.0.2.1",
+    }.items()  # fmt: skip
+    assert {"decode_ms", "queue_ms", "infer_ms", "encode_ms", "total_ms", "bytes_out"} <= told.keys()
+    assert "hidden" not in caplog.text
+    told = answered(client, caplog, "/hidden/%0Aforged?hidden", data=b"hidden")
+    assert (told["route"], told["status"]) == ("none", 404)
+    assert "hidden" not in caplog.text
+
+
+def test_without_being_asked_the_log_tells_of_none(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    client.post(LETTERS, data=WHITE)
+    assert not caplog.records
