@@ -45,7 +45,7 @@ def measure(store: Path) -> dict[str, Any]:
             [sys.executable, "-c", _LOAD, *folders], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
         )
         import_s, load_s, alone_mb = json.loads(done.stdout.splitlines()[-1])
-        with served(store, ("--workers=1", "--log-level=warning")) as service:
+        with served(store, ("--workers=1", "--engine=local", "--log-level=warning")) as service:
             processes = service.pss_mb()
             rows.append([import_s, load_s, service.ready_s, alone_mb, max(processes.values()), sum(processes.values())])
     names = ("import_s", "load_s", "ready_s", "alone_mb", "worker_mb", "service_mb")

@@ -44,6 +44,18 @@ class _Path(click.Path):
         return super().convert(value, param, ctx) if value != "" else None
 
 
+class _Number(click.ParamType[int]):
+    """A whole number, or auto."""
+
+    name = "integer or auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if value in ("auto", service_settings.AUTO):
+            return service_settings.AUTO
+        number: int = click.IntRange(0).convert(value, param, ctx)
+        return number
+
+
 class _Group(click.Group):
     """A group whose commands may live in packages that are slow to import; errors of ours end with exit code 2."""
 
@@ -74,12 +86,13 @@ def _setting_options(command: Any) -> Any:
     """Give a command an option for each setting."""
     for setting in reversed(list(service_settings.each_setting())):
         kind: Any = _Path(path_type=Path) if "Path" in str(setting.type) else type(setting.default)
+        default = service_settings.default_of(setting)
         command = click.option(
             *service_settings.flags(setting),
             setting.name,
-            type=kind,
-            default=setting.default,
-            show_default=setting.default is not None,
+            type=_Number() if kind is int and default == "auto" else kind,
+            default=default,
+            show_default=default is not None,
             envvar=service_settings.variable(setting),
             help=setting.metadata["help"],
             **(_MAY_STAND_ALONE if kind is bool else {}),

@@ -8,7 +8,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from service import access, batching_config, config_source, engine_process, grpc_config, logs, tls, tracing
+from service import access, batching_config, config_source, engine_process, grpc_config, logs, shape, tls, tracing
 from service.engine import device, link, objective
 from service.engine.canary import parse_shares
 from service.errors import SettingsError
@@ -28,12 +28,14 @@ def serve(settings: Settings) -> None:
         SettingsError: a port is in use, or the host is not this machine's.
     """
     logs.configure(settings.log_level, settings.log_format == "json")
+    if not settings.engine_addresses:
+        config_source.check(config_source.from_settings(settings))
+    host_has = shape.look()
+    settings = shape.choose(settings, host_has)
     if tracing.is_wanted(os.environ) and (reason := tracing.why_not(os.environ)):
         logging.warning("No traces are sent: %s.", reason)
     # Without a GPU TensorFlow logs the lack of one as an error; with one its errors are worth reading.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if Path("/dev/nvidiactl").exists() else "3")
-    if not settings.engine_addresses:
-        config_source.check(config_source.from_settings(settings))
     # What is wrong is told now, not by each worker.
     parse_shares(settings.canary_share)
     batching_config.from_settings(settings)
@@ -69,6 +71,7 @@ def serve(settings: Settings) -> None:
         shown = f"[{host}]" if ":" in host else host
         what = f"the models of {settings.engine}" if settings.engine_addresses else settings.store
         scheme = "http" if certificates is None else "https"
+        logging.info("%s", shape.tell(settings, host_has))
         logging.info("Signpost %s listens on %s://%s:%d; loading %s.", __version__, scheme, shown, port, what)
         folder = held.enter_context(private_folder())
         _run(settings, Runtime(folder, settings.workers, grpc_port, port, predecessor), listener, grpc_holder)

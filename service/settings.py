@@ -15,8 +15,13 @@ from service.errors import SettingsError
 ENVIRONMENT_PREFIX = "SIGNPOST_"
 
 
-def _setting(default: Any, says: str, least: float | None = None, most: float | None = None) -> Any:
-    return field(default=default, metadata={"help": says, "least": least, "most": most})
+# A number that `service.shape` chooses.
+AUTO = -1
+
+
+def _setting(default: Any, says: str, least: float | None = None, most: float | None = None, auto: bool = False) -> Any:
+    """A field; with `auto` the command chooses the value by the host (`service.shape`) unless it is told one."""
+    return field(default=default, metadata={"help": says, "least": least, "most": most, "auto": auto})
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,12 @@ class Settings:
     port: int = _setting(8500, "Port for gRPC; 0 picks a free one.", 0, 65535)
     rest_api_port: int = _setting(8501, "Port for HTTP; 0 picks a free one.", 0, 65535)
     ready_file: Path | None = _setting(None, "File to which the ports are written as JSON once the service is ready.")
-    threads: int = _setting(16, "Requests that are handled at the same time; further ones wait.", 1, 1024)
-    tensorflow_threads: int = _setting(0, "Threads of TensorFlow for one model; 0 means one for each core.", 0, 1024)
+    threads: int = _setting(
+        16, "Requests that each worker handles at the same time; further ones wait.", 1, 1024, auto=True
+    )
+    tensorflow_threads: int = _setting(
+        0, "Threads of TensorFlow for one model; 0 shares the cores among the workers.", 0, 1024
+    )
     file_system_poll_wait_seconds: float = _setting(1.0, "Seconds between two looks at the store.", 0.05, 86400)
     rest_api_timeout_in_ms: int = _setting(30_000, "Milliseconds in which a request must be answered.", 1, 3_600_000)
     max_batch_size: int = _setting(32, "Instances that run in one batch at most.", 1, 65536)
@@ -135,11 +144,12 @@ class Settings:
         "local",
         "What runs the models: local, in each worker; shared, one process for all workers; or addresses of gRPC "
         "servers, HOST:PORT or unix:PATH, with commas between them.",
+        auto=True,
     )
     engine_models: str = _setting(
         "", "Models behind --engine HOST:PORT, for servers that can't list them, with commas between them."
     )
-    workers: int = _setting(1, "Processes that take HTTP requests.", 1, 1024)
+    workers: int = _setting(1, "Processes that take HTTP requests.", 1, 1024, auto=True)
     api_keys_file: Path | None = _setting(
         None, "File of API keys, as `signpost keys new` writes it; with keys every client needs one."
     )
@@ -163,6 +173,8 @@ class Settings:
         """Check the bounds."""
         for each in fields(self):
             value, least, most = getattr(self, each.name), each.metadata["least"], each.metadata["most"]
+            if each.metadata["auto"] and value == AUTO:
+                continue
             # NaN is neither above nor below anything, so it must fail a comparison to be refused.
             if (least is not None and not value >= least) or (most is not None and not value <= most):
                 bounds = f"at least {least}" if most is None else f"between {least} and {most}"
@@ -174,7 +186,9 @@ class Settings:
         for address in self.engine_addresses:
             host, colon, port = address.rpartition(":")
             if not (address.startswith("unix:/") or (host and colon and port.isdigit() and 0 < int(port) < 65536)):
-                raise SettingsError(f"--engine takes local, shared, or HOST:PORT,…; {address!r} is none of these.")
+                raise SettingsError(
+                    f"--engine takes auto, local, shared, or HOST:PORT,…; {address!r} is none of these."
+                )
         if self.log_format not in ("text", "json"):
             raise SettingsError(f"--log-format must be text or json, not {self.log_format}.")
         if self.log_level not in ("debug", "info", "warning", "error"):
@@ -188,7 +202,7 @@ class Settings:
     @property
     def engine_addresses(self) -> tuple[str, ...]:
         """The addresses of a remote engine; none where the engine is this service's own."""
-        if self.engine in ("local", "shared"):
+        if self.engine in ("auto", "local", "shared"):
             return ()
         return tuple(part.strip() for part in self.engine.split(","))
 
@@ -196,6 +210,11 @@ class Settings:
 def each_setting() -> Iterator[Field[Any]]:
     """The fields of `Settings` in order; `metadata["help"]` describes each."""
     yield from fields(Settings)
+
+
+def default_of(setting: Field[Any]) -> Any:
+    """What a setting is for the command where it is not told; made in Python, `Settings()` chooses nothing."""
+    return "auto" if setting.metadata["auto"] else setting.default
 
 
 def flag(setting: Field[Any]) -> str:

@@ -76,6 +76,8 @@ def serving(
                 "--rest_api_port=0",
                 "--ready-file",
                 ready_file,
+                "--workers=1",
+                "--engine=local",
                 *arguments,
             ],
             stdout=sink,

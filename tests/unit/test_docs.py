@@ -19,7 +19,7 @@ def row(*cells: str) -> str:
 
 
 def setting_row(setting: Field[Any]) -> str:
-    default = setting.default
+    default = settings.default_of(setting)
     shown = "" if default in (None, "") else f"`{str(default).lower() if isinstance(default, bool) else default}`"
     flag, variable = settings.flag(setting), settings.variable(setting)
     return row(f"`{flag}`", f"`{variable}`", shown, setting.metadata["help"])

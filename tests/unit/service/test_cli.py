@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from service import launcher, settings, store
 from service.cli import main
-from service.settings import Settings
+from service.settings import AUTO, Settings
 from service.version import __version__
 
 
@@ -57,15 +58,25 @@ def refusal(result: Result) -> str:
     return lines[0]
 
 
+# What the command leaves to `service.shape` unless it is told.
+CHOOSING = Settings(workers=AUTO, threads=AUTO, engine="auto")
+
+
+def test_the_shape_is_chosen_unless_it_is_told(started: list[Settings]) -> None:
+    signpost("serve", "--workers=auto", "--threads", "auto", "--engine=auto")
+    signpost("serve", "--workers=3", "--threads=4", "--engine=local")
+    assert started == [CHOOSING, replace(CHOOSING, workers=3, threads=4, engine="local")]
+
+
 def test_without_anything_the_defaults_count(started: list[Settings]) -> None:
     assert signpost("serve").exit_code == 0
-    assert started == [Settings()]
+    assert started == [CHOOSING]
 
 
 @pytest.mark.parametrize("flag", ["--rest_api_port", "--rest-api-port"])
 def test_hyphens_and_underscores_are_the_same(started: list[Settings], flag: str) -> None:
     assert signpost("serve", flag, 0, "--ready_file", "a", "--max-batch-size=8").exit_code == 0
-    assert started == [Settings(rest_api_port=0, ready_file=Path("a"), max_batch_size=8)]
+    assert started == [replace(CHOOSING, rest_api_port=0, ready_file=Path("a"), max_batch_size=8)]
 
 
 def test_every_setting_can_be_set_by_a_variable(started: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +84,7 @@ def test_every_setting_can_be_set_by_a_variable(started: list[Settings], monkeyp
     monkeypatch.setenv("SIGNPOST_REST_API_PORT", "1234")
     monkeypatch.setenv("SIGNPOST_READY_FILE", "ready.json")
     assert signpost("serve").exit_code == 0
-    assert started == [Settings(store=Path("elsewhere"), rest_api_port=1234, ready_file=Path("ready.json"))]
+    assert started == [replace(CHOOSING, store=Path("elsewhere"), rest_api_port=1234, ready_file=Path("ready.json"))]
 
 
 def test_a_flag_counts_more_than_a_variable(started: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
