@@ -161,7 +161,7 @@ class _Line:
     def fixed(self) -> float:
         """The part that does not depend on the rows; 0 while batches of one size tell nothing of it."""
         variance = self._squares - self._rows * self._rows
-        if variance < 0.01 * self._squares:
+        if variance <= 0.01 * self._squares:
             return 0.0
         slope = max(0.0, (self._products - self._rows * self.mean) / variance)
         return min(self.mean, max(0.0, self.mean - slope * self._rows))

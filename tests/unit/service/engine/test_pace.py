@@ -64,6 +64,12 @@ def tuned() -> TunedPace:
     return pace
 
 
+def test_nobody_waits_before_anything_was_measured() -> None:
+    pace = TunedPace(Objective(0.99, 0.2), 32)
+    pace.note_wait(True)
+    assert (pace.rows, pace.wait_s, pace.wait_until(1, 5.0, 5.0)) == (1, 0.0, 5.0)
+
+
 def test_nobody_waits_before_somebody_came() -> None:
     pace = tuned()
     assert pace.wait_s == 0
