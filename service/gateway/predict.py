@@ -32,6 +32,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
     """The `:predict` routes of a model, of a version and of a label."""
     routes = Blueprint("predict", __name__)
     limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
+    pool = images_api.make_pool()
 
     @routes.post("/v1/models/<name:name>:predict")
     @routes.post("/v1/models/<name:name>/versions/<int:version>:predict")
@@ -64,7 +65,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
     def _predict_images(servable: Servable, files: list[bytes], call: Call) -> dict[str, Any]:
         top_k = _top_k()
         servable.check_room(call)
-        pixels = images_api.decode(files, images_api.size_of(servable, DEFAULT_SIGNATURE), limits)
+        pixels = images_api.decode(files, images_api.size_of(servable, DEFAULT_SIGNATURE), limits, pool)
         metrics.count_images(servable.name, servable.version, len(files))
         answered(images=len(files))
         answer = _run(servable, {"image": pixels}, images_api.scores_only(call))
