@@ -74,7 +74,7 @@ class _Stalling(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         scores = {"dtype": "DT_FLOAT", "tensor_shape": {"dim": [{"size": "-1"}, {"size": "2"}]}}
         signature = {
-            "inputs": {"image": {"dtype": "DT_UINT8", "tensor_shape": self.shape}},
+            "inputs": {"image": self.tensor},
             "outputs": {"scores": scores, "classes": {**scores, "dtype": "DT_STRING"}},
         }
         page = {
