@@ -13,6 +13,8 @@ from service.engine.grpc_exchange import Exchange, Watch, exchange
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Call, Engine, Servable
 from service.serving_metrics import ServingMetrics
 
+# Seconds beyond which a deadline is gRPC's word for none.
+_FOR_EVER_S: Final = 1e9
 _ROUTE: Final = "/tensorflow.serving.PredictionService/"
 _NOBODY: Final = Watch()
 
@@ -168,7 +170,7 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
 
     def _call(self, model_spec: Any, context: Context, current: Exchange, outputs: tuple[str, ...] = ()) -> Call:
         remaining_s, limit = context.time_remaining(), "the call's deadline"
-        if remaining_s is None:
+        if remaining_s is None or remaining_s > _FOR_EVER_S:
             remaining_s = self._default_deadline_s
             limit = f"the service's {remaining_s * 1e3:.0f} ms"
         deadline = time.monotonic() + remaining_s
