@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -81,6 +82,11 @@ class Metrics:
         self._waits = self._gauge("queue_wait_seconds", "Seconds that one more would wait for a batch.", version)
         self._batch_rows = self._gauge("batch_limit_instances", "Instances that a batch has at most.", version)
         self._batch_waits = self._gauge("batch_wait_seconds", "Seconds that a batch of one waits for more.", version)
+        # Looking a series up takes longer than counting in it, and each request counts in several.
+        self._requests_of = cache(self._requests.labels)
+        self._stages_of = cache(self._stages.labels)
+        self._batches_of = cache(self._batches.labels)
+        self._images_of = cache(self._images.labels)
         self._queued: set[tuple[str, int]] = set()
         self._gpu_memory = Gauge(
             "signpost_gpu_memory_bytes",
@@ -103,18 +109,18 @@ class Metrics:
 
     def count(self, route: str, model: str, version: str, status: int | str, stages_s: Mapping[str, float]) -> None:
         """Count an answered request and, where a model answered it, the seconds of each stage."""
-        self._requests.labels(route, model, version, status).inc()
+        self._requests_of(route, model, version, status).inc()
         if version:
             for stage, seconds in stages_s.items():
-                self._stages.labels(model, version, stage).observe(seconds)
+                self._stages_of(model, version, stage).observe(seconds)
 
     def count_batch(self, model: str, version: int, instances: int) -> None:
         """Count the batch in which a request ran."""
-        self._batches.labels(model, str(version)).observe(instances)
+        self._batches_of(model, str(version)).observe(instances)
 
     def count_images(self, model: str, version: int, images: int) -> None:
         """Count decoded images."""
-        self._images.labels(model, str(version)).inc(images)
+        self._images_of(model, str(version)).inc(images)
 
     def count_comparison(self, model: str, outcome: str) -> None:
         """Count a request that was repeated on the canary; see `service.engine.canary`."""

@@ -5,6 +5,7 @@ in microseconds there; buckets, labels and the spelling of their values are TF S
 """
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,12 @@ class ServingMetrics:
         self._runtime = self._histogram(_RUNTIME, _LATENCY_BUCKETS_US, "model_name", "API", "runtime")
         self._example_counts = self._histogram(_EXAMPLE_COUNTS, _COUNT_BUCKETS, "model")
         self._examples = self._counter(_EXAMPLES, "model")
+        # Looking a series up takes longer than counting in it.
+        self._requests_of = cache(self._requests.labels)
+        self._latency_of = cache(self._latency.labels)
+        self._runtime_of = cache(self._runtime.labels)
+        self._example_counts_of = cache(self._example_counts.labels)
+        self._examples_of = cache(self._examples.labels)
         self._runs = self._counter(_RUNS)
         self._run_time = self._counter(_RUN_TIME)
         self._loads = self._counter(_LOADS, "model_path", "status")
@@ -53,20 +60,20 @@ class ServingMetrics:
             status: gRPC's name of how it ended, e.g. `OK`.
             seconds: from its arrival to its answer.
         """
-        self._requests.labels(model, status).inc()
+        self._requests_of(model, status).inc()
         if status == "OK":
-            self._latency.labels(model, api, entrypoint).observe(seconds * 1e6)
+            self._latency_of(model, api, entrypoint).observe(seconds * 1e6)
 
     def count_run(self, model: str, api: str, seconds: float) -> None:
         """Count the seconds that a request spent in the model."""
-        self._runtime.labels(model, api, "TF1").observe(seconds * 1e6)
+        self._runtime_of(model, api, "TF1").observe(seconds * 1e6)
         self._runs.inc()
         self._run_time.inc(round(seconds * 1e6))
 
     def count_examples(self, model: str, examples: int) -> None:
         """Count the examples of a classification or regression."""
-        self._example_counts.labels(model).observe(examples)
-        self._examples.labels(model).inc(examples)
+        self._example_counts_of(model).observe(examples)
+        self._examples_of(model).inc(examples)
 
     def count_load(self, folder: Path, succeeded: bool, seconds: float) -> None:
         """Count an attempt to load a version."""
