@@ -144,4 +144,6 @@ def _needed_ms(run: Run) -> float:
 
 
 def _percentile_ms(run: Run, percent: int) -> float:
+    if len(run.latencies_s) < 2:
+        return float("nan")
     return statistics.quantiles(run.latencies_s, n=100)[percent - 1] * 1e3

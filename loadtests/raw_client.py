@@ -15,6 +15,7 @@ from typing import Final
 
 PATIENCE_S: Final = 60.0
 _LENGTH: Final = b"content-length: "
+_REFUSED: Final = b"HTTP/1.1 429"
 _STAGE: Final = re.compile(r"(\w+);dur=([\d.]+)")
 # Of every so many answers one is kept, to read its stages once the run is over.
 _KEPT: Final = 7
@@ -26,12 +27,14 @@ class Run:
 
     Attributes:
         latencies_s: of each request that was sent and answered within the run.
+        refused: requests that were answered 429, as too many came.
         wall_s: how long it ran.
         cpu_s: what the generator took of the CPU.
         stages_ms: mean of each stage that the service reports, over a sample of the answers.
     """
 
     latencies_s: list[float]
+    refused: int
     wall_s: float
     cpu_s: float
     stages_ms: dict[str, float]
@@ -43,7 +46,7 @@ class Run:
 
 
 class GeneratorError(Exception):
-    """The service gave another answer than 200, or none."""
+    """The service gave another answer than 200 and 429, or none."""
 
 
 def request(path: str, content_type: str, body: bytes) -> bytes:
@@ -75,7 +78,7 @@ def run(port: int, requests: Sequence[bytes], connections: int, seconds: float) 
         seconds: how long.
 
     Raises:
-        GeneratorError: an answer other than 200, or none.
+        GeneratorError: an answer other than 200 and 429, or none.
     """
     loop = _Loop(port, requests, connections)
     try:
@@ -100,6 +103,7 @@ class _Loop:
 
     def run(self, seconds: float) -> Run:
         taken: list[float] = []
+        refused = 0
         kept: list[bytes] = []
         cpu_s, started_s = time.process_time(), time.perf_counter()
         until = started_s + seconds
@@ -117,13 +121,17 @@ class _Loop:
                     continue
                 now = time.perf_counter()
                 waiting -= 1
-                if now < until:
+                if now < until and answer.startswith(_REFUSED):
+                    refused += 1
+                    self._send(number)
+                    waiting += 1
+                elif now < until:
                     taken.append(now - self._sent_s[number])
                     if len(taken) % _KEPT == 1:
                         kept.append(answer)
                     self._send(number)
                     waiting += 1
-        return Run(taken, seconds, (time.process_time() - cpu_s), _mean_stages(kept))
+        return Run(taken, refused, seconds, (time.process_time() - cpu_s), _mean_stages(kept))
 
     def close(self) -> None:
         self._poll.close()
@@ -149,7 +157,7 @@ class _Loop:
             at = head.find(_LENGTH) + len(_LENGTH)
             line = head.find(b"\r\n", at)
             if len(data) - end - 4 >= int(head[at : line if line > 0 else end]):
-                if not data.startswith(b"HTTP/1.1 200"):
+                if not data.startswith((b"HTTP/1.1 200", _REFUSED)):
                     raise GeneratorError(f"The service answered {data[:500]!r}.")
                 return data
         self._parts[number] = data
