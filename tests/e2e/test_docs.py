@@ -47,7 +47,7 @@ NOT_RUN = {
 SOONER = {
     "signpost train circles": "--samples=400 --epochs=1 --cache=cache --report=report",
     "signpost loadtest": "--url http://127.0.0.1:8501 --seconds=1 --warm-up=0 --no-floor --slo errors=100%",
-    "locust": "--headless --users=2 --run-time=2s ImageUser",
+    "locust": "--headless --users=2 --run-time=6s ImageUser",
     "signpost serve": "--port=0 --rest_api_port=0 --ready-file=ready.json",
 }
 
