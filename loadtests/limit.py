@@ -129,7 +129,7 @@ def _round(
     for clients in CLIENTS:
         before_s = service.cpu_s()
         runs[clients] = raw_client.run(service.port, requests, clients, seconds)
-        cpu_s[clients] = (service.cpu_s() - before_s) / len(runs[clients].latencies_s)
+        cpu_s[clients] = (service.cpu_s() - before_s) / max(1, len(runs[clients].latencies_s))
     form = raw_client.run(service.port, forms, 2, seconds) if forms else None
     return Round(limit.rate, limit.cpu_s, runs, cpu_s, form)
 

@@ -51,6 +51,8 @@ def show(cases: Mapping[str, Any], targets: Mapping[str, str]) -> None:
     rows: list[tuple[str, ...]] = []
     for name, found in cases.items():
         most = found["clients"][str(CLIENTS[-1])]
+        if most["refused"]:
+            click.echo(f"{name}: {most['refused']} requests of {CLIENTS[-1]} clients were refused, and do not count.")
         rows.append(
             (
                 name,
@@ -116,13 +118,14 @@ def _with_clients(rounds: list[Round], clients: int) -> dict[str, Any]:
         "share_less_generator": _median(
             rounds, lambda each: each.runs[clients].rate / each.bare_rate / left(each.runs[clients])
         ),
-        "mean_ms": median(lambda run: statistics.fmean(run.latencies_s) * 1e3),
+        "refused": sum(each.runs[clients].refused for each in rounds),
+        "mean_ms": median(lambda run: statistics.fmean(run.latencies_s or [float("nan")]) * 1e3),
         "p50_ms": median(lambda run: _percentile_ms(run, 50)),
         "p99_ms": median(lambda run: _percentile_ms(run, 99)),
         "p99_over_p50": median(lambda run: _percentile_ms(run, 99) / _percentile_ms(run, 50)),
         "p50_over_ms": median(lambda run: _percentile_ms(run, 50) - _needed_ms(run)),
         "service_cpu_us": _median(rounds, lambda each: each.cpu_s[clients] * 1e6),
-        "generator_cpu_us": median(lambda run: run.cpu_s / len(run.latencies_s) * 1e6),
+        "generator_cpu_us": median(lambda run: run.cpu_s / max(1, len(run.latencies_s)) * 1e6),
         "stages_ms": {stage: _median_of_stage(rounds, clients, stage) for stage in _STAGES},
     }
 
