@@ -115,9 +115,9 @@ class Worker:
         noted = None
         announced = False
         while not self._stopping.wait(_LATER_S if announced else _LOOK_S):
-            self._metrics.note_queues(self.engine.queued(), self.front_queue.wait_s)
-            self._metrics.note_gpu_memory(device.gpu_memory())
             try:
+                self._metrics.note_queues(self.engine.queued(), self.front_queue.wait_s)
+                self._metrics.note_gpu_memory(device.gpu_memory())
                 ready = self.engine.status().ready
                 if ready != noted:
                     self._roster.note(ready)
@@ -128,6 +128,8 @@ class Worker:
                         _announce(self.engine, self._runtime, self._settings.ready_file)
             except OSError as error:  # a full disk must not end the thread
                 log.warning("The readiness of this worker can't be noted: %s.", error.strerror)
+            except Exception:  # without this thread the service would never say that it is ready, or no longer is
+                log.exception("The state of this worker can't be noted.")
 
 
 def _announce(engine: Engine, runtime: Runtime, ready_file: Path | None) -> None:
