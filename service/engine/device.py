@@ -51,9 +51,10 @@ def import_tensorflow(device: DeviceSettings) -> Any:
     """
     import tensorflow as tf
 
-    # All sessions of a process compute on the threads that its first device was made with, whatever their own settings.
-    with contextlib.suppress(RuntimeError):  # it is made already, in which case this was done before
-        tf.config.threading.set_intra_op_parallelism_threads(device.intra_op_threads or device.threads)
+    if threads := device.intra_op_threads or device.threads:
+        # All sessions of a process compute on the threads that its first device was made with, whatever they are told.
+        with contextlib.suppress(RuntimeError):  # it is made already, in which case this was done before
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus and (reason := _why_a_gpu_is_expected(device)) and not gc.get_freeze_count():
         log.warning(

@@ -2,6 +2,7 @@
 
 import gc
 import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -80,3 +81,14 @@ def test_the_memory_of_each_gpu_is_told_once_tensorflow_is_set_up(monkeypatch: p
     assert device.gpu_memory() == {"GPU:0": {"current": 5, "peak": 9}, "GPU:1": {"current": 5, "peak": 9}}
     fake.config.list_physical_devices = lambda _kind: []
     assert device.gpu_memory() == {}
+
+
+def test_the_threads_are_those_of_the_first_device() -> None:
+    """TensorFlow makes them with a process's first device; a session's own settings come too late."""
+    code = (
+        "from service.engine.device import DeviceSettings, import_tensorflow as load\n"
+        "print('threads:', load(DeviceSettings(threads=1)).config.threading.get_intra_op_parallelism_threads())\n"
+        "load(DeviceSettings(threads=2))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split("threads:")[1].strip() == "1"
