@@ -7,6 +7,7 @@ from typing import Any
 from gunicorn.workers import gthread
 
 from service import refusal
+from service.gateway.calls import has_left
 
 
 class RefusingWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -30,7 +31,9 @@ class RefusingWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ha
 
     def enqueue_req(self, conn: Any) -> None:
         """Have the request that a connection brings handled, or put it aside if it is to be refused."""
-        if self.alive and not self.app.runtime.draining and self.app.front_queue.is_full():
+        if _has_ended(conn):  # many that end at once are no load, and must not look like one
+            self._close(conn)
+        elif self.alive and not self.app.runtime.draining and self.app.front_queue.is_full():
             self._refused.append((time.monotonic() + refusal.PAUSE_S, conn))
         else:
             self._join(conn, refused=False)
@@ -69,3 +72,11 @@ class RefusingWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn ha
             self.keep(conn)
         else:
             self._join(conn, refused=True)
+
+
+def _has_ended(conn: Any) -> bool:
+    """Whether a connection brings no request but its end."""
+    if conn.parser is not None and conn.parser.unreader.buf.tell():
+        return False
+    left = has_left(conn.sock)
+    return left is not None and left()
