@@ -57,6 +57,13 @@ class ExpressWorker(JsonWorker):
             for model in [*self._gathered]:
                 self._send_off(model, self._express.most)
 
+    def _refuse(self, conn: Connection) -> None:
+        """Refuse a request, all of it: what of it was read already must not be missing before the rest."""
+        data, _ = self._partial.pop(conn, (b"", 0.0))
+        if data:
+            _unread(conn, data)
+        super()._refuse(conn)
+
     def murder_pending(self) -> None:
         """Give posts that come slowly to threads, and close connections that bring nothing."""
         now_s = time.monotonic()
