@@ -20,6 +20,8 @@ BURST_S: Final = 0.1
 CALM_S: Final = 1.0
 # Where the gateway finds how the request at hand arrived.
 ARRIVAL: Final = "signpost.arrival"
+# How the text of such a refusal begins; a gateway knows by it that an engine elsewhere refused.
+TOO_MANY: Final = "More requests come than can be answered"
 # How much the newest request counts in the time that requests take.
 _WEIGHT: Final = 1 / 32
 
@@ -82,7 +84,7 @@ def held_always(max_batch_size: int, shares: int = 1) -> int:
 
 def too_many(wait_s: float) -> str:
     """What a client is told that is refused."""
-    return f"More requests come than can be answered: one more would wait about {wait_s:.1f} s; try again later."
+    return f"{TOO_MANY}: one more would wait about {wait_s:.1f} s; try again later."
 
 
 @dataclass(slots=True)

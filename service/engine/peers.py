@@ -13,6 +13,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service import protocol
+from service.admission import TOO_MANY
 from service.carried import Metadata
 from service.engine.interface import State, VersionStatus
 from service.engine.link import Link
@@ -239,7 +240,7 @@ def in_our_words(error: Any, peer: Peer) -> SignpostError:
         return Unavailable(f"The engine at {peer.shown} does not take this gateway's API key; its operator can help.")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
         return TooLarge(f"The request is larger than the engine at {peer.shown} takes: {text}")
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED or _queue_is_full(code, text):
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED or _is_overload(code, text):
         return Overloaded(text, retry_after_s=1.0)
     if code in _REFUSED_INPUT:
         return InvalidRequest(text)
@@ -255,18 +256,19 @@ def surely_did_not_run(error: Any) -> bool:
     code, text = error.code(), str(error.details() or "")
     return (
         code is grpc.StatusCode.NOT_FOUND
-        or _queue_is_full(code, text)
+        or _is_overload(code, text)
         or (code is grpc.StatusCode.UNAVAILABLE and text.startswith(_NEVER_SENT))
     )
 
 
 def is_lost(error: Any) -> bool:
     """Whether the connection itself seems to be gone, so that the peer should be looked at at once."""
-    return bool(error.code() in _GONE)
+    return error.code() in _GONE and not _is_overload(error.code(), str(error.details() or ""))
 
 
-def _queue_is_full(code: grpc.StatusCode, text: str) -> bool:
-    # Signpost: "The queue is full: …"; TF Serving: "The batch scheduling queue … is full".
+def _is_overload(code: grpc.StatusCode, text: str) -> bool:
+    # Signpost: "The queue is full: …", "The queue is too long for …" and `admission.too_many`; TF Serving: "The batch
+    # scheduling queue … is full".
     return code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED) and (
-        "queue" in text and "full" in text
+        ("queue" in text and ("full" in text or "too long" in text)) or text.startswith(TOO_MANY)
     )

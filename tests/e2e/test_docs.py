@@ -40,6 +40,7 @@ NOT_RUN = {
     "signpost loadtest capacity": "takes minutes; tests/unit/loadtests searches services of known capacity",
     "signpost loadtest compare": "is chance after runs of a second; tests/unit/loadtests compares known ones",
     "signpost serve --engine gpu-0": "needs hosts with GPUs",
+    "KERAS_BACKEND=jax": "needs JAX and the photographs; test_run publishes what another backend trained",
     "docker": "needs Docker",
     "kubectl": "needs a cluster",
 }

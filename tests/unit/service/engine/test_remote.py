@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from service import errors
+from service.admission import too_many
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.grpc_server import GrpcServer
 from service.engine.interface import DEFAULT_SIGNATURE, Array, Call, ModelSpec, State, VersionStatus
@@ -135,6 +136,8 @@ def test_concurrent_requests_share_calls_and_one_bad_one_fails_alone(peers: Peer
         (errors.InvalidRequest("bad"), errors.InvalidRequest),
         (errors.Unavailable("going"), errors.Unavailable),
         (errors.Overloaded("The queue is full: 9 wait.", 1.0), errors.Overloaded),
+        (errors.Overloaded("The queue is too long for the call's deadline.", 1.0), errors.Overloaded),
+        (errors.Overloaded(too_many(0.4), 0.4), errors.Overloaded),
         (errors.DeadlineExceeded("late"), errors.DeadlineExceeded),
         (errors.ModelFailed("oops"), errors.ModelFailed),
         (RuntimeError("oops"), errors.ModelFailed),
