@@ -68,7 +68,7 @@ def cases() -> list[Case]:
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--store", default=Path("model_store"), type=click.Path(path_type=Path), show_default=True)
 @click.option("--rounds", default=5, show_default=True, help="How often bare loop and service take turns.")
-@click.option("--seconds", default=1.0, show_default=True, help="Length of each run.")
+@click.option("--seconds", default=2.0, show_default=True, help="Length of each run.")
 @click.option("--only", default="", help="Only the cases whose names hold this.")
 @click.option("--out", default=Path("build/bench"), type=click.Path(path_type=Path), show_default=True)
 @click.option("--growth/--no-growth", "with_growth", default=True, show_default=True, help="Also the growth curves.")
@@ -129,7 +129,7 @@ def _round(
     for clients in CLIENTS:
         before_s = service.cpu_s()
         runs[clients] = raw_client.run(service.port, requests, clients, seconds)
-        cpu_s[clients] = (service.cpu_s() - before_s) / max(1, len(runs[clients].latencies_s))
+        cpu_s[clients] = (service.cpu_s() - before_s) / max(1, runs[clients].answered)
     form = raw_client.run(service.port, forms, 2, seconds) if forms else None
     return Round(limit.rate, limit.cpu_s, runs, cpu_s, form)
 

@@ -19,6 +19,8 @@ _REFUSED: Final = b"HTTP/1.1 429"
 _STAGE: Final = re.compile(r"(\w+);dur=([\d.]+)")
 # Of every so many answers one is kept, to read its stages once the run is over.
 _KEPT: Final = 7
+# Seconds before the time that counts: at first all connections ask at once, and nothing is answered yet.
+RAMP_S: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,11 @@ class Run:
     """What a run found.
 
     Attributes:
-        latencies_s: of each request that was sent and answered within the run.
+        latencies_s: of each request that was answered within the time that counts.
         refused: requests that were answered 429, as too many came.
-        wall_s: how long it ran.
-        cpu_s: what the generator took of the CPU.
+        wall_s: how long that time was.
+        cpu_s: what the generator took of the CPU in it.
+        answered: requests that were answered, those before and after that time too.
         stages_ms: mean of each stage that the service reports, over a sample of the answers.
     """
 
@@ -37,6 +40,7 @@ class Run:
     refused: int
     wall_s: float
     cpu_s: float
+    answered: int
     stages_ms: dict[str, float]
 
     @property
@@ -75,7 +79,7 @@ def run(port: int, requests: Sequence[bytes], connections: int, seconds: float) 
         port: of the service, on this machine.
         requests: sent in turn.
         connections: how many requests are on their way at any time.
-        seconds: how long.
+        seconds: how long it counts; it begins `RAMP_S` earlier.
 
     Raises:
         GeneratorError: an answer other than 200 and 429, or none.
@@ -103,35 +107,42 @@ class _Loop:
 
     def run(self, seconds: float) -> Run:
         taken: list[float] = []
-        refused = 0
+        refused = answered = 0
         kept: list[bytes] = []
-        cpu_s, started_s = time.process_time(), time.perf_counter()
-        until = started_s + seconds
-        waiting = 0
+        since = time.perf_counter() + RAMP_S
+        until = since + seconds
+        cpu_s = began_cpu_s = time.process_time()
+        counts = False
         for number in self._sockets:
             self._send(number)
-            waiting += 1
+        waiting = len(self._sockets)
         while waiting:
             events = self._poll.poll(PATIENCE_S)
             if not events:
                 raise GeneratorError(f"No answer within {PATIENCE_S:.0f} s.")
+            now = time.perf_counter()
+            if not counts and now >= since:
+                counts, began_cpu_s = True, time.process_time()
+            if now < until:
+                cpu_s = time.process_time()
             for number, _ in events:
                 answer = self._receive(number)
                 if answer is None:
                     continue
                 now = time.perf_counter()
-                waiting -= 1
-                if now < until and answer.startswith(_REFUSED):
-                    refused += 1
+                good = not answer.startswith(_REFUSED)
+                answered += good
+                if since <= now < until:
+                    refused += not good
+                    if good:
+                        taken.append(now - self._sent_s[number])
+                        if len(taken) % _KEPT == 1:
+                            kept.append(answer)
+                if now < until:
                     self._send(number)
-                    waiting += 1
-                elif now < until:
-                    taken.append(now - self._sent_s[number])
-                    if len(taken) % _KEPT == 1:
-                        kept.append(answer)
-                    self._send(number)
-                    waiting += 1
-        return Run(taken, refused, seconds, (time.process_time() - cpu_s), _mean_stages(kept))
+                else:
+                    waiting -= 1
+        return Run(taken, refused, seconds, max(0.0, cpu_s - began_cpu_s), answered, _mean_stages(kept))
 
     def close(self) -> None:
         self._poll.close()
