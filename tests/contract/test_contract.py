@@ -136,7 +136,8 @@ def test_a_deadline_ends_the_wait(service: Server) -> None:
     started_s = time.monotonic()
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: wait(service, [3.0]), range(8)))
-    assert {answer.status_code for answer in answers} == {200, 504}
+    statuses = {answer.status_code for answer in answers}
+    assert {200, 504} <= statuses <= {200, 429, 504}  # who is known to come too late is refused at once
     assert time.monotonic() - started_s < 30
     assert "No answer within" in next(answer for answer in answers if answer.status_code == 504).json()["error"]
     # What nobody waits for any more does not hold up the next.
