@@ -12,7 +12,6 @@ service; "less generator" is the share of what the bare loop would do on the cor
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from typing import Any, Final
 
 import click
 
-from loadtests import bench_models, curves, limit_tables, pictures, raw_client, startup
+from loadtests import bench_models, curves, host, limit_tables, pictures, raw_client, startup
 from loadtests.bare_loop import Arrangement, BareLoop, arrangements
 from loadtests.limit_tables import CLIENTS, FORM_IMAGES, Round
 from loadtests.raw_client import Run
@@ -80,8 +79,8 @@ def main(
 ) -> None:  # fmt: skip
     """Measure, print the tables, and write them as JSON and figures to a folder."""
     out.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {"machine": _machine(), "serve_flags": list(serve_flags)}
-    click.echo(f"{found['machine']['cpus']} CPUs, {found['machine']['cpu']}; TensorFlow as the service runs it.\n")
+    found: dict[str, Any] = {"machine": host.machine(), "versions": host.versions(), "serve_flags": list(serve_flags)}
+    click.echo(f"{found['machine']['cores']} CPUs, {found['machine']['cpu']}; TensorFlow as the service runs it.\n")
     with tempfile.TemporaryDirectory() as folder:
         bench_store = Path(folder)
         subprocess.run([sys.executable, "-m", "loadtests.bench_models", folder], check=True, stderr=subprocess.DEVNULL)
@@ -132,15 +131,6 @@ def _round(
         cpu_s[clients] = (service.cpu_s() - before_s) / max(1, runs[clients].answered)
     form = raw_client.run(service.port, forms, 2, seconds) if forms else None
     return Round(limit.rate, limit.cpu_s, runs, cpu_s, form)
-
-
-def _machine() -> dict[str, Any]:
-    named = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {
-        "cpu": named[0].partition(":")[2].strip() if named else platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-    }
 
 
 def _choices(service: Served) -> str:
