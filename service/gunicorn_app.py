@@ -76,10 +76,11 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
             "proc_name": "signpost",
             "control_socket_disable": True,
             "pre_exec": lambda arbiter: self._hand_over(arbiter.cfg.env_orig),
+            "pre_fork": lambda _arbiter, worker: self._reserve(worker),
             "post_fork": lambda arbiter, _worker: die_with(arbiter.pid),
             "post_worker_init": self._start,
             "worker_exit": lambda _arbiter, _worker: self._stop(),
-            "child_exit": lambda _arbiter, worker: self._forget(worker.pid),
+            "child_exit": lambda _arbiter, worker: self._forget(worker),
         }
         if (files := tls.from_settings(settings)) is not None:
             contexts = tls.http_contexts(files)
@@ -125,10 +126,14 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
         if self._worker is not None:
             self._worker.stop()
 
-    def _forget(self, pid: int) -> None:
-        Roster(self.runtime.folder, self.runtime.workers).forget(pid)
+    def _reserve(self, worker: Any) -> None:
+        worker.place = self.runtime.connections.reserve()
+
+    def _forget(self, worker: Any) -> None:
+        self.runtime.connections.free(worker.place)
+        Roster(self.runtime.folder, self.runtime.workers).forget(worker.pid)
         if self.settings.has_many_processes:
-            shared_metrics.forget(self.runtime.metrics, pid)
+            shared_metrics.forget(self.runtime.metrics, worker.pid)
 
     def _hand_over(self, environment: dict[str, str]) -> None:
         """Let the process that follows have the socket that holds gRPC's port; runs in it."""

@@ -94,7 +94,7 @@ class JsonWorker(RefusingWorker):
         """The threads that handle requests."""
         return RequestThreads(self.cfg.threads, self.app.settings.max_slow_requests)
 
-    def accept(self, listener: Any) -> None:
+    def take(self, listener: Any) -> None:
         """Take a connection, and wait for its first bytes without a thread."""
         try:
             accepted, address = listener.accept()
@@ -235,7 +235,7 @@ class JsonWorker(RefusingWorker):
             taken = -1
             while taken != self.nr_conns:
                 taken = self.nr_conns
-                self.accept(listener)
+                self.take(listener)
             listener.close()
 
     def _cap_keepalive(self, deadline: float) -> None:

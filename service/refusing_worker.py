@@ -4,13 +4,12 @@ import time
 from collections import deque
 from typing import Any
 
-from gunicorn.workers import gthread
-
 from service import refusal
 from service.gateway.calls import has_left
+from service.sharing_worker import SharingWorker
 
 
-class RefusingWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+class RefusingWorker(SharingWorker):
     """Has a subclass `hand_over` connections to threads, `keep` them afterwards and `_close` them.
 
     A request is counted from when its first bytes are there. A thread that has it calls `begin` and `end`.

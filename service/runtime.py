@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from service.connection_counts import ConnectionCounts
 from service.errors import SettingsError
 
 # A socket's path may have 107 bytes; the longest name in the folder is shorter than this.
@@ -34,6 +35,7 @@ class Runtime:
         rest_api_port: the port for HTTP.
         predecessor: process ID of the service that serves the same ports until this one is ready; 0 without one.
         link_secret: what gateways of this service send as their API key to its engine process. It is in no file.
+        connections: how many each worker holds.
     """
 
     folder: Path
@@ -43,7 +45,8 @@ class Runtime:
     predecessor: int = 0
     link_secret: str = field(default_factory=secrets.token_urlsafe, repr=False)
 
-    # Shared by every process that is forked from the one that made it.
+    # Both are shared by every process that is forked from the one that made them.
+    connections: ConnectionCounts = field(default_factory=ConnectionCounts, repr=False, compare=False)
     _flags: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, 1), repr=False, compare=False)
 
     @property

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 _NO_GPU: Final = ("", "-1", "none", "void")
 _NVIDIA_DRIVER: Final = Path("/dev/nvidiactl")
 _COUNT_S: Final = 120.0
+# Set once TensorFlow is imported and set up in this process.
+_set_up: Final = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def import_tensorflow(device: DeviceSettings) -> Any:
         with contextlib.suppress(RuntimeError):  # it is made already, in which case this was done before
             tf.config.threading.set_intra_op_parallelism_threads(threads)
     gpus = tf.config.list_physical_devices("GPU")
-    if not gpus and (reason := _why_a_gpu_is_expected(device)) and not gc.get_freeze_count():
+    if not gpus and (reason := _why_a_gpu_is_expected(device)) and not _set_up.is_set():
         log.warning(
             "TensorFlow sees no GPU although one was asked for (%s); models run on the CPU. `nvidia-smi` tells whether "
             "the driver is there; --require-gpu makes this an error.",
@@ -72,18 +75,19 @@ def import_tensorflow(device: DeviceSettings) -> Any:
                 tf.config.experimental.set_memory_growth(gpu, True)
         except RuntimeError:  # the device is in use already, in which case this was done before
             break
-    if not gc.get_freeze_count():
+    if not _set_up.is_set():
         # Half a million objects of TensorFlow's that live as long as the process: a collection that visits them all
         # stops every thread for a tenth of a second.
         gc.collect()
         gc.freeze()
+        _set_up.set()
     return tf
 
 
 def gpu_memory() -> dict[str, dict[str, int]]:
     """Bytes that TensorFlow takes of each GPU in this process, `current` and `peak`, by the GPU's name."""
     tf = sys.modules.get("tensorflow")
-    if tf is None or not gc.get_freeze_count():  # `import_tensorflow` has not set it up yet
+    if tf is None or not _set_up.is_set():
         return {}
     try:
         names = [f"GPU:{number}" for number in range(len(tf.config.list_physical_devices("GPU")))]

@@ -8,9 +8,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
@@ -20,6 +21,12 @@ from tests.e2e.processes import PATIENCE_S, Server, run, serving, wait_until
 def children(pid: int) -> list[int]:
     """The child processes of a process."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def clients(server: Server, pid: int) -> int:
+    """How many clients are connected to a worker by HTTP."""
+    found = psutil.Process(pid).net_connections("tcp")
+    return sum(each.status == "ESTABLISHED" and each.laddr.port == server.rest_api_port for each in found)
 
 
 def maps(pid: int) -> str:
@@ -142,6 +149,25 @@ def workers(circles_store: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     """A service of two workers with an engine each."""
     with serving(circles_store, tmp_path_factory.mktemp("workers"), "--workers=2") as server:
         yield server
+
+
+def test_connections_are_spread_evenly_over_the_workers(workers: Server, pictures: dict[int, bytes]) -> None:
+    with ExitStack() as held:
+        sessions = [held.enter_context(requests.Session()) for _ in range(12)]
+        for session in sessions:
+            assert session.post(workers.predict_url(), data=pictures[2], timeout=PATIENCE_S).ok
+        assert [clients(workers, pid) for pid in children(workers.process.pid)] == [6, 6]
+
+
+def test_a_worker_that_hangs_costs_a_new_client_a_moment(workers: Server, pictures: dict[int, bytes]) -> None:
+    hangs, other = children(workers.process.pid)
+    with ExitStack() as held:
+        os.kill(hangs, signal.SIGSTOP)
+        held.callback(os.kill, hangs, signal.SIGCONT)
+        for _ in range(6):
+            session = held.enter_context(requests.Session())
+            assert session.post(workers.predict_url(), data=pictures[2], timeout=10).ok
+        assert clients(workers, other) == 6
 
 
 def test_a_killed_worker_is_replaced_and_nobody_sees_503(workers: Server, pictures: dict[int, bytes]) -> None:

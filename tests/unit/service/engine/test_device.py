@@ -3,6 +3,7 @@
 import gc
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,12 +62,11 @@ def test_what_asks_for_a_gpu_is_named(
 def test_a_missing_gpu_is_told_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setitem(__import__("sys").modules, "tensorflow", tensorflow(0))
-    monkeypatch.setattr(gc, "get_freeze_count", lambda: 0)
+    monkeypatch.setattr(device, "_set_up", threading.Event())
     monkeypatch.setattr(gc, "freeze", lambda: None)
     device.import_tensorflow(DeviceSettings())
     assert "sees no GPU although one was asked for (CUDA_VISIBLE_DEVICES)" in caplog.text
     caplog.clear()
-    monkeypatch.setattr(gc, "get_freeze_count", lambda: 1)
     device.import_tensorflow(DeviceSettings())
     assert caplog.text == ""
 
@@ -75,9 +75,9 @@ def test_the_memory_of_each_gpu_is_told_once_tensorflow_is_set_up(monkeypatch: p
     fake = tensorflow(2)
     fake.config.experimental = SimpleNamespace(get_memory_info=lambda name: {"current": len(name), "peak": 9})
     monkeypatch.setitem(__import__("sys").modules, "tensorflow", fake)
-    monkeypatch.setattr(gc, "get_freeze_count", lambda: 0)
+    monkeypatch.setattr(device, "_set_up", set_up := threading.Event())
     assert device.gpu_memory() == {}
-    monkeypatch.setattr(gc, "get_freeze_count", lambda: 1)
+    set_up.set()
     assert device.gpu_memory() == {"GPU:0": {"current": 5, "peak": 9}, "GPU:1": {"current": 5, "peak": 9}}
     fake.config.list_physical_devices = lambda _kind: []
     assert device.gpu_memory() == {}
