@@ -8,10 +8,12 @@ more requests share a hand-over and a batch. Everything else goes its usual way.
 Each model has its lanes, so that no model waits for a slow one.
 """
 
+import math
 import os
 import socket
 import time
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -25,6 +27,11 @@ from service.settings import Settings
 _CHUNK: Final = 128 * 1024
 # Seconds in which a post that has begun to come is waited for here; then a thread waits, by its own rules.
 _PARTIAL_S: Final = 0.5
+# Seconds for which a group may keep the thread that waits for all connections.
+_QUICK_S: Final = 0.01
+
+# Told the model, and connections with whether each is kept.
+_End = Callable[[str, list[tuple[Connection, bool]]], None]
 
 
 class ExpressWorker(JsonWorker):
@@ -37,6 +44,7 @@ class ExpressWorker(JsonWorker):
         self._taken: Counter[str] = Counter()  # lanes, by model
         self._gathered: dict[str, list[tuple[Connection, Post]]] = {}  # by model
         self._partial: dict[Connection, tuple[bytes, float]] = {}  # what came, and since when
+        self._takes_s: dict[str, float] = {}  # each post, of late, by model
         super().init_process()
 
     def load_wsgi(self) -> None:
@@ -52,10 +60,12 @@ class ExpressWorker(JsonWorker):
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Meet what has come, then let go what has gathered."""
+        if any(self._taken[model] < self._lanes for model in self._gathered):
+            timeout = 0.0
         super().wait_for_and_dispatch_events(timeout)
         if self._express is not None:
             for model in [*self._gathered]:
-                self._send_off(model, self._express.most)
+                self._send_off(model, self._express)
 
     def _refuse(self, conn: Connection) -> None:
         """Refuse a request, all of it: what of it was read already must not be missing before the rest."""
@@ -102,18 +112,28 @@ class ExpressWorker(JsonWorker):
             _unread(conn, data)
         return False
 
-    def _send_off(self, model: str, most: int) -> None:
+    def _send_off(self, model: str, express: Express) -> None:
         waiting = self._gathered[model]
         while waiting and self._taken[model] < self._lanes:
-            group = waiting[:most]
-            del waiting[:most]
+            group = waiting[: express.most]
+            del waiting[: express.most]
             self._taken[model] += 1
-            self.tpool.submit(partial(self._answer_group, model, group))
+            if self._is_quick(model, len(group), express):
+                self._answer_group(model, group, self._end_group)
+                break  # and look first for what has come meanwhile
+            self.tpool.submit(
+                partial(self._answer_group, model, group, partial(self.method_queue.defer, self._end_group))
+            )
         if not waiting:
             del self._gathered[model]
 
-    def _answer_group(self, model: str, group: list[tuple[Connection, Post]]) -> None:
-        """Answer posts, in a thread."""
+    def _is_quick(self, model: str, count: int, express: Express) -> bool:
+        """Whether so many posts are answered sooner here than handed over to a thread, and nobody else waits long."""
+        takes_s = self._takes_s.get(model, math.inf) * count
+        return takes_s <= _QUICK_S and self._taken[model] == 1 and express.is_idle(model)
+
+    def _answer_group(self, model: str, group: list[tuple[Connection, Post]], end: _End) -> None:
+        """Answer posts; `end` is called with the connections whose answers are sent."""
         began_s = time.monotonic()
         keeps = self.alive and not self.app.runtime.draining and len(self.keepalived_conns) < self.max_keepalived
         ended: list[tuple[Connection, bool]] = []
@@ -121,9 +141,12 @@ class ExpressWorker(JsonWorker):
             for conn, _ in group:
                 self.begin(conn)
             answered = [(conn, post) for conn, post in group if not conn.arrival.refused]
-            outcomes = iter(self._outcomes(answered, keeps))
+            outcomes = iter(found := self._outcomes(answered, keeps))
+            takes_s = (time.monotonic() - began_s) / len(group)
+            if any(isinstance(outcome, bytes) for outcome in found):
+                self._takes_s[model] = (self._takes_s.get(model, takes_s) + takes_s) / 2
             # What one request more would have to wait for, were there nothing but lanes.
-            share_s = (time.monotonic() - began_s) / len(group) * self.cfg.threads / self._lanes
+            share_s = takes_s * self.cfg.threads / self._lanes
             for conn, post in group:
                 outcome = None if conn.arrival.refused else next(outcomes)
                 conn.arrival.taken_s = share_s
@@ -133,7 +156,7 @@ class ExpressWorker(JsonWorker):
                 else:
                     self._give_back(conn, post, outcome)
         finally:
-            self.method_queue.defer(self._end_group, model, ended)
+            end(model, ended)
 
     def _outcomes(self, group: list[tuple[Connection, Post]], keeps: bool) -> list[bytes | SignpostError | None]:
         try:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from gunicorn.app.base import BaseApplication
 
-from service import shared_metrics, tls
+from service import shape, shared_metrics, tls
 from service.admission import FrontQueue
 from service.gunicorn_arbiter import ServiceArbiter
 from service.parent import die_with
@@ -121,6 +121,10 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
 
         if self._worker is not None:
             self._worker.start(goes_on)
+        # Only now: what loads the models may use every core.
+        cores = shape.own_cores(self.settings, os.sched_getaffinity(0))
+        if cores and process.place is not None:
+            os.sched_setaffinity(0, {cores[process.place % len(cores)]})
 
     def _stop(self) -> None:
         if self._worker is not None:

@@ -94,7 +94,7 @@ class JsonWorker(RefusingWorker):
         """The threads that handle requests."""
         return RequestThreads(self.cfg.threads, self.app.settings.max_slow_requests)
 
-    def take(self, listener: Any) -> None:
+    def take(self, listener: Any) -> bool:
         """Take a connection, and wait for its first bytes without a thread."""
         try:
             accepted, address = listener.accept()
@@ -104,13 +104,14 @@ class JsonWorker(RefusingWorker):
                 self._close_one()
             elif error.errno not in _GONE_ALREADY:
                 raise
-            return
+            return False
         self.nr_conns += 1
         if self.nr_conns >= self.worker_connections:
             self._close_one()
         client = ClientSocket.of(accepted, self._patience, self._step_aside)
         conn = Connection(self.cfg, client, address, listener.getsockname())
         self._await_bytes(conn, self.pending_conns, self.on_pending_socket_readable, self._patience.header_s)
+        return True
 
     def hand_over(self, conn: Connection) -> None:
         """Have a thread handle the request that a connection brings."""
@@ -232,10 +233,8 @@ class JsonWorker(RefusingWorker):
         self.app.stop_accepting()
         for listener in self.sockets:
             # What the kernel took before is answered like all that was accepted.
-            taken = -1
-            while taken != self.nr_conns:
-                taken = self.nr_conns
-                self.take(listener)
+            while self.take(listener):
+                pass
             listener.close()
 
     def _cap_keepalive(self, deadline: float) -> None:

@@ -107,16 +107,16 @@ class Metrics:
         yield from shared_metrics.families(self.registry)
         yield from self._now.collect()
 
-    def count(self, route: str, model: str, version: str, status: int | str, stages_s: Mapping[str, float]) -> None:
-        """Count an answered request and, where a model answered it, the seconds of each stage."""
-        self._requests_of(route, model, version, status).inc()
+    def count(self, route: str, model: str, version: str, status: int | str, *stages_s: Mapping[str, float]) -> None:
+        """Count answered requests and, where a model answered them, the seconds of each stage; all have the same."""
+        self._requests_of(route, model, version, status).inc(len(stages_s))
         if version:
-            for stage, seconds in stages_s.items():
-                self._stages_of(model, version, stage).observe(seconds)
+            for stage in stages_s[0]:
+                shared_metrics.observe(self._stages_of(model, version, stage), [each[stage] for each in stages_s])
 
-    def count_batch(self, model: str, version: int, instances: int) -> None:
-        """Count the batch in which a request ran."""
-        self._batches_of(model, str(version)).observe(instances)
+    def count_batch(self, model: str, version: int, instances: int, requests: int = 1) -> None:
+        """Count the batch in which requests ran."""
+        shared_metrics.observe(self._batches_of(model, str(version)), [instances] * requests)
 
     def count_images(self, model: str, version: int, images: int) -> None:
         """Count decoded images."""

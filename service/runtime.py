@@ -46,8 +46,12 @@ class Runtime:
     link_secret: str = field(default_factory=secrets.token_urlsafe, repr=False)
 
     # Both are shared by every process that is forked from the one that made them.
-    connections: ConnectionCounts = field(default_factory=ConnectionCounts, repr=False, compare=False)
+    connections: ConnectionCounts = field(init=False, repr=False, compare=False)
     _flags: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, 1), repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Make room for the counts."""
+        object.__setattr__(self, "connections", ConnectionCounts(self.workers))
 
     @property
     def draining(self) -> bool:

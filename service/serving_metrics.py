@@ -50,25 +50,25 @@ class ServingMetrics:
         self._loads = self._counter(_LOADS, "model_path", "status")
         self._load_latency = self._counter(_LOAD_LATENCY, "model_path")
 
-    def count_request(self, model: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
-        """Count an answered request.
+    def count_request(self, model: str, api: str, entrypoint: str, status: str, *seconds: float) -> None:
+        """Count answered requests.
 
         Args:
             model: its name; must be a model that there is.
             api: `Predict`, `Classify`…; over REST in lower case, as TF Serving spells it.
             entrypoint: `GRPC` or `REST`.
-            status: gRPC's name of how it ended, e.g. `OK`.
-            seconds: from its arrival to its answer.
+            status: gRPC's name of how they ended, e.g. `OK`.
+            seconds: of each, from its arrival to its answer.
         """
-        self._requests_of(model, status).inc()
+        self._requests_of(model, status).inc(len(seconds))
         if status == "OK":
-            self._latency_of(model, api, entrypoint).observe(seconds * 1e6)
+            shared_metrics.observe(self._latency_of(model, api, entrypoint), [each * 1e6 for each in seconds])
 
-    def count_run(self, model: str, api: str, seconds: float) -> None:
-        """Count the seconds that a request spent in the model."""
-        self._runtime_of(model, api, "TF1").observe(seconds * 1e6)
-        self._runs.inc()
-        self._run_time.inc(round(seconds * 1e6))
+    def count_run(self, model: str, api: str, seconds: float, requests: int = 1) -> None:
+        """Count the seconds that each of some requests spent in the model."""
+        shared_metrics.observe(self._runtime_of(model, api, "TF1"), [seconds * 1e6] * requests)
+        self._runs.inc(requests)
+        self._run_time.inc(round(seconds * 1e6) * requests)
 
     def count_examples(self, model: str, examples: int) -> None:
         """Count the examples of a classification or regression."""

@@ -51,6 +51,9 @@ class Settings:
     tensorflow_threads: int = _setting(
         0, "Threads of TensorFlow for one model; 0 shares the cores among the workers.", 0, 1024
     )
+    pin_workers: bool = _setting(
+        True, "Keep each worker on a core of its own where there are as many as workers, and the models run in those."
+    )
     file_system_poll_wait_seconds: float = _setting(1.0, "Seconds between two looks at the store.", 0.05, 86400)
     rest_api_timeout_in_ms: int = _setting(30_000, "Milliseconds in which a request must be answered.", 1, 3_600_000)
     max_batch_size: int = _setting(32, "Instances that run in one batch at most.", 1, 65536)

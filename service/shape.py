@@ -8,7 +8,7 @@ for it.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -88,6 +88,18 @@ def choose(settings: Settings, host: Host) -> Settings:
     return replace(settings, engine=engine, workers=workers, threads=threads, tensorflow_threads=tensorflow_threads)
 
 
+def own_cores(settings: Settings, cores: Collection[int]) -> list[int]:
+    """The cores of which each worker gets one for itself; none unless there are as many as workers.
+
+    Args:
+        settings: of the service, with what was chosen.
+        cores: those that it may use.
+    """
+    wanted = (settings.tensorflow_intra_op_parallelism, settings.tensorflow_inter_op_parallelism)
+    alone = settings.engine == "local" and settings.tensorflow_threads == 1 and max(wanted) <= 1
+    return sorted(cores) if settings.pin_workers and alone and len(cores) == settings.workers > 1 else []
+
+
 def tell(settings: Settings, host: Host) -> str:
     """What was chosen, for the log."""
     workers = f"{settings.workers} worker{'s' if settings.workers > 1 else ''} of {settings.threads} threads"
@@ -98,6 +110,7 @@ def tell(settings: Settings, host: Host) -> str:
     else:
         threads = settings.tensorflow_threads or host.cores
         models = f"models in each, {threads} thread{'s' if threads > 1 else ''} of TensorFlow"
+        models += ", each on a core of its own" if own_cores(settings, os.sched_getaffinity(0)) else ""
     return f"{host}: {workers}, {models}."
 
 

@@ -6,12 +6,14 @@ counts of a worker that has ended stay, as counters must not fall.
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import add
 from pathlib import Path
 from typing import Final
 
-from prometheus_client import CollectorRegistry, ProcessCollector, values
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, values
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
@@ -60,6 +62,14 @@ def families(registry: CollectorRegistry) -> Iterable[Metric]:
     merged = MultiProcessCollector(None, folder).collect()  # type: ignore[no-untyped-call]
     # Each process knows the metrics that it has made; the files hold those of every registry.
     return sorted((family for family in merged if family.name in names), key=lambda family: str(family.name))
+
+
+def observe(histogram: Histogram, values: Sequence[float]) -> None:
+    """Observe several values at the cost of one; the library's own `observe` writes to its file twice for each."""
+    bounds, buckets = histogram._upper_bounds, histogram._buckets
+    histogram._sum.inc(sum(values))
+    for place, count in Counter(bisect_left(bounds, value) for value in values).items():
+        buckets[place].inc(count)
 
 
 class Processes(Collector):

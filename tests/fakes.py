@@ -109,6 +109,8 @@ def classifier(name: str = "fake", version: int = 1, classes: tuple[str, ...] = 
 class FakeEngine:
     """Holds the servables it is given; its `fault`, where set, is raised by every lease."""
 
+    has_canaries = False
+
     def __init__(self, *servables: FakeServable, labels: Mapping[str, int] | None = None) -> None:
         self.servables = list(servables)
         self.labels = dict(labels or {})

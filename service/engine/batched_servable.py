@@ -33,8 +33,10 @@ class BatchedServable(ABC):
         """What waits in this process now, over all signatures; how it is batched, for the one that clients use most."""
         rows = sum(batcher.queued_rows for batcher in self.batchers.values())
         wait_s = max((batcher.wait_s for batcher in self.batchers.values()), default=0.0)
+        running = sum(batcher.running for batcher in self.batchers.values())
         chosen = self.batchers.get(DEFAULT_SIGNATURE) or next(iter(self.batchers.values()), None)
-        return Queue(rows, wait_s) if chosen is None else Queue(rows, wait_s, chosen.most_rows, chosen.pace.wait_s)
+        most, fills_s = (0, 0.0) if chosen is None else (chosen.most_rows, chosen.pace.wait_s)
+        return Queue(rows, wait_s, most, fills_s, running)
 
     def check_room(self, call: Call) -> None:
         """Make sure that a call would be taken now; see `Servable.check_room`."""

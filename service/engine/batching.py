@@ -62,6 +62,11 @@ class Batcher:
         return min(self._device_rows, self.pace.rows)
 
     @property
+    def running(self) -> int:
+        """Batches that run now, or are about to."""
+        return self._leaders
+
+    @property
     def wait_s(self) -> float:
         """Seconds that one more row would wait for its batch, by the rate that was measured; 0 before anything was."""
         return self._room.wait_s(self.queued_rows, self._leaders)

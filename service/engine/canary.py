@@ -104,6 +104,11 @@ class CanaryEngine:
         # It ends with `close`; an error in one repeat is counted and ends nothing.
         self._shadow = threading.Thread(target=self._repeat_all, name="canary-shadow", daemon=True)
 
+    @property
+    def has_canaries(self) -> bool:
+        """Whether any model has a share for a canary; see `Engine.has_canaries`."""
+        return any(self._shares.values())
+
     def start(self) -> None:
         """Start the engine, and the thread that repeats requests if the mode needs one."""
         self._engine.start()

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -147,6 +148,17 @@ def session_config(tf: Any, device: DeviceSettings) -> Any:
         else:
             rewriter.auto_mixed_precision_onednn_bfloat16 = rewriter.ON
     return config
+
+
+def callable_options(inputs: Sequence[str], outputs: Sequence[str], device: DeviceSettings) -> Any:
+    """How a session runs a function over and over, by the names of its tensors."""
+    from tensorflow.core.protobuf.config_pb2 import CallableOptions
+
+    options = CallableOptions(feed=inputs, fetch=outputs)
+    if (device.inter_op_threads or device.threads) == 1:
+        # In the caller's thread: a hand-over to the one thread that TensorFlow has takes as long as a small image.
+        options.run_options.inter_op_thread_pool = -1
+    return options
 
 
 def _memory_mb(gpu: int) -> int:

@@ -141,12 +141,14 @@ class Queue:
         wait_s: how long one more would wait, by the rate that was measured.
         batch_rows: instances of a batch at most.
         batch_wait_s: seconds that a batch of one waits for another at most.
+        running: batches that run.
     """
 
     rows: int = 0
     wait_s: float = 0.0
     batch_rows: int = 0
     batch_wait_s: float = 0.0
+    running: int = 0
 
 
 class Servable(Protocol):
@@ -263,6 +265,11 @@ class Status:
 
 class Engine(Protocol):
     """Runs servables."""
+
+    @property
+    def has_canaries(self) -> bool:
+        """Whether a request's ID has a say in which version answers it, or is compared."""
+        ...
 
     def start(self) -> None:
         """Begin to load, or to connect; called once, in the process that will use it."""

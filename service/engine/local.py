@@ -65,6 +65,8 @@ class LocalEngine:
         poll_s: seconds between two looks at the store.
     """
 
+    has_canaries = False  # what stands before it may have them
+
     def __init__(self, read_configs: ReadConfigs, load: Load, poll_s: float = 1.0) -> None:
         """Hold nothing yet; `start` begins."""
         self._read_configs = read_configs

@@ -54,6 +54,8 @@ class RemoteEngine:
         link: how calls reach the peers.
     """
 
+    has_canaries = False  # what stands before it may have them
+
     def __init__(
         self,
         addresses: Sequence[str],

@@ -14,7 +14,7 @@ import numpy as np
 
 from service import protocol, store
 from service.engine.batching import Run
-from service.engine.device import DeviceSettings, import_tensorflow, placements, session_config
+from service.engine.device import DeviceSettings, callable_options, import_tensorflow, placements, session_config
 from service.engine.interface import DEFAULT_SIGNATURE, Array, Signature
 from service.engine.replicas import Replicas
 from service.errors import DeviceOutOfMemory, InvalidRequest, LoadFailed, ModelFailed, SignpostError, without_paths
@@ -91,7 +91,7 @@ def open_runs(
         else:
             opened = [_open_session(tf, frozen, device, place) for place in places]
             sessions += opened
-            runs[name] = Replicas([_session_run(tf, session, function, frozen) for session in opened])
+            runs[name] = Replicas([_session_run(tf, session, function, frozen, device) for session in opened])
 
     def release() -> None:
         runs.clear()
@@ -127,7 +127,7 @@ def _open_session(tf: Any, frozen: Any, device: DeviceSettings, place: str) -> A
     return tf.compat.v1.Session(graph=graph, config=session_config(tf, device))
 
 
-def _session_run(tf: Any, session: Any, function: Any, frozen: Any) -> Run:
+def _session_run(tf: Any, session: Any, function: Any, frozen: Any, device: DeviceSettings) -> Run:
     input_names = _input_names(function)
     feeds = [tensor.name for tensor in frozen.inputs]
     fetches = dict(zip(sorted(function.structured_outputs), (t.name for t in frozen.outputs), strict=True))
@@ -138,7 +138,9 @@ def _session_run(tf: Any, session: Any, function: Any, frozen: Any) -> Run:
         # Two threads may both make the first one; either works.
         made = callables.get(wanted)
         if made is None:
-            made = callables[wanted] = session.make_callable([fetches[name] for name in wanted], feed_list=feeds)
+            options = callable_options(feeds, [fetches[name] for name in wanted], device)
+            # `make_callable` gives one that looks its feeds up each time, for as long as a small image runs.
+            made = callables[wanted] = session._make_callable_from_options(options)
         try:
             arrays = made(*(inputs[name] for name in input_names))
         except (tf.errors.OpError, ValueError, TypeError) as error:

@@ -4,7 +4,7 @@ import json
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from flask import Response, request
@@ -57,10 +57,15 @@ def count_run(servable: Servable, answer: Answer, metrics: Metrics, api: str, in
     metrics.serving.count_run(servable.name, api, answer.infer_s)
 
 
-def to_response(answer: dict[str, Any]) -> Response:
+def encode(answer: Mapping[str, Any]) -> bytes:
+    """Write TF Serving's JSON, in which numbers may be NaN or infinite."""
+    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def to_response(answer: Mapping[str, Any], encode: Callable[[Mapping[str, Any]], bytes] = encode) -> Response:
     """Write an answer as JSON, timed as the stage "encode"."""
     started_s = time.monotonic()
-    response = Response(json.dumps(answer, ensure_ascii=False, separators=(",", ":")), mimetype="application/json")
+    response = Response(encode(answer), mimetype="application/json")
     timings().add("encode", time.monotonic() - started_s)
     return response
 

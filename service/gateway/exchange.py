@@ -59,21 +59,22 @@ def headers_of(request_id: str, timings: Timings, version: str) -> dict[str, str
     return {**headers, "X-Model-Version": version} if version else headers
 
 
-def count(metrics: Metrics, rule: str, model: str, version: str, status: int, stages_s: Mapping[str, float]) -> None:
-    """Count an answered request.
+def count(metrics: Metrics, rule: str, model: str, version: str, status: int, *stages_s: Mapping[str, float]) -> None:
+    """Count answered requests.
 
     Args:
         metrics: those of this process.
-        rule: of the route that it took.
-        model: what answered it; empty where no model did.
+        rule: of the route that they took.
+        model: what answered them; empty where no model did.
         version: of the model.
         status: HTTP's.
-        stages_s: seconds of each stage, and in total.
+        stages_s: of each request the seconds of each stage, and in total.
     """
-    metrics.count(rule, model, version, status, stages_s)
+    metrics.count(rule, model, version, status, *stages_s)
     _, colon, verb = rule.rpartition(":")
     if model and colon and verb.isalpha():
-        metrics.serving.count_request(model, verb, "REST", http_errors.grpc_name(status), stages_s["total"])
+        totals = (each["total"] for each in stages_s)
+        metrics.serving.count_request(model, verb, "REST", http_errors.grpc_name(status), *totals)
 
 
 def timings() -> Timings:

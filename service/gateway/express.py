@@ -6,18 +6,20 @@ wrong is left to Flask: an unknown model or a broken image it finds by itself, a
 told (`calls.raise_failure`). So there is one place for each error, as for each header and count (`exchange.py`).
 """
 
-import json
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import Final
 
+import numpy as np
+
 from service.access import Access, secret_of
 from service.carried import request_id_of
-from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Engine, Servable
-from service.errors import NotFound, Overloaded, SignpostError, Unavailable
+from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Engine, ImageSize, ModelSpec, Servable
+from service.errors import Abandoned, NotFound, Overloaded, SignpostError, Unavailable
 from service.gateway import calls, exchange, images_api, overload
 from service.gateway.posts import Post
 from service.images import ImageLimits
@@ -42,18 +44,25 @@ class Arrived:
     at_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Boarded:
-    """A post whose image is decoded and whose servable is leased."""
+    """A post whose image is decoded."""
 
     number: int
     arrived: Arrived
     request_id: str
     timings: Timings
-    lease: AbstractContextManager[Servable]
-    servable: Servable
-    pixels: Array
     call: Call
+
+
+@dataclass(slots=True)
+class _Group:
+    """Posts that one servable answers, and their pixels: a row of uint8 (N, H, W, C) for each post."""
+
+    servable: Servable
+    size: ImageSize
+    pixels: Array
+    boarded: list[_Boarded] = field(default_factory=list)
 
 
 class Express:
@@ -88,88 +97,121 @@ class Express:
             For each the bytes to send; or None if Flask has to answer it, or the error with which Flask has to.
         """
         outcomes: list[bytes | SignpostError | None] = [None] * len(posts)
-        boarded: list[_Boarded] = []
-        try:
+        groups: dict[tuple[type, str, int], _Group] = {}
+        leased: dict[ModelSpec, _Group] = {}
+        with ExitStack() as leases:
             for number, arrived in enumerate(posts):
-                one = self._board(number, arrived)
-                if isinstance(one, _Boarded):
-                    boarded.append(one)
-                else:
-                    outcomes[number] = one
-            for same in _by_servable(boarded):
-                scored = same[0].servable.score_all([one.pixels for one in same], [one.call for one in same])
-                for one, outcome in zip(same, scored, strict=True):
+                try:
+                    self._board(number, arrived, len(posts) - number, groups, leased, leases)
+                except (Overloaded, Abandoned) as error:
+                    outcomes[number] = error
+                except SignpostError:
+                    pass  # for Flask to find again
+            for group in groups.values():
+                answered: list[tuple[_Boarded, Answer]] = []
+                for one, outcome in zip(group.boarded, self._run(group), strict=True):
                     if isinstance(outcome, Answer):
-                        outcomes[one.number] = self._respond(one, outcome, keep_alive)
+                        answered.append((one, outcome))
                     elif not isinstance(outcome, NotFound | Unavailable):  # for those Flask looks for the next version
                         outcomes[one.number] = outcome
-        finally:
-            for one in boarded:
-                one.lease.__exit__(None, None, None)
+                if answered:
+                    for (one, _), response in zip(answered, self._respond(group, answered, keep_alive), strict=True):
+                        outcomes[one.number] = response
         return outcomes
 
-    def _board(self, number: int, arrived: Arrived) -> _Boarded | Overloaded | None:
+    def is_idle(self, model: str) -> bool:
+        """Whether no version of a model runs anything, so that posts would not wait for others."""
+        return not any(queue.running for (name, _), queue in self._engine.queued().items() if name == model)
+
+    def _board(
+        self, number: int, arrived: Arrived, most: int, groups: dict[tuple[type, str, int], _Group],
+        leased: dict[ModelSpec, _Group], leases: ExitStack,
+    ) -> None:  # fmt: skip
+        """Decode a post's image into the group that its servable answers; `most` is how many posts may still come."""
         began_s = time.monotonic()
         post = arrived.post
         request_id = request_id_of(post.header(b"x-request-id"))
-        try:
-            if self._access.needs_key:
-                self._access.admit(secret_of(post.header(b"authorization"), post.header(b"x-api-key")), "predict")
-            wanted = post.header(_DEADLINE) if _DEADLINE in post.headers else None
-            deadline, limit = overload.patience_of(wanted, arrived.at_s, self._timeout_s)
-            lease = self._engine.lease(post.spec(request_id))
-            servable = lease.__enter__()
-        except SignpostError:
-            return None
-        try:
-            left = calls.has_left(arrived.connection)
-            call = Call(deadline, DEFAULT_SIGNATURE, ("scores",), left, request_id, limit=limit)
-            servable.check_room(call)
-            timings = Timings()
-            size = images_api.size_of(servable, DEFAULT_SIGNATURE)
-            pixels = images_api.decode_one(post.image, size, self._limits, timings)
-        except BaseException as error:
-            lease.__exit__(None, None, None)
-            if isinstance(error, SignpostError):
-                return error if isinstance(error, Overloaded) else None
-            raise
+        if self._access.needs_key:
+            self._access.admit(secret_of(post.header(b"authorization"), post.header(b"x-api-key")), "predict")
+        wanted = post.header(_DEADLINE) if _DEADLINE in post.headers else None
+        deadline, limit = overload.patience_of(wanted, arrived.at_s, self._timeout_s)
+        left = calls.has_left(arrived.connection)
+        if left is not None and left():
+            raise Abandoned("The caller left before the request ran.")
+        call = Call(deadline, DEFAULT_SIGNATURE, ("scores",), left, request_id, limit=limit)
+        spec = post.spec(request_id if self._engine.has_canaries else None)
+        group = leased.get(spec)
+        if group is None:
+            servable = leases.enter_context(self._engine.lease(spec))
+            # Each lease may have its own wrapper around the same servable; any of those can run all.
+            key = (type(servable), servable.name, servable.version)
+            if key not in groups:
+                size = images_api.size_of(servable, DEFAULT_SIGNATURE)
+                pixels = np.empty((most, size.height, size.width, size.channels), dtype=np.uint8)
+                groups[key] = _Group(servable, size, pixels)
+            group = leased[spec] = groups[key]
+        group.servable.check_room(call)
+        timings = Timings()
+        row = len(group.boarded)
+        group.pixels[row] = images_api.decode_one(post.image, group.size, self._limits, timings)
         timings.add("queue", began_s - arrived.at_s)
-        return _Boarded(number, arrived, request_id, timings, lease, servable, pixels, call)
+        group.boarded.append(_Boarded(number, arrived, request_id, timings, call))
 
-    def _respond(self, one: _Boarded, answer: Answer, keep_alive: bool) -> bytes:
-        servable, timings, version = one.servable, one.timings, str(one.servable.version)
-        calls.count_run(servable, answer, self._metrics, "Predict", timings)
-        self._metrics.count_images(servable.name, servable.version, 1)
+    def _run(self, group: _Group) -> list[Answer | SignpostError]:
+        """Score the images of a group, as one request where that can be done."""
+        calls = [one.call for one in group.boarded]
+        if not calls:
+            return []
+        count = len(calls)
+        if not self._engine.has_canaries:
+            first = min(calls, key=lambda call: call.deadline)
+            together = replace(first, abandoned=None, request_id=",".join(call.request_id for call in calls))
+            [outcome] = group.servable.score_all([group.pixels[:count]], [together])
+            if isinstance(outcome, Answer):
+                scores = outcome.outputs["scores"]
+                return [replace(outcome, outputs={"scores": scores[row : row + 1]}) for row in range(count)]
+            if count == 1 or isinstance(outcome, NotFound | Unavailable):
+                return [outcome] * count
+        # What befell them all need not befall each.
+        return group.servable.score_all([group.pixels[row : row + 1] for row in range(count)], calls)
+
+    def _respond(self, group: _Group, answered: list[tuple[_Boarded, Answer]], keep_alive: bool) -> list[bytes]:
+        """Write answers, and count them."""
+        servable = group.servable
         began_s = time.monotonic()
-        told = images_api.to_json(servable, answer.outputs["scores"], None)
-        body = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+        told = images_api.to_json(servable, np.concatenate([answer.outputs["scores"] for _, answer in answered]), None)
+        bodies = [images_api.encode({**told, "predictions": [each]}) for each in told["predictions"]]
         now_s = time.monotonic()
-        timings.add("encode", now_s - began_s)
-        timings.add("total", now_s - one.arrived.at_s)
-        rule = _OF_MODEL if one.arrived.post.version is None else _OF_VERSION
-        rule = rule if one.arrived.post.label is None else _OF_LABEL
-        exchange.count(self._metrics, rule, servable.name, version, 200, timings.stages_s)
-        if self._access_log:
-            self._log(one, rule, len(body))
-        headers = "".join(
-            f"{name}: {value}\r\n" for name, value in exchange.headers_of(one.request_id, timings, version).items()
-        )
-        head = (
-            f"HTTP/1.1 200 OK\r\nServer: gunicorn\r\nDate: {_date()}\r\n"
-            f"Connection: {'keep-alive' if keep_alive else 'close'}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n{headers}\r\n"
-        )
-        return head.encode("latin-1") + body
+        responses: list[bytes] = []
+        stages_s: dict[str, list[Mapping[str, float]]] = {}
+        for (one, answer), body in zip(answered, bodies, strict=True):
+            one.timings.add("queue", answer.queue_s)
+            one.timings.add("infer", answer.infer_s)
+            one.timings.add("encode", (now_s - began_s) / len(answered))
+            one.timings.add("total", now_s - one.arrived.at_s)
+            rule = _rule(one.arrived.post)
+            stages_s.setdefault(rule, []).append(one.timings.stages_s)
+            responses.append(_response(body, one, str(servable.version), keep_alive))
+            if self._access_log:
+                self._log(servable, one, rule, len(body))
+        name, version = servable.name, servable.version
+        for rule, each in stages_s.items():
+            exchange.count(self._metrics, rule, name, str(version), 200, *each)
+        self._metrics.count_images(name, version, len(answered))
+        for (rows, infer_s), requests in Counter((each.batch_rows, each.infer_s) for _, each in answered).items():
+            self._metrics.count_batch(name, version, rows, requests)
+            self._metrics.serving.count_run(name, "Predict", infer_s, requests)
+        return responses
 
-    def _log(self, one: _Boarded, rule: str, size: int) -> None:
+    def _log(self, servable: Servable, one: _Boarded, rule: str, size: int) -> None:
         Answered(
             protocol="HTTP",
             request_id=one.request_id,
             method="POST",
             route=rule,
             status=200,
-            model=one.servable.name,
-            version=str(one.servable.version),
+            model=servable.name,
+            version=str(servable.version),
             images=1,
             instances=1,
             stages_s=one.timings.stages_s,
@@ -179,12 +221,21 @@ class Express:
         ).write()
 
 
-def _by_servable(boarded: list[_Boarded]) -> list[list[_Boarded]]:
-    groups: dict[tuple[type, str, int], list[_Boarded]] = {}
-    for one in boarded:
-        # Each lease may have its own wrapper around the same servable; any of those can run all.
-        groups.setdefault((type(one.servable), one.servable.name, one.servable.version), []).append(one)
-    return list(groups.values())
+def _rule(post: Post) -> str:
+    if post.label is not None:
+        return _OF_LABEL
+    return _OF_MODEL if post.version is None else _OF_VERSION
+
+
+def _response(body: bytes, one: _Boarded, version: str, keep_alive: bool) -> bytes:
+    headers = exchange.headers_of(one.request_id, one.timings, version)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = (
+        f"HTTP/1.1 200 OK\r\nServer: gunicorn\r\nDate: {_date()}\r\n"
+        f"Connection: {'keep-alive' if keep_alive else 'close'}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n{lines}\r\n"
+    )
+    return head.encode("latin-1") + body
 
 
 _dates: dict[int, str] = {}

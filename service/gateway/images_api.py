@@ -2,12 +2,13 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
+import orjson
 
 from service import images
 from service.engine.interface import Array, Call, ImageSize, Servable
@@ -43,8 +44,13 @@ def make_pool() -> Executor | None:
 
     They start with the first such request and end with the process.
     """
-    cores = len(os.sched_getaffinity(0))
-    return ThreadPoolExecutor(cores, thread_name_prefix="decode") if cores > 1 else None
+    cores = os.sched_getaffinity(0)
+    if len(cores) == 1:
+        return None
+    # Whoever starts them may be kept on one core (`service/shape.py`).
+    return ThreadPoolExecutor(
+        len(cores), thread_name_prefix="decode", initializer=os.sched_setaffinity, initargs=(0, cores)
+    )
 
 
 def decode(encoded: Sequence[bytes], size: ImageSize, limits: ImageLimits, pool: Executor | None = None) -> Array:
@@ -128,3 +134,8 @@ def to_json(servable: Servable, scores: Array, top_k: int | None) -> dict[str, A
             named = dict(sorted(named.items(), key=lambda item: -item[1])[:top_k])
         predictions.append({"class": classes[index], "score": row[index], "scores": named})
     return {"model": {"name": servable.name, "version": servable.version}, "predictions": predictions}
+
+
+def encode(answer: Mapping[str, Any]) -> bytes:
+    """Write what `to_json` made."""
+    return orjson.dumps(answer)

@@ -51,7 +51,7 @@ class Post:
         """The value of a header; empty where there is none."""
         return self.headers.get(name, b"").decode("ascii")
 
-    def spec(self, request_id: str) -> ModelSpec:
+    def spec(self, request_id: str | None) -> ModelSpec:
         """Which servable it asks for."""
         return ModelSpec(self.name, self.version, self.label, request_id)
 

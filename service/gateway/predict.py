@@ -57,10 +57,8 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
             served_by(servable.name, servable.version)
             calls.raise_failure()
             if files is not None:
-                answered = _predict_images(servable, files, call)
-            else:
-                answered = _predict_json(servable, tensor_json.parse(body, settings.max_json_depth), call)
-        return calls.to_response(answered)
+                return calls.to_response(_predict_images(servable, files, call), images_api.encode)
+            return calls.to_response(_predict_json(servable, tensor_json.parse(body, settings.max_json_depth), call))
 
     def _predict_images(servable: Servable, files: list[bytes], call: Call) -> dict[str, Any]:
         top_k = _top_k()

@@ -44,6 +44,24 @@ def test_what_is_chosen(
     assert f"{workers} worker" in shape.tell(chosen, host)
 
 
+@pytest.mark.parametrize(
+    ("cores", "told", "own"),
+    [
+        ({0, 1}, {}, [0, 1]),
+        ({3, 9, 5}, {"workers": 3, "tensorflow_threads": 1}, [3, 5, 9]),
+        ({0}, {"workers": 1}, []),
+        ({0, 1, 2, 3}, {}, []),  # two of them by the container's quota: whose the others are, nobody knows
+        ({0, 1}, {"pin_workers": False}, []),
+        ({0, 1}, {"tensorflow_threads": 2}, []),
+        ({0, 1}, {"tensorflow_intra_op_parallelism": 2}, []),
+        ({0, 1}, {"engine": "gpu-0:8500"}, []),
+    ],
+)
+def test_who_gets_a_core_of_its_own(tmp_path: Path, cores: set[int], told: dict[str, object], own: list[int]) -> None:
+    settings = shape.choose(auto(tmp_path, **told), Host(2, 16_000, 0))
+    assert shape.own_cores(settings, cores) == own
+
+
 def test_what_is_told_stays(tmp_path: Path) -> None:
     told = Settings(store=tmp_path, workers=3, threads=5, tensorflow_threads=7, engine="local")
     assert shape.choose(told, Host(2, 16_000, 1)) == told

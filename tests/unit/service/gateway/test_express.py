@@ -1,16 +1,18 @@
 """The express lane gives the answers that Flask would give, and leaves everything else to Flask."""
 
 import json
+import socket
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from flask.testing import FlaskClient
 
 from service import access, keys
 from service.access import Access
-from service.engine.interface import Array, Call
-from service.errors import DeadlineExceeded, ModelFailed, SignpostError, Unavailable
+from service.engine.interface import Array, Call, Queue
+from service.errors import Abandoned, DeadlineExceeded, ModelFailed, SignpostError, Unavailable
 from service.gateway import create_app, posts
 from service.gateway.express import Arrived, Express
 from service.gateway.metrics import Metrics
@@ -105,6 +107,55 @@ def test_how_the_model_failed_is_told_to_flask(
     [outcome] = express.answer([post(WHITE)], True)
     assert (outcome is None) if left_to_flask is None else isinstance(outcome, left_to_flask)
     assert engine.leases == 0
+
+
+def test_posts_run_as_one_request_and_one_that_fails_costs_no_other(express: Express, engine: FakeEngine) -> None:
+    servable = engine.servables[-1]
+    run = servable.run
+
+    def fails_on_black(inputs: Mapping[str, Array], call: Call) -> Mapping[str, Array]:
+        if (inputs["image"].max(axis=(1, 2, 3)) == 0).any():
+            raise ModelFailed("It does not like the dark.")
+        return run(inputs, call)
+
+    servable.run = fails_on_black
+    assert all(isinstance(answer, bytes) for answer in express.answer([post(WHITE), post(WHITE)], True))
+    assert [len(inputs["image"]) for inputs, _ in servable.asked] == [2]
+    answers = express.answer([post(WHITE), post(BLACK), post(WHITE)], True)
+    assert [type(answer) for answer in answers] == [bytes, ModelFailed, bytes]
+    assert parse(answers[2])[2]["predictions"][0]["class"] == "C"  # type: ignore[index]
+
+
+def test_posts_together_wait_no_longer_than_the_least_patient(express: Express, engine: FakeEngine) -> None:
+    patient, hasty = post(WHITE, headers="X-Request-ID: a\r\n"), post(WHITE, headers="X-Request-Deadline-Ms: 50\r\n")
+    express.answer([patient, hasty], True)
+    [(_, call)] = engine.servables[-1].asked
+    assert call.deadline == pytest.approx(hasty.at_s + 0.05)
+    assert call.request_id.startswith("a,")
+
+
+def test_where_a_canary_is_chosen_by_the_id_each_post_runs_by_itself(express: Express, engine: FakeEngine) -> None:
+    engine.has_canaries = True
+    assert all(isinstance(answer, bytes) for answer in express.answer([post(WHITE), post(WHITE)], True))
+    assert [len(inputs["image"]) for inputs, _ in engine.servables[-1].asked] == [1, 1]
+
+
+def test_whose_client_has_left_is_neither_decoded_nor_run(express: Express, engine: FakeEngine) -> None:
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    with ours:
+        gone = replace(post(b"junk"), connection=ours)
+        answers = express.answer([post(WHITE), gone], True)
+    assert isinstance(answers[0], bytes)
+    assert isinstance(answers[1], Abandoned)
+    assert [len(inputs["image"]) for inputs, _ in engine.servables[-1].asked] == [1]
+
+
+def test_a_model_that_runs_something_is_not_idle(express: Express, engine: FakeEngine) -> None:
+    assert express.is_idle("letters")
+    engine.servables[0].queue = Queue(running=1)
+    assert not express.is_idle("letters")
+    assert express.is_idle("numbers")
 
 
 def test_a_model_that_is_no_image_classifier_is_left_to_flask(express: Express, engine: FakeEngine) -> None:
