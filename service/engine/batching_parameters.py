@@ -45,10 +45,12 @@ class BatchingParameters:
         """The size of the batch in which `rows` rows run."""
         return next((size for size in self.allowed_batch_sizes if size >= rows), rows)
 
-    def sizes(self) -> tuple[int, ...]:
-        """The batch sizes to warm up: those allowed, or else the powers of two up to the maximum."""
+    def sizes(self, few: bool = False) -> tuple[int, ...]:
+        """The batch sizes to warm up: those allowed, or else the powers of two up to the maximum, or `few` of them."""
         if self.allowed_batch_sizes:
             return self.allowed_batch_sizes
+        if few:
+            return tuple(sorted({1, self.max_batch_size}))
         return (
             *(2**n for n in range(self.max_batch_size.bit_length()) if 2**n < self.max_batch_size),
             self.max_batch_size,

@@ -97,6 +97,11 @@ def gpu_memory() -> dict[str, dict[str, int]]:
         return {}
 
 
+def has_gpu() -> bool:
+    """Whether TensorFlow, which is set up already, sees a GPU."""
+    return bool(sys.modules["tensorflow"].config.list_physical_devices("GPU"))
+
+
 def placements(tf: Any, device: DeviceSettings) -> list[str]:
     """The devices that get a copy of each model: every GPU that TensorFlow sees, else the CPU."""
     gpus = len(tf.config.list_physical_devices("GPU"))

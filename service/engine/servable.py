@@ -13,7 +13,7 @@ from service.engine.batched_servable import BatchedServable
 from service.engine.batching import Batcher, Run
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.classifier import blank, read_classes
-from service.engine.device import DeviceSettings, import_tensorflow
+from service.engine.device import DeviceSettings, has_gpu, import_tensorflow
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Signature
 from service.errors import LoadFailed
 
@@ -98,7 +98,8 @@ def load(
         if default is not None and default.image is not None:
             image = {"image": blank(default.image, 1)}
             servable.classes = read_classes(runs[DEFAULT_SIGNATURE](image, ("classes", "scores")))
-            sizes = parameters.sizes() if parameters is not None else (1,)
+            # On a CPU a size that has never run costs some milliseconds more once, on a GPU hundreds of them.
+            sizes = parameters.sizes(few=not has_gpu()) if parameters is not None else (1,)
             servable.limit_batches(trial.warm_up(runs[DEFAULT_SIGNATURE], default.image, sizes, copies))
         _replay_warmup_file(folder / store.WARMUP, servable, runs, warm_up_times, device)
         for _ in range(copies):  # each call goes to the next device
