@@ -115,8 +115,8 @@ class ExpressWorker(JsonWorker):
     def _send_off(self, model: str, express: Express) -> None:
         waiting = self._gathered[model]
         while waiting and self._taken[model] < self._lanes:
-            group = waiting[: express.most]
-            del waiting[: express.most]
+            group = waiting[: (most := express.most(model))]
+            del waiting[:most]
             self._taken[model] += 1
             if self._is_quick(model, len(group), express):
                 self._answer_group(model, group, self._end_group)

@@ -18,7 +18,17 @@ import numpy as np
 
 from service.access import Access, secret_of
 from service.carried import request_id_of
-from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Engine, ImageSize, ModelSpec, Servable
+from service.engine.interface import (
+    DEFAULT_SIGNATURE,
+    Answer,
+    Array,
+    Call,
+    Engine,
+    ImageSize,
+    ModelSpec,
+    Queue,
+    Servable,
+)
 from service.errors import Abandoned, NotFound, Overloaded, SignpostError, Unavailable
 from service.gateway import calls, exchange, images_api, overload
 from service.gateway.posts import Post
@@ -75,13 +85,12 @@ class Express:
         access: lets each request in, or not.
 
     Attributes:
-        most: posts that are worth answering together, as many as a batch holds.
         max_body_bytes: larger bodies are Flask's to refuse.
     """
 
     def __init__(self, settings: Settings, engine: Engine, metrics: Metrics, access: Access) -> None:
         """Keep the parts."""
-        self.most = settings.max_batch_size
+        self._most = settings.max_batch_size
         self.max_body_bytes = settings.max_body_bytes
         self._engine = engine
         self._metrics = metrics
@@ -119,9 +128,17 @@ class Express:
                         outcomes[one.number] = response
         return outcomes
 
+    def most(self, model: str) -> int:
+        """How many of a model's posts are worth answering together: as many as a batch holds now."""
+        now = [queue.batch_rows for queue in self._queues(model) if queue.batch_rows]
+        return min([self._most, *now])
+
     def is_idle(self, model: str) -> bool:
         """Whether no version of a model runs anything, so that posts would not wait for others."""
-        return not any(queue.running for (name, _), queue in self._engine.queued().items() if name == model)
+        return not any(queue.running for queue in self._queues(model))
+
+    def _queues(self, model: str) -> list[Queue]:
+        return [queue for (name, _), queue in self._engine.queued().items() if name == model]
 
     def _board(
         self, number: int, arrived: Arrived, most: int, groups: dict[tuple[type, str, int], _Group],

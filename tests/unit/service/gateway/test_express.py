@@ -151,6 +151,13 @@ def test_whose_client_has_left_is_neither_decoded_nor_run(express: Express, engi
     assert [len(inputs["image"]) for inputs, _ in engine.servables[-1].asked] == [1]
 
 
+def test_a_group_is_no_larger_than_a_batch_now(express: Express, engine: FakeEngine, settings: Settings) -> None:
+    assert express.most("letters") == settings.max_batch_size
+    engine.servables[0].queue = Queue(batch_rows=4)
+    assert express.most("letters") == 4
+    assert express.most("numbers") == settings.max_batch_size
+
+
 def test_a_model_that_runs_something_is_not_idle(express: Express, engine: FakeEngine) -> None:
     assert express.is_idle("letters")
     engine.servables[0].queue = Queue(running=1)
