@@ -169,9 +169,9 @@ def test_everything_works_by_keyboard_and_has_a_name(page: Page) -> None:
     met: list[str] = []
 
     def focused() -> str:
-        element = page.driver.switch_to.active_element
-        assert element.accessible_name, element.get_attribute("outerHTML")
-        return str(element.get_attribute("id"))
+        # What has just been shown gets its name a moment later.
+        page.wait(lambda: page.driver.switch_to.active_element.accessible_name, "what has the focus has a name")
+        return str(page.driver.switch_to.active_element.get_attribute("id"))
 
     def tab_to(wanted: str) -> None:
         for _ in range(20):
