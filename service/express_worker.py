@@ -115,10 +115,11 @@ class ExpressWorker(JsonWorker):
     def _send_off(self, model: str, express: Express) -> None:
         waiting = self._gathered[model]
         while waiting and self._taken[model] < self._lanes:
-            group = waiting[: (most := express.most(model))]
+            most, idle = express.look(model)
+            group = waiting[:most]
             del waiting[:most]
             self._taken[model] += 1
-            if self._is_quick(model, len(group), express):
+            if idle and self._is_quick(model, len(group)):
                 self._answer_group(model, group, self._end_group)
                 break  # and look first for what has come meanwhile
             self.tpool.submit(
@@ -127,10 +128,9 @@ class ExpressWorker(JsonWorker):
         if not waiting:
             del self._gathered[model]
 
-    def _is_quick(self, model: str, count: int, express: Express) -> bool:
+    def _is_quick(self, model: str, count: int) -> bool:
         """Whether so many posts are answered sooner here than handed over to a thread, and nobody else waits long."""
-        takes_s = self._takes_s.get(model, math.inf) * count
-        return takes_s <= _QUICK_S and self._taken[model] == 1 and express.is_idle(model)
+        return self._taken[model] == 1 and self._takes_s.get(model, math.inf) * count <= _QUICK_S
 
     def _answer_group(self, model: str, group: list[tuple[Connection, Post]], end: _End) -> None:
         """Answer posts; `end` is called with the connections whose answers are sent."""

@@ -135,8 +135,8 @@ class FakeEngine:
         finally:
             self.leases -= 1
 
-    def queued(self) -> Mapping[tuple[str, int], Queue]:
-        return {(each.name, each.version): each.queue for each in self.servables}
+    def queued(self, model: str | None = None) -> Mapping[tuple[str, int], Queue]:
+        return {(each.name, each.version): each.queue for each in self.servables if model in (None, each.name)}
 
     def status(self) -> Status:
         if self.states is not None:

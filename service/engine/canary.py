@@ -126,9 +126,9 @@ class CanaryEngine:
         """The state of every version; see `Engine.status`."""
         return self._engine.status()
 
-    def queued(self) -> Mapping[tuple[str, int], Queue]:
+    def queued(self, model: str | None = None) -> Mapping[tuple[str, int], Queue]:
         """What waits for a batch now; see `Engine.queued`."""
-        return self._engine.queued()
+        return self._engine.queued(model)
 
     @contextmanager
     def lease(self, spec: ModelSpec) -> Iterator[Servable]:

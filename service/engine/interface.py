@@ -288,8 +288,8 @@ class Engine(Protocol):
         """The state of every version of every model."""
         ...
 
-    def queued(self) -> Mapping[tuple[str, int], Queue]:
-        """What waits for a batch in this process now, by model and version."""
+    def queued(self, model: str | None = None) -> Mapping[tuple[str, int], Queue]:
+        """What waits for a batch in this process now, by model and version; of one model, or of all."""
         ...
 
     def close(self) -> None:

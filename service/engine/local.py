@@ -119,10 +119,14 @@ class LocalEngine:
                 models.setdefault(name, []).append(VersionStatus(version, held.state, held.error))
         return Status({name: tuple(versions) for name, versions in models.items()})
 
-    def queued(self) -> dict[Version, Queue]:
+    def queued(self, model: str | None = None) -> dict[Version, Queue]:
         """What waits for a batch now, by model and version; see `Engine.queued`."""
         with self._lock:
-            return {key: held.servable.queue for key, held in self._held.items() if held.servable is not None}
+            return {
+                key: held.servable.queue
+                for key, held in self._held.items()
+                if held.servable is not None and model in (None, key[0])
+            }
 
     def _find(self, spec: ModelSpec) -> _Held:
         versions = {version: held for (name, version), held in self._held.items() if name == spec.name}

@@ -110,10 +110,10 @@ class RemoteEngine:
             }
         )
 
-    def queued(self) -> dict[tuple[str, int], Queue]:
+    def queued(self, model: str | None = None) -> dict[tuple[str, int], Queue]:
         """What waits for a call of this process now; see `Engine.queued`."""
         with self._lock:
-            return {key: servable.queue for key, servable in self._servables.items()}
+            return {key: each.queue for key, each in self._servables.items() if model in (None, key[0])}
 
     def fresh(self, spec: ModelSpec, gone: int) -> RemoteServable:
         """The servable for a spec after the version that it had is gone, once the peers were asked again.

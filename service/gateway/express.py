@@ -26,7 +26,6 @@ from service.engine.interface import (
     Engine,
     ImageSize,
     ModelSpec,
-    Queue,
     Servable,
 )
 from service.errors import Abandoned, NotFound, Overloaded, SignpostError, Unavailable
@@ -128,17 +127,11 @@ class Express:
                         outcomes[one.number] = response
         return outcomes
 
-    def most(self, model: str) -> int:
-        """How many of a model's posts are worth answering together: as many as a batch holds now."""
-        now = [queue.batch_rows for queue in self._queues(model) if queue.batch_rows]
-        return min([self._most, *now])
-
-    def is_idle(self, model: str) -> bool:
-        """Whether no version of a model runs anything, so that posts would not wait for others."""
-        return not any(queue.running for queue in self._queues(model))
-
-    def _queues(self, model: str) -> list[Queue]:
-        return [queue for (name, _), queue in self._engine.queued().items() if name == model]
+    def look(self, model: str) -> tuple[int, bool]:
+        """How many of a model's posts are worth answering together now, and whether nothing else runs on it."""
+        queues = self._engine.queued(model).values()
+        most = min([self._most, *(queue.batch_rows for queue in queues if queue.batch_rows)])
+        return most, not any(queue.running for queue in queues)
 
     def _board(
         self, number: int, arrived: Arrived, most: int, groups: dict[tuple[type, str, int], _Group],

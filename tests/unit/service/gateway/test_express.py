@@ -152,17 +152,16 @@ def test_whose_client_has_left_is_neither_decoded_nor_run(express: Express, engi
 
 
 def test_a_group_is_no_larger_than_a_batch_now(express: Express, engine: FakeEngine, settings: Settings) -> None:
-    assert express.most("letters") == settings.max_batch_size
+    assert express.look("letters") == (settings.max_batch_size, True)
     engine.servables[0].queue = Queue(batch_rows=4)
-    assert express.most("letters") == 4
-    assert express.most("numbers") == settings.max_batch_size
+    assert express.look("letters") == (4, True)
+    assert express.look("numbers") == (settings.max_batch_size, True)
 
 
 def test_a_model_that_runs_something_is_not_idle(express: Express, engine: FakeEngine) -> None:
-    assert express.is_idle("letters")
     engine.servables[0].queue = Queue(running=1)
-    assert not express.is_idle("letters")
-    assert express.is_idle("numbers")
+    assert express.look("letters") == (32, False)
+    assert express.look("numbers") == (32, True)
 
 
 def test_a_model_that_is_no_image_classifier_is_left_to_flask(express: Express, engine: FakeEngine) -> None:
