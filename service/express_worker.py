@@ -19,7 +19,7 @@ from typing import Final
 
 from service.errors import SignpostError
 from service.gateway import posts
-from service.gateway.express import Arrived, Express
+from service.gateway.express import Arrived, Express, Outcome
 from service.gateway.posts import Post
 from service.gunicorn_worker import Connection, JsonWorker
 from service.settings import Settings
@@ -141,7 +141,8 @@ class ExpressWorker(JsonWorker):
             for conn, _ in group:
                 self.begin(conn)
             answered = [(conn, post) for conn, post in group if not conn.arrival.refused]
-            outcomes = iter(found := self._outcomes(answered, keeps))
+            found, count = self._outcomes(answered, keeps)
+            outcomes = iter(found)
             takes_s = (time.monotonic() - began_s) / len(group)
             if any(isinstance(outcome, bytes) for outcome in found):
                 self._takes_s[model] = (self._takes_s.get(model, takes_s) + takes_s) / 2
@@ -155,17 +156,18 @@ class ExpressWorker(JsonWorker):
                     self._send(conn, outcome, keeps, ended)
                 else:
                     self._give_back(conn, post, outcome)
+            count()
         finally:
             end(model, ended)
 
-    def _outcomes(self, group: list[tuple[Connection, Post]], keeps: bool) -> list[bytes | SignpostError | None]:
+    def _outcomes(self, group: list[tuple[Connection, Post]], keeps: bool) -> tuple[list[Outcome], Callable[[], None]]:
         try:
             assert self._express is not None  # or nothing would have gathered
             arrived = [Arrived(post, conn.sock, conn.arrival.at_s) for conn, post in group]
             return self._express.answer(arrived, keeps)
         except Exception:
             self.log.exception("The express lane failed in an unforeseen way; its requests go their usual way.")
-            return [None] * len(group)
+            return [None] * len(group), lambda: None
 
     def _give_back(self, conn: Connection, post: Post, outcome: SignpostError | None) -> None:
         """Have a request answered in the usual way, as if nothing of it had been read, or refused with an error."""

@@ -8,7 +8,7 @@ told (`calls.raise_failure`). So there is one place for each error, as for each 
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
@@ -42,6 +42,10 @@ _DEADLINE: Final = overload.DEADLINE_HEADER.lower().encode()
 _OF_MODEL: Final = "/v1/models/<name:name>:predict"
 _OF_VERSION: Final = "/v1/models/<name:name>/versions/<int:version>:predict"
 _OF_LABEL: Final = "/v1/models/<name:name>/labels/<name:label>:predict"
+
+
+# The bytes of an answer; None for Flask to answer, or the error with which it has to.
+Outcome = bytes | SignpostError | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +102,15 @@ class Express:
         self._timeout_s = settings.rest_api_timeout_in_ms / 1e3
         self._access_log = settings.access_log
 
-    def answer(self, posts: Sequence[Arrived], keep_alive: bool) -> list[bytes | SignpostError | None]:
+    def answer(self, posts: Sequence[Arrived], keep_alive: bool) -> tuple[list[Outcome], Callable[[], None]]:
         """Answer posts.
 
         Returns:
-            For each the bytes to send; or None if Flask has to answer it, or the error with which Flask has to.
+            For each the bytes to send; or None if Flask has to answer it, or the error with which Flask has to. And
+            what counts the answers, to be called once they are sent.
         """
-        outcomes: list[bytes | SignpostError | None] = [None] * len(posts)
+        outcomes: list[Outcome] = [None] * len(posts)
+        written: list[tuple[_Group, list[tuple[_Boarded, Answer]], list[bytes]]] = []
         groups: dict[tuple[type, str, int], _Group] = {}
         leased: dict[ModelSpec, _Group] = {}
         with ExitStack() as leases:
@@ -123,9 +129,16 @@ class Express:
                     elif not isinstance(outcome, NotFound | Unavailable):  # for those Flask looks for the next version
                         outcomes[one.number] = outcome
                 if answered:
-                    for (one, _), response in zip(answered, self._respond(group, answered, keep_alive), strict=True):
+                    responses = _respond(group.servable, answered, keep_alive)
+                    written.append((group, answered, responses))
+                    for (one, _), response in zip(answered, responses, strict=True):
                         outcomes[one.number] = response
-        return outcomes
+
+        def count() -> None:
+            for group, answered, responses in written:
+                self._count(group.servable, answered, responses)
+
+        return outcomes, count
 
     def look(self, model: str) -> tuple[int, bool]:
         """How many of a model's posts are worth answering together now, and whether nothing else runs on it."""
@@ -185,40 +198,27 @@ class Express:
         # What befell them all need not befall each.
         return group.servable.score_all([group.pixels[row : row + 1] for row in range(count)], calls)
 
-    def _respond(self, group: _Group, answered: list[tuple[_Boarded, Answer]], keep_alive: bool) -> list[bytes]:
-        """Write answers, and count them."""
-        servable = group.servable
-        began_s = time.monotonic()
-        told = images_api.to_json(servable, np.concatenate([answer.outputs["scores"] for _, answer in answered]), None)
-        bodies = [images_api.encode({**told, "predictions": [each]}) for each in told["predictions"]]
-        now_s = time.monotonic()
-        responses: list[bytes] = []
-        stages_s: dict[str, list[Mapping[str, float]]] = {}
-        for (one, answer), body in zip(answered, bodies, strict=True):
-            one.timings.add("queue", answer.queue_s)
-            one.timings.add("infer", answer.infer_s)
-            one.timings.add("encode", (now_s - began_s) / len(answered))
-            one.timings.add("total", now_s - one.arrived.at_s)
-            rule = _rule(one.arrived.post)
-            stages_s.setdefault(rule, []).append(one.timings.stages_s)
-            responses.append(_response(body, one, str(servable.version), keep_alive))
-            if self._access_log:
-                self._log(servable, one, rule, len(body))
+    def _count(self, servable: Servable, answered: list[tuple[_Boarded, Answer]], responses: Sequence[bytes]) -> None:
         name, version = servable.name, servable.version
+        stages_s: dict[str, list[Mapping[str, float]]] = {}
+        for one, _ in answered:
+            stages_s.setdefault(_rule(one.arrived.post), []).append(one.timings.stages_s)
         for rule, each in stages_s.items():
             exchange.count(self._metrics, rule, name, str(version), 200, *each)
         self._metrics.count_images(name, version, len(answered))
         for (rows, infer_s), requests in Counter((each.batch_rows, each.infer_s) for _, each in answered).items():
             self._metrics.count_batch(name, version, rows, requests)
             self._metrics.serving.count_run(name, "Predict", infer_s, requests)
-        return responses
+        if self._access_log:
+            for (one, _), response in zip(answered, responses, strict=True):
+                self._log(servable, one, len(response) - response.index(b"\r\n\r\n") - 4)
 
-    def _log(self, servable: Servable, one: _Boarded, rule: str, size: int) -> None:
+    def _log(self, servable: Servable, one: _Boarded, size: int) -> None:
         Answered(
             protocol="HTTP",
             request_id=one.request_id,
             method="POST",
-            route=rule,
+            route=_rule(one.arrived.post),
             status=200,
             model=servable.name,
             version=str(servable.version),
@@ -229,6 +229,21 @@ class Express:
             bytes_out=size,
             client=calls.peer_of(one.arrived.connection),
         ).write()
+
+
+def _respond(servable: Servable, answered: list[tuple[_Boarded, Answer]], keep_alive: bool) -> list[bytes]:
+    """Write answers."""
+    began_s = time.monotonic()
+    told = images_api.to_json(servable, np.concatenate([answer.outputs["scores"] for _, answer in answered]), None)
+    bodies = [images_api.encode({**told, "predictions": [each]}) for each in told["predictions"]]
+    now_s = time.monotonic()
+    for one, answer in answered:
+        one.timings.add("queue", answer.queue_s)
+        one.timings.add("infer", answer.infer_s)
+        one.timings.add("encode", (now_s - began_s) / len(answered))
+        one.timings.add("total", now_s - one.arrived.at_s)
+    version = str(servable.version)
+    return [_response(body, one, version, keep_alive) for (one, _), body in zip(answered, bodies, strict=True)]
 
 
 def _rule(post: Post) -> str:

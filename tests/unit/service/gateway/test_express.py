@@ -3,7 +3,7 @@
 import json
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -14,7 +14,7 @@ from service.access import Access
 from service.engine.interface import Array, Call, Queue
 from service.errors import Abandoned, DeadlineExceeded, ModelFailed, SignpostError, Unavailable
 from service.gateway import create_app, posts
-from service.gateway.express import Arrived, Express
+from service.gateway.express import Arrived, Express, Outcome
 from service.gateway.metrics import Metrics
 from service.gateway.posts import Post
 from service.settings import Settings
@@ -41,6 +41,12 @@ def metrics(engine: FakeEngine) -> Metrics:
 @pytest.fixture
 def express(settings: Settings, engine: FakeEngine, metrics: Metrics) -> Express:
     return Express(settings, engine, metrics, Access())
+
+
+def answer(lane: Express, posts: Sequence[Arrived], keep_alive: bool) -> list[Outcome]:
+    outcomes, count = lane.answer(posts, keep_alive)
+    count()
+    return outcomes
 
 
 def parse(response: object) -> tuple[str, dict[str, str], object]:
@@ -71,7 +77,7 @@ def test_it_answers_and_counts_as_flask_does(engine: FakeEngine, settings: Setti
     headers = {"X-Request-ID": "seven"}
     expected = client.post(path, data=WHITE, content_type="image/png", headers=headers)
     lane = Express(settings, engine, of_express, Access())
-    [response] = lane.answer([post(WHITE, path, "X-Request-ID: seven\r\n")], keep_alive=True)
+    [response] = answer(lane, [post(WHITE, path, "X-Request-ID: seven\r\n")], True)
     first, found, body = parse(response)
     assert first == "HTTP/1.1 200 OK"
     assert body == expected.get_json()
@@ -85,7 +91,7 @@ def test_it_answers_and_counts_as_flask_does(engine: FakeEngine, settings: Setti
 
 
 def test_several_posts_each_get_their_own_answer(express: Express) -> None:
-    answers = express.answer([post(WHITE), post(b"junk"), post(BLACK), post(WHITE, "/v1/models/nope:predict")], False)
+    answers = answer(express, [post(WHITE), post(b"junk"), post(BLACK), post(WHITE, "/v1/models/nope:predict")], False)
     assert [answer is None for answer in answers] == [False, True, False, True]
     white, black = parse(answers[0]), parse(answers[2])
     assert (white[2]["predictions"][0]["class"], black[2]["predictions"][0]["class"]) == ("C", "A")  # type: ignore[index]
@@ -104,7 +110,7 @@ def test_how_the_model_failed_is_told_to_flask(
 
     for servable in engine.servables:
         servable.run = run
-    [outcome] = express.answer([post(WHITE)], True)
+    [outcome] = answer(express, [post(WHITE)], True)
     assert (outcome is None) if left_to_flask is None else isinstance(outcome, left_to_flask)
     assert engine.leases == 0
 
@@ -119,16 +125,16 @@ def test_posts_run_as_one_request_and_one_that_fails_costs_no_other(express: Exp
         return run(inputs, call)
 
     servable.run = fails_on_black
-    assert all(isinstance(answer, bytes) for answer in express.answer([post(WHITE), post(WHITE)], True))
+    assert all(isinstance(answer, bytes) for answer in answer(express, [post(WHITE), post(WHITE)], True))
     assert [len(inputs["image"]) for inputs, _ in servable.asked] == [2]
-    answers = express.answer([post(WHITE), post(BLACK), post(WHITE)], True)
+    answers = answer(express, [post(WHITE), post(BLACK), post(WHITE)], True)
     assert [type(answer) for answer in answers] == [bytes, ModelFailed, bytes]
     assert parse(answers[2])[2]["predictions"][0]["class"] == "C"  # type: ignore[index]
 
 
 def test_posts_together_wait_no_longer_than_the_least_patient(express: Express, engine: FakeEngine) -> None:
     patient, hasty = post(WHITE, headers="X-Request-ID: a\r\n"), post(WHITE, headers="X-Request-Deadline-Ms: 50\r\n")
-    express.answer([patient, hasty], True)
+    answer(express, [patient, hasty], True)
     [(_, call)] = engine.servables[-1].asked
     assert call.deadline == pytest.approx(hasty.at_s + 0.05)
     assert call.request_id.startswith("a,")
@@ -136,7 +142,7 @@ def test_posts_together_wait_no_longer_than_the_least_patient(express: Express, 
 
 def test_where_a_canary_is_chosen_by_the_id_each_post_runs_by_itself(express: Express, engine: FakeEngine) -> None:
     engine.has_canaries = True
-    assert all(isinstance(answer, bytes) for answer in express.answer([post(WHITE), post(WHITE)], True))
+    assert all(isinstance(answer, bytes) for answer in answer(express, [post(WHITE), post(WHITE)], True))
     assert [len(inputs["image"]) for inputs, _ in engine.servables[-1].asked] == [1, 1]
 
 
@@ -145,7 +151,7 @@ def test_whose_client_has_left_is_neither_decoded_nor_run(express: Express, engi
     theirs.close()
     with ours:
         gone = replace(post(b"junk"), connection=ours)
-        answers = express.answer([post(WHITE), gone], True)
+        answers = answer(express, [post(WHITE), gone], True)
     assert isinstance(answers[0], bytes)
     assert isinstance(answers[1], Abandoned)
     assert [len(inputs["image"]) for inputs, _ in engine.servables[-1].asked] == [1]
@@ -167,7 +173,7 @@ def test_a_model_that_runs_something_is_not_idle(express: Express, engine: FakeE
 def test_a_model_that_is_no_image_classifier_is_left_to_flask(express: Express, engine: FakeEngine) -> None:
     for servable in engine.servables:
         servable.signatures = {}
-    assert express.answer([post(WHITE)], True) == [None]
+    assert answer(express, [post(WHITE)], True) == [None]
     assert engine.leases == 0
 
 
@@ -175,8 +181,10 @@ def test_who_has_no_key_is_left_to_flask(engine: FakeEngine, metrics: Metrics) -
     secret, key = keys.make("someone", "predict")
     settings = Settings(api_keys=key.line)
     lane = Express(settings, engine, metrics, access.from_settings(settings))
-    answers = lane.answer(
-        [post(WHITE), post(WHITE, headers=f"X-API-Key: {secret}\r\n"), post(WHITE, headers="X-API-Key: no\r\n")], True
+    answers = answer(
+        lane,
+        [post(WHITE), post(WHITE, headers=f"X-API-Key: {secret}\r\n"), post(WHITE, headers="X-API-Key: no\r\n")],
+        True,
     )
     assert [answer is None for answer in answers] == [True, False, True]
 
