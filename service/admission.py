@@ -27,6 +27,8 @@ _WEIGHT: Final = 1 / 32
 
 # Full batches that are held before anything is refused: one runs, and the next begins to gather.
 _BATCHES: Final = 1.25
+# So many times what is always held is a burst. A quick model would else take thousands before time becomes the bound.
+_BURST: Final = 16
 
 _Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -35,7 +37,8 @@ class Admission:
     """The rule.
 
     - Fewer than `always` requests at once are never refused.
-    - Beyond that a request is refused when its wait is estimated to be longer than `most_s`.
+    - Beyond that a request is refused when its wait is estimated to be longer than `most_s`, or where sixteen times as
+      many are held.
     - While refusals go on for longer than a burst, `always` is the bound: the host is busy with so many, and whoever
       waits longer only waits longer. A second without a refusal ends that.
 
@@ -59,7 +62,8 @@ class Admission:
             held: requests that wait or run.
             wait_s: how long it would wait, by estimate.
         """
-        if held < self._always or (wait_s <= self._most_s and not self.overloaded):
+        has_room = wait_s <= self._most_s and held < _BURST * self._always and not self.overloaded
+        if held < self._always or has_room:
             return False
         now = self._clock()
         if now - self._last_s > CALM_S:

@@ -13,7 +13,6 @@ import selectors
 import socket
 import ssl
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -27,6 +26,7 @@ from service.client_socket import ClientSocket, Patience
 from service.errors import InvalidRequest, TooSlow
 from service.refusing_worker import RefusingWorker
 from service.request_threads import RequestThreads
+from service.waiting_connections import WaitingConnections
 
 # From the most special class to the least: the first that fits counts.
 _STATUSES: Final[tuple[tuple[type[Exception], int], ...]] = (
@@ -87,7 +87,8 @@ class JsonWorker(RefusingWorker):
         """Read the limits, then run."""
         settings = self.app.settings
         self._patience = Patience(settings.header_timeout_s, settings.body_timeout_s, settings.answer_timeout_s)
-        self._lingering: deque[Connection] = deque()
+        self.keepalived_conns, self.pending_conns = WaitingConnections(), WaitingConnections()
+        self._lingering = WaitingConnections()
         super().init_process()
 
     def get_thread_pool(self) -> RequestThreads:
@@ -166,7 +167,7 @@ class JsonWorker(RefusingWorker):
         limit_s = self.cfg.keepalive if self.alive else min(self.cfg.keepalive, gthread.STOP_KEEPALIVE_LINGER)
         self._await_bytes(conn, self.keepalived_conns, self.on_client_socket_readable, limit_s)
 
-    def _await_bytes(self, conn: Connection, waiting: "deque[Connection]", readable: Any, limit_s: float) -> None:
+    def _await_bytes(self, conn: Connection, waiting: WaitingConnections, readable: Any, limit_s: float) -> None:
         conn.timeout = time.monotonic() + limit_s
         conn.data_ready = True  # once it is given to a thread
         waiting.append(conn)
@@ -212,7 +213,7 @@ class JsonWorker(RefusingWorker):
                 self._close_first(idle)
                 return
 
-    def _close_first(self, waiting: "deque[Connection]") -> None:
+    def _close_first(self, waiting: WaitingConnections) -> None:
         conn = waiting.popleft()
         self.poller.unregister(conn.sock)
         self._close(conn)

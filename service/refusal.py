@@ -14,6 +14,7 @@ import socket
 import ssl
 import struct
 import termios
+from functools import lru_cache
 from typing import Final
 
 from service.admission import too_many
@@ -23,6 +24,7 @@ PAUSE_S: Final = 0.05
 # Bytes of a head at most, and of a whole request; a larger one goes the usual way.
 _HEAD: Final = 4096
 _MOST: Final = 1 << 16
+_PEEK: Final = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)  # made once: to combine flags takes as long as the call
 _WANTED: Final = re.compile(
     rb"POST /v[12]/models/[^ ?]*(?::predict|:classify|:regress|/infer)(?:\?[^ ]*)? HTTP/1\.1\r\n"
 )
@@ -30,17 +32,6 @@ _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n", re
 _ID: Final = re.compile(rb"\r\nx-request-id:[ \t]*([\w.:/+=@-]{1,128})[ \t]*\r\n", re.IGNORECASE)
 # Heads with one of these are for the parser.
 _ODD: Final = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade|connection:[ \t]*close)", re.IGNORECASE)
-
-
-def has_sent(connection: socket.socket) -> bool:
-    """Whether a client has sent anything that was not read yet; in doubt it has."""
-    try:
-        connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
 
 
 def refuse(connection: socket.socket, wait_s: float) -> bool:
@@ -59,7 +50,7 @@ def refuse(connection: socket.socket, wait_s: float) -> bool:
     if isinstance(connection, ssl.SSLSocket):
         return False
     try:
-        head, end, _ = connection.recv(_HEAD, socket.MSG_PEEK | socket.MSG_DONTWAIT).partition(b"\r\n\r\n")
+        head, end, _ = connection.recv(_HEAD, _PEEK).partition(b"\r\n\r\n")
     except BlockingIOError:
         return False
     head += b"\r\n"
@@ -82,8 +73,13 @@ def _arrived(connection: socket.socket) -> int:
     return size
 
 
+@lru_cache(64)
+def _body(error: str) -> bytes:
+    return json.dumps({"error": error}).encode()
+
+
 def _answer(request_id: re.Match[bytes] | None, wait_s: float) -> bytes:
-    body = json.dumps({"error": too_many(wait_s)}).encode()
+    body = _body(too_many(wait_s))
     shown = request_id[1].decode() if request_id else secrets.token_hex(16)
     head = (
         "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\n"

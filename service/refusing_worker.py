@@ -2,11 +2,14 @@
 
 import time
 from collections import deque
-from typing import Any
+from typing import Any, Final
 
 from service import refusal
 from service.gateway.calls import has_left
 from service.sharing_worker import SharingWorker
+
+# Refusals before looking at what has come.
+_AT_ONCE: Final = 64
 
 
 class RefusingWorker(SharingWorker):
@@ -51,7 +54,9 @@ class RefusingWorker(SharingWorker):
             timeout = max(0.0, min(timeout, self._refused[0][0] - time.monotonic()))
         super().wait_for_and_dispatch_events(timeout)
         now_s = time.monotonic()
-        while self._refused and self._refused[0][0] <= now_s:
+        for _ in range(_AT_ONCE):
+            if not self._refused or self._refused[0][0] > now_s:
+                break
             self._refuse(self._refused.popleft()[1])
 
     def _join(self, conn: Any, refused: bool) -> None:

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from gunicorn.workers import gthread
 
+from service.poller import Poller
+
 # Seconds for which a worker leaves a connection to the others.
 _LEAVE_S: Final = 0.025
 # Connections to accept before looking at those there are.
@@ -22,6 +24,7 @@ class SharingWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn has
     """Has a subclass `take` connections. `self.place` is where `self.app.runtime.connections` counts them."""
 
     place: int | None = None
+    poller: Any
 
     def init_process(self) -> None:
         """Run."""
@@ -30,6 +33,8 @@ class SharingWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn has
 
     def run(self) -> None:
         """Serve until told to stop."""
+        self.poller.close()
+        self.poller = Poller()
         if self.place is not None:
             self.poller.register(self.app.runtime.connections.wakes(self.place), selectors.EVENT_READ, self._look)
         super().run()

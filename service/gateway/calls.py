@@ -19,6 +19,7 @@ from service.timings import Timings
 
 # `tcpi_state` of a connection that neither side has closed.
 _ESTABLISHED: Final = 1
+_PEEK: Final = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)  # made once: to combine flags takes as long as the call
 
 
 def new_call(settings: Settings, signature_name: str = DEFAULT_SIGNATURE) -> Call:
@@ -95,7 +96,7 @@ def has_left(connection: object) -> Callable[[], bool] | None:
 
     def check() -> bool:
         try:
-            return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+            return connection.recv(1, _PEEK) == b""
         except BlockingIOError:
             return False
         except OSError:

@@ -30,14 +30,20 @@ def test_few_requests_are_never_refused_however_long_they_wait(clock: Clock) -> 
 
 def test_many_are_taken_while_their_wait_is_short(clock: Clock) -> None:
     admission = Admission(8, 0.1, clock)
-    assert not admission.refuses(500, 0.1)
-    assert admission.refuses(500, 0.11)
+    assert not admission.refuses(100, 0.1)
+    assert admission.refuses(100, 0.11)
+
+
+def test_sixteen_times_what_is_always_held_is_a_burst(clock: Clock) -> None:
+    admission = Admission(8, 0.1, clock)
+    assert not admission.refuses(127, 0.0)
+    assert admission.refuses(128, 0.0)
 
 
 def test_after_a_burst_of_refusals_the_queue_is_kept_short_until_it_was_calm(clock: Clock) -> None:
     admission = Admission(8, 0.1, clock)
     assert admission.refuses(500, 0.2)
-    assert not admission.refuses(400, 0.1)  # one refusal is no overload
+    assert not admission.refuses(100, 0.1)  # one refusal is no overload
     assert not admission.sheds(500)
     clock.now += BURST_S
     assert admission.refuses(500, 0.2)
@@ -46,7 +52,7 @@ def test_after_a_burst_of_refusals_the_queue_is_kept_short_until_it_was_calm(clo
     assert not admission.sheds(8)
     assert not admission.refuses(7, 0.0)
     clock.now += CALM_S * 1.01
-    assert not admission.refuses(500, 0.1)
+    assert not admission.refuses(100, 0.1)
     clock.now += CALM_S
     assert admission.refuses(500, 0.2)
     assert not admission.overloaded  # a new burst, not the old overload

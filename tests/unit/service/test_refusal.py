@@ -76,7 +76,6 @@ def test_any_other_is_left_alone(pair: tuple[socket.socket, socket.socket], requ
     ours, theirs = pair
     theirs.sendall(request_)
     assert not refusal.refuse(ours, 1.0)
-    assert refusal.has_sent(ours) == bool(request_)
     theirs.sendall(b"!")
     assert ours.recv(1 << 20).startswith(request_ or b"!")
 
@@ -95,4 +94,3 @@ def test_a_client_that_has_left_is_told_apart(pair: tuple[socket.socket, socket.
     theirs.close()
     with pytest.raises(OSError, match="pipe"):
         refusal.refuse(ours, 1.0)
-    assert refusal.has_sent(ours)  # the end of the connection, for a thread to see
