@@ -48,7 +48,7 @@ def measure(store: Path, serve_flags: Sequence[str], out: Path) -> dict[str, Any
                 click.echo(
                     "  " + ", ".join(f"{key} {value:,.2f}".rstrip("0").rstrip(".") for key, value in row.items())
                 )
-    _draw(found, out / "growth.svg")
+    draw(found, out / "growth.svg")
     return found
 
 
@@ -120,11 +120,16 @@ def _tail(run: Run) -> dict[str, float]:
     return {"p50_ms": cuts[49] * 1e3, "p99_ms": cuts[98] * 1e3}
 
 
-def _draw(found: dict[str, Any], path: Path) -> None:
+# What a curve is called in the figure.
+_SHOWN: Final = {"images_per_s": "images/s", "ready_s": "time to start", "memory_mb": "memory"}
+
+
+def draw(found: dict[str, Any], path: Path) -> None:
+    """Draw what `measure` found."""
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     figure, axes = pyplot.subplots(2, 2, figsize=(11, 7.5), layout="constrained")
     panels = (
@@ -135,14 +140,27 @@ def _draw(found: dict[str, Any], path: Path) -> None:
         for name, rows in found[curve].items():
             axis.plot([row[x] for row in rows], [row[y] for row in rows], "o-", label=name)
         axis.set(xscale="log", yscale="log", xlabel=x_label, ylabel=y_label)
+        axis.set_xticks([row[x] for row in rows], [str(row[x]) for row in rows])
+        axis.xaxis.set_minor_locator(ticker.NullLocator())
+        axis.margins(y=0.2)
+        axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,g}"))
+        axis.yaxis.set_minor_formatter(ticker.NullFormatter())
+        axis.grid(which="both", alpha=0.2)
         axis.legend()
     for axis, curve, title in ((axes[1][0], "models", "models loaded"), (axes[1][1], "workers", "workers")):
         rows = found[curve]
         for key in rows[0]:
             if key != curve:
                 first = rows[0][key]
-                axis.plot([row[curve] for row in rows], [row[key] / first for row in rows], "o-", label=key)
-        axis.set(xlabel=title, ylabel="times the first point", ylim=(0, None))
+                axis.plot([row[curve] for row in rows], [row[key] / first for row in rows], "o-", label=_shown(key))
+        axis.set(xlabel=title, ylabel="times the first point", ylim=(0, None), xticks=[row[curve] for row in rows])
+        axis.grid(alpha=0.2)
         axis.legend()
     figure.savefig(path)
     pyplot.close(figure)
+
+
+def _shown(key: str) -> str:
+    of, _, name = key.rpartition(", ")
+    return ", ".join(filter(None, (of, _SHOWN.get(name, name))))
