@@ -2,8 +2,8 @@
 
     signpost train circles_many --store model_store
 
-Takes about five minutes on two cores and reaches 0.79. A sum over the image has to be exact to two percent, so nothing may be pooled
-away early: the mean over the places at the end does the counting.
+Takes about five minutes on two cores and reaches 0.79. A sum over the image has to be exact to two percent, so nothing
+may be pooled away early: the mean over the places at the end does the counting.
 """
 
 from training.augmentation import Augmentation
