@@ -157,6 +157,8 @@ class ExpressWorker(JsonWorker):
                 else:
                     self._give_back(conn, post, outcome)
             count()
+        except Exception:  # in the loop it would end the worker
+            self.log.exception("A group of answers failed in an unforeseen way after it was made.")
         finally:
             end(model, ended)
 

@@ -38,7 +38,7 @@ class Batcher:
 
     Attributes:
         pace: the size of batches and their wait.
-        queued_rows: those that wait for a batch now.
+        queued_rows, running: rows that wait for a batch now, and batches that run or are about to.
     """
 
     def __init__(self, run: Run, parameters: BatchingParameters, clock: Callable[[], float] = time.monotonic) -> None:
@@ -50,7 +50,7 @@ class Batcher:
         self._filled = threading.Condition(self._lock)  # waited for only where a batch waits to fill
         self._queue: deque[Request] = deque()
         self.queued_rows = 0
-        self._leaders = 0
+        self.running = 0
         self._device_rows = parameters.max_batch_size  # fewer once the device ran out of memory
         self._room = Room(parameters, clock)
         self.pace = make_pace(parameters)
@@ -62,14 +62,9 @@ class Batcher:
         return min(self._device_rows, self.pace.rows)
 
     @property
-    def running(self) -> int:
-        """Batches that run now, or are about to."""
-        return self._leaders
-
-    @property
     def wait_s(self) -> float:
         """Seconds that one more row would wait for its batch, by the rate that was measured; 0 before anything was."""
-        return self._room.wait_s(self.queued_rows, self._leaders)
+        return self._room.wait_s(self.queued_rows, self.running)
 
     def check_room(self, call: Call) -> None:
         """Make sure that a request with this call would be taken now; raises as `submit`."""
@@ -150,8 +145,8 @@ class Batcher:
             self._admit(request.rows, call)
         except SignpostError as error:
             return error
-        request.leads = self._leaders < self._parameters.num_batch_threads
-        self._leaders += request.leads
+        request.leads = self.running < self._parameters.num_batch_threads
+        self.running += request.leads
         self._queue.append(request)
         self.queued_rows += request.rows
         self._filled.notify()
@@ -169,7 +164,7 @@ class Batcher:
     def _admit(self, rows: int, call: Call) -> None:
         if self._closed:
             raise Unavailable("The model is being unloaded; try again.")
-        self._room.check(rows, call, len(self._queue), self.queued_rows, self._leaders)
+        self._room.check(rows, call, len(self._queue), self.queued_rows, self.running)
 
     def _wait(self, request: Request) -> bool:
         """Wait until the request has the lead (True) or is finished (False); past its deadline it is failed."""
@@ -215,7 +210,7 @@ class Batcher:
         leader.leads = False
         heir = next((request for request in self._queue if not request.leads and not request.finished), None)
         if heir is None:
-            self._leaders -= 1
+            self.running -= 1
         else:
             heir.leads = True
             heir.signal()
