@@ -18,6 +18,8 @@ from service.errors import SignpostError, TooSlow
 
 # Seconds that a thread waits for a client in one stage before another takes its place.
 QUICK_S: Final = 0.01
+# Flags to look at what has come without taking it; made once, as to combine them takes as long as the call.
+PEEK: Final = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 
 
 @dataclass(frozen=True)

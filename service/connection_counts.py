@@ -28,7 +28,7 @@ class ConnectionCounts:
         """Nobody has a place yet."""
         places = _SPARE * workers
         self._counts = memoryview(mmap.mmap(-1, 8 * places)).cast("q")
-        self._wakes = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(places)]
+        self._wakes = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(places)]
         self._free = list(range(places))
         for place in self._free:
             self._counts[place] = _ABSENT

@@ -18,13 +18,13 @@ from functools import lru_cache
 from typing import Final
 
 from service.admission import too_many
+from service.client_socket import PEEK
 
 # Seconds after which a client is told that it is refused. One that asks again at once, without end, is slowed by it.
 PAUSE_S: Final = 0.05
 # Bytes of a head at most, and of a whole request; a larger one goes the usual way.
 _HEAD: Final = 4096
 _MOST: Final = 1 << 16
-_PEEK: Final = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)  # made once: to combine flags takes as long as the call
 _WANTED: Final = re.compile(
     rb"POST /v[12]/models/[^ ?]*(?::predict|:classify|:regress|/infer)(?:\?[^ ]*)? HTTP/1\.1\r\n"
 )
@@ -50,7 +50,7 @@ def refuse(connection: socket.socket, wait_s: float) -> bool:
     if isinstance(connection, ssl.SSLSocket):
         return False
     try:
-        head, end, _ = connection.recv(_HEAD, _PEEK).partition(b"\r\n\r\n")
+        head, end, _ = connection.recv(_HEAD, PEEK).partition(b"\r\n\r\n")
     except BlockingIOError:
         return False
     head += b"\r\n"

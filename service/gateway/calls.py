@@ -9,17 +9,16 @@ from typing import Any, Final
 
 from flask import Response, request
 
+from service.client_socket import PEEK
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Call, Servable
 from service.errors import SignpostError
 from service.gateway import overload
 from service.gateway.exchange import answered, request_id, served_by, timings, trace
 from service.metrics import Metrics
 from service.settings import Settings
-from service.timings import Timings
 
 # `tcpi_state` of a connection that neither side has closed.
 _ESTABLISHED: Final = 1
-_PEEK: Final = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)  # made once: to combine flags takes as long as the call
 
 
 def new_call(settings: Settings, signature_name: str = DEFAULT_SIGNATURE) -> Call:
@@ -47,13 +46,8 @@ def note(servable: Servable, answer: Answer, metrics: Metrics, api: str) -> None
     """
     served_by(servable.name, servable.version)  # a remote engine may have had to move on to the next version
     answered(instances=answer.rows)
-    count_run(servable, answer, metrics, api, timings())
-
-
-def count_run(servable: Servable, answer: Answer, metrics: Metrics, api: str, into: Timings) -> None:
-    """Note in some timings and the metrics how a request ran; see `note`."""
-    into.add("queue", answer.queue_s)
-    into.add("infer", answer.infer_s)
+    timings().add("queue", answer.queue_s)
+    timings().add("infer", answer.infer_s)
     metrics.count_batch(servable.name, servable.version, answer.batch_rows)
     metrics.serving.count_run(servable.name, api, answer.infer_s)
 
@@ -96,7 +90,7 @@ def has_left(connection: object) -> Callable[[], bool] | None:
 
     def check() -> bool:
         try:
-            return connection.recv(1, _PEEK) == b""
+            return connection.recv(1, PEEK) == b""
         except BlockingIOError:
             return False
         except OSError:
