@@ -168,7 +168,7 @@ def _load(folder: Path, threads: int, mixed_precision: bool) -> tuple[Any, Image
     newest = max((version for version in folder.iterdir() if version.name.isdigit()), key=lambda each: int(each.name))
     signatures, tags = saved_model.read(newest, ("serve",))
     device = DeviceSettings(threads=threads, mixed_precision=mixed_precision)
-    runs, _, _ = saved_model.open_runs(newest, signatures, tags, device)
+    runs = saved_model.load(newest, signatures, tags, device).runs
     size = signatures["serving_default"].image
     if size is None:
         raise ValueError(f"{newest} is no image classifier.")

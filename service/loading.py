@@ -8,7 +8,7 @@ from pathlib import Path
 from service import batching_config
 from service.engine import objective
 from service.engine.device import DeviceSettings
-from service.engine.local import ClosableServable
+from service.engine.held import ClosableServable
 from service.serving_metrics import ServingMetrics
 from service.settings import Settings
 

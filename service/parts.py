@@ -1,5 +1,7 @@
 """Engines and the gRPC server as the settings want them; each process of a service takes those that it needs."""
 
+import os
+
 import grpc
 
 from service import access, batching_config, config_source, grpc_config, loading, tls
@@ -27,7 +29,8 @@ _CALLS = 2
 def local_engine(settings: Settings, runtime: Runtime, metrics: ServingMetrics) -> LocalEngine:
     """The local engine, which runs models in this process; its owner starts and closes it."""
     source = config_source.from_settings(settings, runtime.config_override)
-    return LocalEngine(source.read, loading.make_loader(settings, metrics), settings.file_system_poll_wait_seconds)
+    load = loading.make_loader(settings, metrics)
+    return LocalEngine(source.read, load, settings.file_system_poll_wait_seconds, len(os.sched_getaffinity(0)))
 
 
 def remote_engine(settings: Settings, runtime: Runtime) -> RemoteEngine:

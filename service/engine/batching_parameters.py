@@ -46,11 +46,16 @@ class BatchingParameters:
         return next((size for size in self.allowed_batch_sizes if size >= rows), rows)
 
     def sizes(self, few: bool = False) -> tuple[int, ...]:
-        """The batch sizes to warm up: those allowed, or else the powers of two up to the maximum, or `few` of them."""
+        """The batch sizes to warm up: those allowed, or else the powers of two up to the maximum.
+
+        Args:
+            few: of the latter only one image and several. On a CPU a size that has never run costs some milliseconds
+                more once, on a GPU hundreds of them.
+        """
         if self.allowed_batch_sizes:
             return self.allowed_batch_sizes
         if few:
-            return tuple(sorted({1, self.max_batch_size}))
+            return (1,) if self.max_batch_size == 1 else (1, 2)
         return (
             *(2**n for n in range(self.max_batch_size.bit_length()) if 2**n < self.max_batch_size),
             self.max_batch_size,

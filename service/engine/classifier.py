@@ -39,6 +39,16 @@ def read_classes(outputs: Mapping[str, Array]) -> tuple[str, ...]:
     return names
 
 
+def computed(outputs: tuple[str, ...], signature: Signature) -> tuple[str, ...]:
+    """The outputs that are computed for a request: the scores alone, where it wants nothing else but the names.
+
+    Args:
+        outputs: those that the request names; empty for all.
+        signature: of the classifier.
+    """
+    return ("scores",) if _OUTPUTS.issuperset(outputs or signature.outputs) else outputs
+
+
 def classify(run: Callable[[Call], Answer], call: Call, signature: Signature, classes: tuple[str, ...]) -> Answer:
     """Answer a call from its scores and the names that are known.
 
@@ -48,10 +58,10 @@ def classify(run: Callable[[Call], Answer], call: Call, signature: Signature, cl
         signature: of the classifier.
         classes: its class names.
     """
+    answer = run(replace(call, outputs=computed(call.outputs, signature)))
     wanted = call.outputs or tuple(signature.outputs)
     if not _OUTPUTS.issuperset(wanted):  # it gives more than a classifier must
-        return run(call)
-    answer = run(replace(call, outputs=("scores",)))
+        return answer
     scores = answer.outputs["scores"]
     names = np.array([name.encode() for name in classes], dtype=np.object_)
     outputs = {"scores": scores, "classes": np.broadcast_to(names, scores.shape)}  # (N, K)

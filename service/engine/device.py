@@ -23,6 +23,8 @@ _NVIDIA_DRIVER: Final = Path("/dev/nvidiactl")
 _COUNT_S: Final = 120.0
 # Set once TensorFlow is imported and set up in this process.
 _set_up: Final = threading.Event()
+# Versions may be loaded side by side.
+_setting_up: Final = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,30 @@ def import_tensorflow(device: DeviceSettings) -> Any:
     Args:
         device: tells how much memory to take; what the first call in a process says counts.
     """
-    import tensorflow as tf
+    with _setting_up:
+        if not _set_up.is_set():
+            _set_tensorflow_up(device)
+            _set_up.set()
+    return sys.modules["tensorflow"]
 
+
+def _set_tensorflow_up(device: DeviceSettings) -> None:
+    # TensorFlow's half a million objects live as long as the process. To look for garbage among them would take a fifth
+    # of the import's time again, and afterwards stop every thread for a tenth of a second each time.
+    gc.disable()
+    try:
+        import tensorflow as tf
+    finally:
+        gc.freeze()
+        gc.enable()
+    # What loads and freezes models is of TensorFlow 1's interface, as it is in TF Serving.
+    logging.getLogger("tensorflow").addFilter(lambda record: "is deprecated" not in record.getMessage())
     if threads := device.intra_op_threads or device.threads:
         # All sessions of a process compute on the threads that its first device was made with, whatever they are told.
         with contextlib.suppress(RuntimeError):  # it is made already, in which case this was done before
             tf.config.threading.set_intra_op_parallelism_threads(threads)
     gpus = tf.config.list_physical_devices("GPU")
-    if not gpus and (reason := _why_a_gpu_is_expected(device)) and not _set_up.is_set():
+    if not gpus and (reason := _why_a_gpu_is_expected(device)):
         log.warning(
             "TensorFlow sees no GPU although one was asked for (%s); models run on the CPU. `nvidia-smi` tells whether "
             "the driver is there; --require-gpu makes this an error.",
@@ -76,13 +94,16 @@ def import_tensorflow(device: DeviceSettings) -> Any:
                 tf.config.experimental.set_memory_growth(gpu, True)
         except RuntimeError:  # the device is in use already, in which case this was done before
             break
-    if not _set_up.is_set():
-        # Half a million objects of TensorFlow's that live as long as the process: a collection that visits them all
-        # stops every thread for a tenth of a second.
-        gc.collect()
-        gc.freeze()
-        _set_up.set()
-    return tf
+
+
+def give_memory_back() -> None:
+    """Return to the system what loading or unloading a model has left behind, as much as the model itself is large.
+
+    TensorFlow's graphs are cycles of references, which only the collector frees, and the C library keeps what is freed.
+    """
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def gpu_memory() -> dict[str, dict[str, int]]:

@@ -1,23 +1,23 @@
 """The local engine: versions of the store, loaded in this process, kept in step with the store by one thread.
 
-The thread is started by `start` and stopped by `close`. An error of one step (a store that can't be read, a version
-that does not load) is logged once and changes nothing that serves; the thread goes on.
+The thread is started by `start` and stopped by `close`. What it finds first it loads side by side, in threads that end
+before it goes on. An error of one step (a store that can't be read, a version that does not load) is logged once and
+changes nothing that serves; the thread goes on.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
 
 from service import store
-from service.engine.folders import Files, Folders, without_folder
+from service.engine.folders import Folders, without_folder
+from service.engine.held import ClosableServable, Held, find
 from service.engine.interface import ModelSpec, Queue, Servable, State, Status, VersionStatus
 from service.engine.lifecycle import Action, Version, next_action, wanted_versions
-from service.errors import NotFound, SettingsError, SignpostError, StoreError, Unavailable
+from service.errors import SettingsError, SignpostError, StoreError
 from service.model_config import ModelConfig
 
 log = logging.getLogger(__name__)
@@ -25,34 +25,8 @@ log = logging.getLogger(__name__)
 # How long a version that is no longer wanted may finish what it has begun.
 DRAIN_S = 60.0
 
-
-class ClosableServable(Servable, Protocol):
-    """A servable whose owner gives its memory back."""
-
-    @property
-    def queue(self) -> Queue:
-        """What waits for a batch now."""
-        ...
-
-    def close(self) -> None:
-        """Fail what waits and give the memory back."""
-        ...
-
-
 Load = Callable[[Path, str, int], ClosableServable]
 ReadConfigs = Callable[[], Iterable[ModelConfig]]
-
-
-@dataclass
-class _Held:
-    """One version that is loaded, being loaded, or has failed."""
-
-    state: State
-    folder: Path
-    files: Files
-    servable: ClosableServable | None = None
-    error: str = ""
-    leases: int = 0
 
 
 class LocalEngine:
@@ -63,18 +37,20 @@ class LocalEngine:
             can't say, which changes nothing.
         load: makes a servable of a version's folder, its model's name and its number.
         poll_s: seconds between two looks at the store.
+        load_threads: how many versions are loaded at a time while none serves yet.
     """
 
     has_canaries = False  # what stands before it may have them
 
-    def __init__(self, read_configs: ReadConfigs, load: Load, poll_s: float = 1.0) -> None:
+    def __init__(self, read_configs: ReadConfigs, load: Load, poll_s: float = 1.0, load_threads: int = 1) -> None:
         """Hold nothing yet; `start` begins."""
+        self._load_threads = load_threads
         self._read_configs = read_configs
         self._load = load
         self._poll_s = poll_s
         self._lock = threading.Condition()
-        # Only the watcher changes these; others read them, and `leases`, under the lock.
-        self._held: dict[Version, _Held] = {}
+        # Only the watcher, and its loaders, change these; others read them, and `leases`, under the lock.
+        self._held: dict[Version, Held] = {}
         self._configs: Mapping[str, ModelConfig] = {}  # of the models wanted, loaded or not
         self._defaults: Mapping[str, frozenset[int]] = {}  # versions for requests that name none
         self._folders = Folders()
@@ -100,7 +76,7 @@ class LocalEngine:
     def lease(self, spec: ModelSpec) -> Iterator[Servable]:
         """Borrow a servable; see `Engine.lease`."""
         with self._lock:
-            held = self._find(spec)
+            held = find(spec, self._held, self._configs, self._defaults)
             held.leases += 1
         try:
             assert held.servable is not None  # what is AVAILABLE has one
@@ -127,27 +103,6 @@ class LocalEngine:
                 for key, held in self._held.items()
                 if held.servable is not None and model in (None, key[0])
             }
-
-    def _find(self, spec: ModelSpec) -> _Held:
-        versions = {version: held for (name, version), held in self._held.items() if name == spec.name}
-        config = self._configs.get(spec.name)
-        if not versions and config is None:
-            raise NotFound(f"Servable not found for request: {spec}; GET /v1/models lists the models.")
-        number = spec.version if spec.label is None else _labelled(spec.label, config)
-        if number is None:
-            serving = [v for v in versions if _serves(versions[v])]
-            preferred = self._defaults.get(spec.name, ())
-            # While none of those preferred is loaded yet, the one that is to be replaced still serves.
-            held = versions[max(serving, key=lambda v: (v in preferred, v))] if serving else None
-        else:
-            held = versions.get(number)
-            # One that is going counts as gone, so that a client which asked for it by number looks for the next.
-            if held is None or held.state in (State.END, State.UNLOADING):
-                raise NotFound(f"Servable not found for request: {spec}{_why(held)}; {_available(versions)}.")
-        if held is None or held.state is not State.AVAILABLE:
-            why = "; ".join(f"version {v}: {h.error or h.state.name}" for v, h in sorted(versions.items()))
-            raise Unavailable(f"Model {spec.name} is not ready ({why or 'not loaded yet'}); try again.")
-        return held
 
     def settle(self, timeout_s: float) -> bool:
         """Look at the configuration and the folders now, and wait until nothing is left to do.
@@ -185,11 +140,38 @@ class LocalEngine:
         defaults, wanted, changed = self._look(configs)
         with self._lock:
             self._configs, self._defaults = configs, defaults
-            action = next_action(wanted, {key: held.state for key, held in self._held.items()}, changed)
+            states = {key: held.state for key, held in self._held.items()}
+        if not states and any(wanted.values()):
+            self._load_first((name, version) for name, versions in wanted.items() for version in versions)
+            return False
+        action = next_action(wanted, states, changed)
         if action is None:
             return True
         self._act(action)
         return False
+
+    def _load_first(self, versions: Iterable[Version]) -> None:
+        """Load side by side, the newest first: nobody's requests are disturbed yet."""
+        waiting = sorted(versions, key=lambda version: version[1])
+        errors: list[Exception] = []
+
+        def load() -> None:
+            while waiting and not errors and not self._stop.is_set():
+                with suppress(IndexError):  # another one has taken the last
+                    key = waiting.pop()
+                    try:
+                        self._load_version(key)
+                    except Exception as error:  # the watcher's, for which this works
+                        errors.append(error)
+
+        count = min(self._load_threads, len(waiting))
+        loaders = [threading.Thread(target=load, name="loader", daemon=True) for _ in range(count)]
+        for loader in loaders:
+            loader.start()
+        for loader in loaders:
+            loader.join()
+        if errors:
+            raise errors[0]
 
     def _look(
         self, configs: Mapping[str, ModelConfig]
@@ -239,7 +221,7 @@ class LocalEngine:
         folder = self._configs[name].base_path / str(number)
         files = store.fingerprint(folder)
         with self._lock:
-            self._held[key] = _Held(State.LOADING, folder, files)
+            self._held[key] = Held(State.LOADING, folder, files)
         started_s = time.monotonic()
         try:
             servable = self._load(folder, name, number)
@@ -250,14 +232,14 @@ class LocalEngine:
             self._fail(key, f"{folder} can't be loaded: {error}")
         else:
             with self._lock:
-                self._held[key] = _Held(State.AVAILABLE, folder, files, servable)
+                self._held[key] = Held(State.AVAILABLE, folder, files, servable)
             log.info("Loaded %s version %d in %.1f s.", name, number, time.monotonic() - started_s)
 
     def _fail(self, key: Version, error: str) -> None:
         log.error("%s", error)
         with self._lock:
             loading = self._held[key]
-            self._held[key] = _Held(
+            self._held[key] = Held(
                 State.END, loading.folder, loading.files, error=without_folder(error, loading.folder, key)
             )
 
@@ -273,24 +255,3 @@ class LocalEngine:
         held.servable.close()
         with self._lock:
             del self._held[key]
-
-
-def _labelled(label: str, config: ModelConfig | None) -> int:
-    labels = config.labels if config is not None else {}
-    if label not in labels:
-        there = ", ".join(f"{name} = {number}" for name, number in labels.items()) or "none"
-        raise NotFound(f"Unrecognized servable version label: {label}; the model's labels: {there}.")
-    return labels[label]
-
-
-def _serves(held: _Held) -> bool:
-    return held.state is State.AVAILABLE
-
-
-def _why(held: _Held | None) -> str:
-    return f" ({held.error})" if held is not None and held.error else ""
-
-
-def _available(versions: Mapping[int, _Held]) -> str:
-    serving = [str(version) for version, held in sorted(versions.items()) if _serves(held)]
-    return f"available: {', '.join(serving)}" if serving else "no version is available"

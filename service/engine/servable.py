@@ -1,6 +1,5 @@
 """A version of a model as TensorFlow runs it: its signatures, batched, behind the interface of a servable."""
 
-import gc
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -12,8 +11,8 @@ from service.engine import saved_model, trial
 from service.engine.batched_servable import BatchedServable
 from service.engine.batching import Batcher, Run
 from service.engine.batching_parameters import BatchingParameters
-from service.engine.classifier import blank, read_classes
-from service.engine.device import DeviceSettings, has_gpu, import_tensorflow
+from service.engine.classifier import blank, computed, read_classes
+from service.engine.device import DeviceSettings, give_memory_back, has_gpu, import_tensorflow
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Signature
 from service.errors import LoadFailed
 
@@ -59,7 +58,7 @@ class TensorflowServable(BatchedServable):
         """Fail what waits and give the memory back."""
         super().close()
         self._release()
-        gc.collect()  # TensorFlow's graphs are cycles of references: only the collector frees them
+        give_memory_back()
 
 
 def load(
@@ -86,21 +85,24 @@ def load(
         LoadFailed: the folder is no SavedModel that can be served, or gives other scores than were recorded.
     """
     signatures, all_tags = saved_model.read(folder, tags)
+    default = signatures.get(DEFAULT_SIGNATURE)
+    size = None if default is None else default.image
     try:
-        runs, release, copies = saved_model.open_runs(folder, signatures, all_tags, device)
+        sample = None if size is None else {"image": blank(size, 1)}
+        loaded = saved_model.load(folder, signatures, all_tags, device, sample)
+        runs, copies = loaded.runs, loaded.copies
         if parameters is not None:  # a batch for each device at the same time
             parameters = replace(parameters, num_batch_threads=max(parameters.num_batch_threads, copies))
-        servable = TensorflowServable(name, version, signatures, runs, parameters, release)
+        servable = TensorflowServable(name, version, signatures, runs, parameters, loaded.release)
     except Exception as error:
         raise LoadFailed(f"{folder} can't be loaded: {saved_model.first_line(error)}") from error
     try:
-        default = signatures.get(DEFAULT_SIGNATURE)
-        if default is not None and default.image is not None:
-            image = {"image": blank(default.image, 1)}
-            servable.classes = read_classes(runs[DEFAULT_SIGNATURE](image, ("classes", "scores")))
-            # On a CPU a size that has never run costs some milliseconds more once, on a GPU hundreds of them.
+        if size is not None:
+            servable.classes = read_classes(loaded.first)
             sizes = parameters.sizes(few=not has_gpu()) if parameters is not None else (1,)
-            servable.limit_batches(trial.warm_up(runs[DEFAULT_SIGNATURE], default.image, sizes, copies))
+            largest = trial.warm_up(runs[DEFAULT_SIGNATURE], size, sizes, copies)
+            if largest < max(sizes):
+                servable.limit_batches(largest)
         _replay_warmup_file(folder / store.WARMUP, servable, runs, warm_up_times, device)
         for _ in range(copies):  # each call goes to the next device
             trial.check_golden(folder, runs)
@@ -109,12 +111,18 @@ def load(
         if isinstance(error, LoadFailed):
             raise
         raise LoadFailed(f"{folder} does not run: {saved_model.first_line(error)}") from error
+    give_memory_back()
     return servable
 
 
 def _replay_warmup_file(
     path: Path, servable: TensorflowServable, runs: Mapping[str, Run], times: int, device: DeviceSettings
 ) -> None:
-    if times and path.is_file():
-        records = import_tensorflow(device).data.TFRecordDataset(str(path)).as_numpy_iterator()
-        trial.replay(records, path, servable.signatures, runs, times)
+    if not times or not path.is_file():
+        return
+    if servable.classes:
+        classifier, signature = runs[DEFAULT_SIGNATURE], servable.signatures[DEFAULT_SIGNATURE]
+        # As requests are run: TensorFlow prepares, and keeps, a graph for each set of outputs.
+        runs = {**runs, DEFAULT_SIGNATURE: lambda inputs, outputs: classifier(inputs, computed(outputs, signature))}
+    records = import_tensorflow(device).data.TFRecordDataset(str(path)).as_numpy_iterator()
+    trial.replay(records, path, servable.signatures, runs, times)

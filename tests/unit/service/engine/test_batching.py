@@ -349,7 +349,7 @@ def test_parameters_that_do_not_fit_are_refused(wrong: dict[str, object]) -> Non
 
 def test_sizes_to_warm_up() -> None:
     assert BatchingParameters(max_batch_size=12).sizes() == (1, 2, 4, 8, 12)
-    assert BatchingParameters(max_batch_size=12).sizes(few=True) == (1, 12)
+    assert BatchingParameters(max_batch_size=12).sizes(few=True) == (1, 2)
     assert BatchingParameters(max_batch_size=1).sizes(few=True) == (1,)
     assert BatchingParameters(max_batch_size=8, allowed_batch_sizes=(3, 8)).sizes() == (3, 8)
 

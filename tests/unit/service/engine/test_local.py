@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from service import store
+from service.config_source import ConfigSource
 from service.engine import local
 from service.engine.interface import ModelSpec, State
 from service.engine.local import LocalEngine
 from service.errors import NotFound, StoreError, Unavailable
-from tests.unit.service.engine.versions import LONG_S, Loader, publish, serving, settle, states, until
+from tests.unit.service.engine.versions import LONG_S, POLL_S, Loader, publish, serving, settle, states, until
 
 
 def test_the_latest_version_of_every_model_is_loaded(engine: LocalEngine, loader: Loader, folder: Path) -> None:
@@ -38,6 +39,29 @@ def test_it_is_not_ready_before_every_model_is_loaded(engine: LocalEngine, loade
     loader.may_load.set()
     until(lambda: engine.status().ready)
     assert serving(engine, ModelSpec("m", 1)) == 1
+
+
+@pytest.mark.parametrize("threads", [1, 2, 9])
+def test_what_is_there_at_the_start_is_loaded_side_by_side(folder: Path, loader: Loader, threads: int) -> None:
+    for model in ("a", "b", "c"):
+        publish(folder, model, b"broken" if model == "b" else b"fine")
+    together = min(threads, 3)
+    loader.may_load.clear()
+    engine = LocalEngine(ConfigSource(folder).read, loader, POLL_S, threads)
+    try:
+        engine.start()
+        until(lambda: len(loader.tried) == together)
+        loading = [model for model in "abc" if states(engine, model) == {1: State.LOADING}]
+        assert len(loading) == together
+        loader.may_load.set()
+        until(
+            lambda: [states(engine, model).get(1) for model in "abc"] == [State.AVAILABLE, State.END, State.AVAILABLE]
+        )
+        publish(folder, "b")
+        until(lambda: states(engine, "b").get(2) is State.AVAILABLE)
+    finally:
+        loader.may_load.set()
+        engine.close()
 
 
 def test_an_empty_store_is_not_ready_and_a_model_that_comes_later_is_served(engine: LocalEngine, folder: Path) -> None:

@@ -99,12 +99,12 @@ def test_more_rows_than_a_batch_holds_are_answered_in_their_order(load: Load, mo
     np.testing.assert_allclose(outputs["sum"], numbers * 101)
 
 
-@pytest.mark.parametrize("eager", [False, True], ids=["frozen", "eager"])
-def test_frozen_and_eager_every_input_and_output_is_itself(
-    load: Load, models: Path, monkeypatch: pytest.MonkeyPatch, eager: bool
+@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "as it is"])
+def test_frozen_or_not_every_input_and_output_is_itself(
+    load: Load, models: Path, monkeypatch: pytest.MonkeyPatch, frozen: bool
 ) -> None:
     """The order of the function's arguments, of the names, and of the frozen graph's inputs all differ."""
-    if eager:
+    if not frozen:
         monkeypatch.setattr(saved_model, "_freeze", lambda *_: None)
     model = load(models / "several")
     outputs = ask(model, m=floats(3, 6), a=floats(2, 5), z=floats(1, 4))
@@ -123,20 +123,22 @@ def test_frozen_and_eager_every_input_and_output_is_itself(
 def test_what_can_be_frozen_is_and_what_can_not_is_served_all_the_same(
     load: Load, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    eager: list[Any] = []
-    make = saved_model._eager_run
+    frozen: list[bool] = []
+    freeze = saved_model._freeze
 
-    def noting(tf: Any, function: Any) -> Any:
-        eager.append(function)
-        return make(tf, function)
+    def noting(*arguments: Any) -> Any:
+        graph = freeze(*arguments)
+        frozen.append(graph is not None)
+        return graph
 
-    monkeypatch.setattr(saved_model, "_eager_run", noting)
+    monkeypatch.setattr(saved_model, "_freeze", noting)
     load(models / "classifier")
     load(models / "several")
-    assert eager == []
+    assert all(frozen)
+    frozen.clear()
     table = load(models / "lookup")
     assert ask(table, word=strings(b"dog", b"cat", b"cow"))["number"].tolist() == [9, 7, -1]
-    assert len(eager) == 1
+    assert frozen == [False]
 
 
 def test_a_model_that_keeps_count_keeps_it(load: Load, models: Path) -> None:
@@ -276,6 +278,34 @@ def test_the_warm_up_file_is_replayed(load: Load, copy: Callable[[str], Path]) -
     wrong = warm_up(copy("classifier"), protocol.predict_log("m", "x", {"image": WHITE}))
     with pytest.raises(LoadFailed, match="'x'"):
         load(wrong)
+
+
+def test_a_session_that_stays_is_asked_for_one_set_of_outputs(
+    load: Load, copy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorFlow keeps a graph, with a copy of the weights, for each set that a session was ever asked for."""
+    from tests.unit.service.engine import saved_models as make
+
+    asked: dict[str, set[tuple[str, ...]]] = {}
+    make_run = saved_model._run_of
+
+    def noting(tf: Any, session: Any, *rest: Any) -> Any:
+        run = make_run(tf, session, *rest)
+
+        def noting_run(inputs: Any, outputs: tuple[str, ...]) -> Any:
+            asked.setdefault(str(session), set()).add(outputs)
+            return run(inputs, outputs)
+
+        return noting_run
+
+    monkeypatch.setattr(saved_model, "_run_of", noting)
+    folder = copy("classifier")
+    (folder / store.EXTRA).mkdir(exist_ok=True)
+    with make.tf.io.TFRecordWriter(str(folder / store.WARMUP)) as file:
+        file.write(protocol.predict_log("m", "", {"image": WHITE}))
+    model = load(folder)
+    assert set(ask(model, image=WHITE)) == {"scores", "classes"}
+    assert sorted(asked.values()) == [{()}, {("scores",)}]  # the one that loaded it, and the one that stays
 
 
 def test_class_names_must_be_unique_and_as_many_as_scores(load: Load, tmp_path: Path) -> None:
