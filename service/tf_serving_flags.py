@@ -71,7 +71,7 @@ FLAGS: Final = (
     _same("saved_model_tags"),
     _same("grpc_channel_arguments"),
     _same("grpc_max_threads", "the same; the default is `--threads`"),
-    _same("enable_model_warmup", "the same; an image classifier is warmed up in any case, on a GPU at every batch size"),
+    _same("enable_model_warmup", "the same; an image classifier is warmed up in any case, on GPUs at every batch size"),
     _same("num_request_iterations_for_warmup"),
     TfServingFlag("version", "version", "the same, and `signpost --version`"),
     _same("monitoring_config_file"),
