@@ -21,6 +21,7 @@ _STAGE: Final = re.compile(r"(\w+);dur=([\d.]+)")
 _KEPT: Final = 7
 # Seconds before the time that counts: at first all connections ask at once, and nothing is answered yet.
 RAMP_S: Final = 0.5
+_PAUSE_S: Final = 0.3
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ def run(port: int, requests: Sequence[bytes], connections: int, seconds: float) 
     Raises:
         GeneratorError: an answer other than 200 and 429, or none.
     """
+    # The service shares new connections by those it has; of an earlier run's it must have seen the end.
+    time.sleep(_PAUSE_S)
     loop = _Loop(port, requests, connections)
     try:
         return loop.run(seconds)
