@@ -7,6 +7,7 @@ use it (Maurer, "Fail at Scale", ACM Queue 2015): patient with a burst, strict w
 """
 
 import math
+import mmap
 import sys
 import threading
 import time
@@ -46,14 +47,22 @@ class Admission:
         always: requests that are held at once, at least.
         most_s: seconds that a request may wait.
         clock: seconds, steady; replaced in tests.
+        refusals: when the first and the last of the present overload were; see `no_refusals`. Workers share it: where
+            one refuses, another must not let requests wait long, only because the refused come back to the first.
     """
 
-    def __init__(self, always: int, most_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Nothing was refused yet."""
+    def __init__(
+        self,
+        always: int,
+        most_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        refusals: "memoryview[float] | None" = None,
+    ) -> None:
+        """Refuse nothing yet."""
         self._always = always
         self._most_s = most_s
         self._clock = clock
-        self._first_s = self._last_s = float("-inf")  # refusals of the present overload
+        self._refusals = no_refusals() if refusals is None else refusals
 
     def refuses(self, held: int, wait_s: float) -> bool:
         """Whether one more request is refused, and if so, note it.
@@ -66,9 +75,9 @@ class Admission:
         if held < self._always or has_room:
             return False
         now = self._clock()
-        if now - self._last_s > CALM_S:
-            self._first_s = now
-        self._last_s = now
+        if now - self._refusals[1] > CALM_S:
+            self._refusals[0] = now
+        self._refusals[1] = now
         return True
 
     def sheds(self, held: int) -> bool:
@@ -78,7 +87,15 @@ class Admission:
     @property
     def overloaded(self) -> bool:
         """Whether refusals have gone on for longer than a burst, and still do."""
-        return self._last_s - self._first_s >= BURST_S and self._clock() - self._last_s <= CALM_S
+        first_s, last_s = self._refusals[0], self._refusals[1]
+        return last_s - first_s >= BURST_S and self._clock() - last_s <= CALM_S
+
+
+def no_refusals() -> "memoryview[float]":
+    """When the first and the last refusal were, in memory that processes share which are forked later: never."""
+    times_s = memoryview(mmap.mmap(-1, 16)).cast("d")
+    times_s[0] = times_s[1] = -math.inf
+    return times_s
 
 
 def held_always(max_batch_size: int, shares: int = 1) -> int:

@@ -59,10 +59,10 @@ def _socket(runtime: Runtime) -> str:
     return f"unix:{runtime.engine_socket}"
 
 
-def front_queue(settings: Settings, threads: int) -> FrontQueue:
+def front_queue(settings: Settings, runtime: Runtime, threads: int) -> FrontQueue:
     """Where requests wait for one of a worker's threads."""
     always = max(threads + 1, held_always(settings.max_batch_size, settings.workers))
-    return FrontQueue(threads, Admission(always, settings.max_queue_ms / 1e3))
+    return FrontQueue(threads, Admission(always, settings.max_queue_ms / 1e3, refusals=runtime.refusals))
 
 
 def canary_engine(settings: Settings, engine: Engine, compared: Compared) -> CanaryEngine:
@@ -104,7 +104,7 @@ def grpc_server(
         access.from_settings(settings, runtime.link_secret),
         lambda: runtime.draining,
         Watch(metrics, settings.access_log, traces, runtime.link_secret),
-        front_queue(settings, threads),
+        front_queue(settings, runtime, threads),
     )
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from service.admission import no_refusals
 from service.connection_counts import ConnectionCounts
 from service.errors import SettingsError
 
@@ -36,6 +37,7 @@ class Runtime:
         predecessor: process ID of the service that serves the same ports until this one is ready; 0 without one.
         link_secret: what gateways of this service send as their API key to its engine process. It is in no file.
         connections: how many each worker holds.
+        refusals: when requests were refused; see `service.admission`.
     """
 
     folder: Path
@@ -45,8 +47,9 @@ class Runtime:
     predecessor: int = 0
     link_secret: str = field(default_factory=secrets.token_urlsafe, repr=False)
 
-    # Both are shared by every process that is forked from the one that made them.
+    # All are shared by every process that is forked from the one that made them.
     connections: ConnectionCounts = field(init=False, repr=False, compare=False)
+    refusals: "memoryview[float]" = field(default_factory=no_refusals, repr=False, compare=False)
     _flags: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, 1), repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -61,7 +61,7 @@ class Worker:
         self.app: Flask = gateway.create_app(
             settings, self.engine, metrics, self._why_not_ready, runtime.config_override, reload, self._tracing
         )
-        self.front_queue = parts.front_queue(settings, settings.threads)
+        self.front_queue = parts.front_queue(settings, runtime, settings.threads)
         self.count_refusal = metrics.count_refusal
         self.app.wsgi_app = self.front_queue.around(self.app.wsgi_app)  # type: ignore[method-assign, assignment]
         self._watcher = threading.Thread(target=self._watch, name="announcer", daemon=True)

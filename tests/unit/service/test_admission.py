@@ -6,7 +6,7 @@ from collections import deque
 
 import pytest
 
-from service.admission import BURST_S, CALM_S, Admission, CountedPool, FrontQueue, held_always
+from service.admission import BURST_S, CALM_S, Admission, CountedPool, FrontQueue, held_always, no_refusals
 
 
 class Clock:
@@ -32,6 +32,20 @@ def test_many_are_taken_while_their_wait_is_short(clock: Clock) -> None:
     admission = Admission(8, 0.1, clock)
     assert not admission.refuses(100, 0.1)
     assert admission.refuses(100, 0.11)
+
+
+def test_where_one_worker_is_overloaded_no_other_lets_a_queue_stand(clock: Clock) -> None:
+    shared = no_refusals()
+    full, busy = Admission(8, 0.1, clock, shared), Admission(8, 0.1, clock, shared)
+    assert not busy.refuses(9, 0.05)
+    for _ in range(3):
+        full.refuses(500, 0.2)
+        clock.now += BURST_S
+    assert busy.refuses(9, 0.05)
+    assert not busy.refuses(7, 0.05)
+    assert busy.sheds(9)
+    clock.now += 2 * CALM_S
+    assert not busy.refuses(9, 0.05)
 
 
 def test_sixteen_times_what_is_always_held_is_a_burst(clock: Clock) -> None:
