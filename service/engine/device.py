@@ -71,8 +71,10 @@ def _set_tensorflow_up(device: DeviceSettings) -> None:
     finally:
         gc.freeze()
         gc.enable()
-    # What loads and freezes models is of TensorFlow 1's interface, as it is in TF Serving.
-    logging.getLogger("tensorflow").addFilter(lambda record: "is deprecated" not in record.getMessage())
+    # What loads and freezes models is of TensorFlow 1's interface, as in TF Serving. It tells each step, and its age.
+    logging.getLogger("tensorflow").addFilter(
+        lambda record: record.levelno > logging.INFO and "is deprecated" not in record.getMessage()
+    )
     if threads := device.intra_op_threads or device.threads:
         # All sessions of a process compute on the threads that its first device was made with, whatever they are told.
         with contextlib.suppress(RuntimeError):  # it is made already, in which case this was done before

@@ -141,6 +141,13 @@ def test_what_can_be_frozen_is_and_what_can_not_is_served_all_the_same(
     assert frozen == [False]
 
 
+def test_loading_leaves_the_log_to_the_engine(load: Load, models: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        load(models / "classifier")
+        load(models / "counter")
+    assert caplog.records == []
+
+
 def test_a_model_that_keeps_count_keeps_it(load: Load, models: Path) -> None:
     model = load(models / "counter")
     first = float(ask(model, x=floats(0))["y"][0])
