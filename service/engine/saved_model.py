@@ -111,7 +111,7 @@ def load(
         with graph.as_default():
             definitions = tf.compat.v1.saved_model.load(loaded, tags, str(folder)).signature_def
             graph_def = graph.as_graph_def()
-            frozen = {name: _freeze(loaded, graph_def, definitions[name]) for name in signatures}
+            frozen = {name: _freeze(tf, loaded, graph_def, definitions[name]) for name in signatures}
         first = {} if sample is None else _run_of(tf, loaded, definitions[DEFAULT_SIGNATURE], device)(sample, ())
         runs: dict[str, Run] = {}
         for name, frozen_graph in frozen.items():
@@ -137,32 +137,30 @@ def load(
     return Loaded(runs, release, len(places), first)
 
 
-def _freeze(session: Any, graph_def: Any, definition: Any) -> Any | None:
+def _freeze(tf: Any, session: Any, graph_def: Any, definition: Any) -> Any | None:
     """What a signature computes with its variables as constants, or None where that would change what it does."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_from_session_graph
 
     ends = [tensor.name.partition(":")[0] for tensor in definition.outputs.values()]
-    if any(operation.startswith(_NOT_FREEZABLE) for operation in _operations(graph_def, ends)):
+    needed = tf.compat.v1.graph_util.extract_sub_graph(graph_def, ends)
+    if any(operation.startswith(_NOT_FREEZABLE) for operation in _operations(needed)):
         return None
     try:
-        frozen = convert_variables_to_constants_from_session_graph(session, graph_def, ends)
+        frozen = convert_variables_to_constants_from_session_graph(session, needed, ends)
     except Exception as error:
         log.info("Running as it is what can't be frozen: %s", first_line(error))
         return None
-    return None if _VARIABLES & _operations(frozen, ends) else frozen
+    return None if _VARIABLES & _operations(frozen) else frozen
 
 
-def _operations(graph_def: Any, ends: Iterable[str]) -> set[str]:
-    """The operations that some nodes of a graph need, those of the functions that are called too."""
-    nodes = {node.name: node for node in graph_def.node}
+def _operations(graph_def: Any) -> set[str]:
+    """The operations of a graph and of the functions that it calls; its library may hold others."""
     functions = {function.signature.name: function.node_def for function in graph_def.library.function}
-    waiting = [nodes[name] for name in ends]
+    waiting = list(graph_def.node)
     operations: set[str] = set()
     while waiting:
         node = waiting.pop()
         operations.add(node.op)
-        for name in node.input:  # "name:0" or, of what only has to run before, "^name"
-            waiting.extend(filter(None, [nodes.pop(name.partition(":")[0].lstrip("^"), None)]))
         called = {value.func.name for value in node.attr.values()}
         called.update(function.name for value in node.attr.values() for function in value.list.func)
         for name in called | {node.op}:

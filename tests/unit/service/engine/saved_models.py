@@ -78,6 +78,20 @@ def counter(folder: Path) -> Path:
     return save(module, folder, serving_default=count)
 
 
+def namesakes(folder: Path) -> Path:
+    """Names nodes of its function as the SavedModel's own graph names those that save and restore variables."""
+    module = tf.Module()
+    module.factor = tf.Variable(2.0)
+
+    @tf.function(input_signature=[spec("x", None)])
+    def double(x: Any) -> dict[str, Any]:
+        for name in ("StatefulPartitionedCall_1", "StatefulPartitionedCall_2", "StatefulPartitionedCall_3"):
+            x = tf.identity(x, name=name)
+        return {"y": x * module.factor}
+
+    return save(module, folder, serving_default=double)
+
+
 def picky(folder: Path) -> Path:
     """Fails on bad values that fit its signature."""
     module = tf.Module()

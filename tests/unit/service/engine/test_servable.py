@@ -31,6 +31,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make.inputs_in_no_order(folder / "several")
     make.lookup(folder / "lookup")
     make.counter(folder / "counter")
+    make.namesakes(folder / "namesakes")
     make.picky(folder / "picky")
     return folder
 
@@ -134,6 +135,7 @@ def test_what_can_be_frozen_is_and_what_can_not_is_served_all_the_same(
     monkeypatch.setattr(saved_model, "_freeze", noting)
     load(models / "classifier")
     load(models / "several")
+    assert ask(load(models / "namesakes"), x=floats(3))["y"].tolist() == [6.0]
     assert all(frozen)
     frozen.clear()
     table = load(models / "lookup")
