@@ -20,6 +20,7 @@ Shape = tuple[int | None, int | None, int]
 
 EPSILON: Final = 1e-3  # of batch normalisation
 BACKBONE: Final = "backbone"
+PLACES: Final = "places"
 FEATURES: Final = "features"  # where a backbone ends and the head begins
 MEAN: Final = "mean_image"
 NORM: Final = "_norm"  # a convolution's batch normalisation is called like it, with this behind
@@ -107,13 +108,15 @@ def transfer(x: Tensor, how: Architecture) -> Tensor:
         raise TrainingError(f"There is no backbone {how.backbone!r} in keras.applications; MobileNet is one.")
     if None in x.shape[1:]:
         raise TrainingError("A backbone needs images of one size; leave the growing sizes out.")
-    body = make(include_top=False, weights=None, input_shape=x.shape[1:], pooling="avg", **dict(how.backbone_options))
+    body = make(include_top=False, weights=None, input_shape=x.shape[1:], **dict(how.backbone_options))
     for layer in body.layers:
         # Fine-tuning in small batches would ruin the statistics that the backbone was trained with.
         layer.trainable = not isinstance(layer, layers.BatchNormalization)
     body.name = BACKBONE
     prepare = importlib.import_module(make.__module__).preprocess_input  # each backbone wants its pixels its own way
-    return layers.Identity(name=FEATURES)(body(prepare((x + 1.0) * 127.5)))
+    # An activation of ours: what Grad-CAM looks for lies within the body, out of its sight.
+    places = layers.Activation("linear", name=PLACES)(body(prepare((x + 1.0) * 127.5)))  # (N, h, w, F)
+    return layers.GlobalAveragePooling2D(name=FEATURES)(places)
 
 
 ARCHITECTURES: Final[Mapping[str, Callable[[Tensor, Architecture], Tensor]]] = {

@@ -20,8 +20,10 @@ from training.augmentation import resize
 from training.datasets import Dataset, Pixels
 from training.errors import TrainingError
 from training.evaluate import Scores
+from training.grad_cam import grad_cam
 
 SIGNATURE: Final = "serving_default"
+EXPLAIN: Final = "explain"
 _BATCH: Final = 128
 _GOLDEN: Final = 8
 # Between the trainer's float32 network and the folded one in TensorFlow: rounding, nothing else.
@@ -38,6 +40,9 @@ def possible() -> bool:
 def write(folder: Path, network: keras.Model, classes: Sequence[str], shape: tuple[int, int, int], model: str) -> None:
     """Write the SavedModel and its warm-up requests, without optimizer, training graph or Keras's own metadata.
 
+    Besides the signature of Contract 1 it has `explain`, with the output `heatmap` more (see `training.grad_cam`), if
+    the network has layers with places.
+
     Args:
         folder: an empty folder.
         network: from uint8 (N, *shape) to logits (N, K).
@@ -50,16 +55,29 @@ def write(folder: Path, network: keras.Model, classes: Sequence[str], shape: tup
     from service.protocol import predict_log  # comes with TensorFlow, which may be missing where one only trains
 
     names = tf.constant(list(classes))
+    image = tf.TensorSpec((None, *shape), tf.uint8, name="image")
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *shape), tf.uint8, name="image")])  # type: ignore[untyped-decorator]
-    def classify(image: Any) -> dict[str, Any]:
-        scores = tf.nn.softmax(tf.cast(network(image, training=False), tf.float32))
+    def answer(logits: Any) -> dict[str, Any]:
+        scores = tf.nn.softmax(tf.cast(logits, tf.float32))
         return {"scores": scores, "classes": tf.tile(names[tf.newaxis], [tf.shape(scores)[0], 1])}
+
+    def classify(image: Any) -> dict[str, Any]:
+        return answer(network(image, training=False))
+
+    functions = {SIGNATURE: classify}
+    look = grad_cam(network)
+    if look is not None:
+
+        def explain(image: Any) -> dict[str, Any]:
+            logits, heatmap = look(image)
+            return {**answer(logits), "heatmap": tf.cast(heatmap, tf.float32)}
+
+        functions[EXPLAIN] = explain
 
     module = tf.Module()
     module.weights = [weight.value for weight in network.weights]  # only what is tracked gets saved
-    module.classify = classify
-    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: classify})
+    signatures = {name: tf.function(function, input_signature=[image]) for name, function in functions.items()}
+    tf.saved_model.save(module, str(folder), signatures=signatures)
     extra = folder / store.EXTRA
     extra.mkdir()
     with tf.io.TFRecordWriter(str(folder / store.WARMUP)) as warmup:

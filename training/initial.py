@@ -92,7 +92,7 @@ def load_backbone(network: keras.Model, how: Architecture, path: Path | None) ->
             return
         make = getattr(keras.applications, how.backbone)
         shape = backbone.input_shape[1:]
-        source = make(include_top=False, input_shape=shape, pooling="avg", **dict(how.backbone_options))
+        source = make(include_top=False, input_shape=shape, **dict(how.backbone_options))
         backbone.set_weights(source.get_weights())
     except Exception as error:  # h5py, Keras and urllib raise many things
         where = path or "Keras's download"
@@ -119,7 +119,9 @@ def _about(version: Path) -> tuple[Architecture, tuple[int, int, int], int]:
     """Architecture, shape of the pixels and number of classes, from the model card."""
     try:
         card = json.loads((version / store.MODEL_CARD).read_text("utf-8"))
-        chosen = {field.name: card["recipe"]["architecture"][field.name] for field in fields(Architecture)}
+        recorded = card["recipe"]["architecture"]
+        # A knob that the card does not know came later; its default is what was built then.
+        chosen = {field.name: recorded[field.name] for field in fields(Architecture) if field.name in recorded}
         knobs: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in chosen.items()}
         shape = (int(card["input"]["height"]), int(card["input"]["width"]), int(card["input"]["channels"]))
         return Architecture(**knobs), shape, len(card["classes"])

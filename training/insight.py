@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.datasets import Pixels
+from training.grad_cam import grad_cam
 
 Maps = npt.NDArray[np.float32]
 
@@ -38,7 +39,7 @@ class Activation:
 
 
 def looked_at(network: keras.Model, pixels: Pixels) -> Maps:
-    """Grad-CAM: how much each place of each image speaks for the predicted class.
+    """How much each place of each image speaks for the predicted class; see `training.grad_cam`.
 
     Args:
         network: from pixels to logits.
@@ -47,22 +48,10 @@ def looked_at(network: keras.Model, pixels: Pixels) -> Maps:
     Returns:
         float32 (N, h, w), 0 to 1, of the size of the last layer that has places; (N, 0, 0) when there is none.
     """
-    import tensorflow as tf
-
-    layer = _last_with_places(network)
-    if layer is None:
+    explain = grad_cam(network)
+    if explain is None:
         return np.zeros((len(pixels), 0, 0), dtype=np.float32)
-    both = keras.Model(network.input, [layer.output, network.output])
-    with tf.GradientTape() as tape:
-        features, logits = both(pixels, training=False)  # (N, h, w, F), (N, K)
-        tape.watch(features)
-        best = tf.reduce_max(logits, axis=1)
-    gradients = tape.gradient(best, features)
-    if gradients is None:
-        return np.zeros((len(pixels), 0, 0), dtype=np.float32)
-    weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
-    maps = np.asarray(tf.nn.relu(tf.reduce_sum(weights * features, axis=-1)), dtype=np.float32)
-    return np.asarray(maps / np.maximum(maps.max(axis=(1, 2), keepdims=True), 1e-9), dtype=np.float32)
+    return np.asarray(explain(pixels)[1], dtype=np.float32)
 
 
 def first_filters(network: keras.Model) -> Maps:
@@ -126,15 +115,6 @@ def _warning(output: Maps, deviation: float, zeros: float) -> str:
     if deviation < _VANISHED:
         return f"its values vanish (standard deviation {deviation:.3g}); raise the initial scale or normalise"
     return ""
-
-
-def _last_with_places(network: keras.Model) -> Any:
-    """The last layer that computes something for each place; pooling after it would only blur the picture."""
-    computing = keras.layers.Activation | keras.layers.Conv2D
-    for layer in reversed(network.layers):
-        if isinstance(layer, computing) and len(layer.output.shape) == 4:
-            return layer
-    return None
 
 
 def _outputs(network: keras.Model, layers: list[Any], pixels: Pixels) -> list[Maps]:

@@ -1,8 +1,11 @@
 """Debian's Chromium without a window, with its fake camera, driven by Selenium; no request leaves this machine."""
 
+import base64
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +28,8 @@ _FLAGS = (
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 )
+# How a page is looked at: width and height in pixels, and the colour scheme.
+VIEWS = {"light": (1280, 900, "light"), "dark": (1280, 900, "dark"), "telephone": (360, 740, "dark")}
 T = TypeVar("T")
 
 
@@ -75,6 +80,44 @@ class Page:
 
     def wait_for_text(self, selector: str, part: str) -> None:
         self.wait(lambda: part in self.text(selector), f"{part!r} in {selector}")
+
+    def look(self, name: str) -> None:
+        """Hold the page as it is to axe's rules of accessibility, in each of `VIEWS`.
+
+        Where SIGNPOST_TEST_PICTURES names a folder, a picture of each is kept there, to be looked at.
+        """
+        self.script(f"if (!window.axe) {{ {(resources.files('axe_playwright_python') / 'axe.min.js').read_text()} }}")
+        try:
+            for view, (width, height, scheme) in VIEWS.items():
+                self._show(width, height, scheme)
+                self._keep_picture(f"{name}-{view}")
+                run = "axe.run().then((found) => arguments[0](found.violations))"
+                found = self.driver.execute_async_script(run)
+                told = [f"{each['help']}: {node['html']}" for each in found for node in each["nodes"]]
+                assert not told, "\n".join([f"{name}, {view}:", *told])
+        finally:
+            self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+            self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+    def _show(self, width: int, height: int, scheme: str) -> None:
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        # Colours that still fade are not those that stay.
+        features = [
+            {"name": "prefers-color-scheme", "value": scheme},
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        assert self.script("return document.documentElement.scrollWidth") <= width
+
+    def _keep_picture(self, name: str) -> None:
+        folder = os.environ.get("SIGNPOST_TEST_PICTURES")
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            whole = self.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
+            options = {"captureBeyondViewport": True, "clip": {**whole, "scale": 1}}
+            taken = self.driver.execute_cdp_cmd("Page.captureScreenshot", options)
+            (Path(folder) / f"{name}.png").write_bytes(base64.b64decode(taken["data"]))
 
     def errors(self) -> list[str]:
         """What the browser complained of since it was last asked, refusals by the page's policy among it."""

@@ -114,6 +114,7 @@ def page(chromium: Page, guarded: Server) -> Iterator[Page]:
 def test_the_page_asks_for_a_key_and_says_when_it_is_wrong(page: Page, files: dict[int, Path]) -> None:
     assert page.errors() == []  # it has not even tried without
     assert page.text("#service") == "key needed"
+    page.look("key-asked-for")
     field = page.driver.switch_to.active_element
     assert (field.get_attribute("id"), field.accessible_name) == ("key", "Key")
     field.send_keys(Pressed.ENTER)
@@ -122,6 +123,7 @@ def test_the_page_asks_for_a_key_and_says_when_it_is_wrong(page: Page, files: di
     page.wait_for_text("#key-problem", "not known here")
     assert field.get_attribute("aria-invalid") == "true"
     assert page.driver.switch_to.active_element == field
+    page.look("key-wrong")
     field.send_keys("two words", Pressed.ENTER)
     page.wait_for_text("#key-problem", "no spaces")
     field.clear()
@@ -157,8 +159,9 @@ def test_the_key_can_be_put_off_and_images_wait_for_it(page: Page, files: dict[i
     page.one("#key").send_keys(Pressed.ESCAPE)
     page.wait(lambda: not page.one("#key-dialog").is_displayed())
     choose(page, files[1])
-    page.wait_for_text(".item", "Asking")
+    page.wait_for_text(".item", "Waits until the service can be asked")
     assert "needs an API key" in page.text("#notice")
+    page.look("key-put-off")
     page.one("#key-change").click()
     assert page.one("#key-dialog").is_displayed()
     page.one("#key-cancel").click()

@@ -30,6 +30,7 @@ def page(chromium: Page, server: Server) -> Iterator[Page]:
 
 
 def test_a_chosen_image_is_answered_with_bars_and_times(page: Page, files: dict[int, Path]) -> None:
+    page.look("empty")
     choose(page, files[3])
     assert answers(page, 1) == {"circles_3.png": "3"}
     names = [element.text for element in page.all(".item .bars .name")]
@@ -42,6 +43,7 @@ def test_a_chosen_image_is_answered_with_bars_and_times(page: Page, files: dict[
     assert "circles version 1" in page.text(".item")
     page.wait_for_text("#announcer", "circles_3.png: 3")
     assert page.one(".picture img").get_attribute("alt") == "circles_3.png"
+    page.look("one-image")
 
 
 def test_images_are_dropped_several_at_a_time(page: Page, files: dict[int, Path]) -> None:
@@ -51,12 +53,14 @@ def test_images_are_dropped_several_at_a_time(page: Page, files: dict[int, Path]
     for step in ("dragEnter", "dragOver"):
         page.driver.execute_cdp_cmd("Input.dispatchDragEvent", {"type": step, **at})
     page.wait(lambda: "over" in str(page.one("#drop").get_attribute("class")))
+    page.look("dragged-over")
     page.driver.execute_cdp_cmd("Input.dispatchDragEvent", {"type": "drop", **at})
     assert answers(page, 5) == {path.name: str(count) for count, path in files.items()}
     order = [item.get_attribute("data-name") for item in page.all(".item")]
     assert order == [path.name for path in files.values()]
     assert page.text("#count") == "5 images"
     page.wait_for_text("#announcer", "answered")
+    page.look("several-images")
     page.one("#clear").click()
     assert page.all(".item") == []
     assert page.driver.switch_to.active_element.get_attribute("id") == "pick"
@@ -75,6 +79,7 @@ def test_an_image_is_pasted(page: Page, pictures: dict[int, bytes]) -> None:
     assert page.driver.execute_async_script(copy, base64.b64encode(pictures[2]).decode()) == "copied"
     ActionChains(page.driver).key_down(Keys.CONTROL).send_keys("v").key_up(Keys.CONTROL).perform()
     assert list(answers(page, 1).values()) == ["2"]
+    page.look("pasted")
 
 
 def test_the_camera_answers_live_with_one_frame_on_its_way(page: Page) -> None:
@@ -93,6 +98,7 @@ def test_the_camera_answers_live_with_one_frame_on_its_way(page: Page) -> None:
     assert page.text("#live .best strong") in {"1", "2", "3", "4", "5"}
     assert page.script("return flight.most") == 1
     assert "a second" in page.text("#rate")
+    page.look("camera")
     page.one("#camera-photo").click()
     [name] = answers(page, 1)
     assert re.fullmatch(r"camera_\d{6}\.jpg", name)
@@ -116,6 +122,7 @@ def test_what_is_no_image_is_told_and_costs_the_others_nothing(
     assert "can't show it" in page.text(".item.failed .no-picture")
     assert page.all(".item.failed button:not(.remove)") == []  # to try again would not help
     page.wait_for_text("#announcer", "letter.jpg: The 30 bytes are no image")
+    page.look("no-image")
     assert all("400" in error for error in page.errors())  # the browser notes what the service answers
 
 
@@ -150,6 +157,7 @@ def test_the_model_card_and_its_figures_are_shown(page: Page) -> None:
     page.wait(lambda: page.script(loaded) == 2, "both figures")
     page.one("#classes summary").click()
     assert page.text("#classes ul") == "12345"
+    page.look("model-card")
 
 
 def test_all_that_it_loads_is_from_this_service(page: Page, server: Server, files: dict[int, Path]) -> None:

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.e2e import browser
 from tests.e2e.browser import Page
@@ -18,10 +20,12 @@ pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing(
 
 @pytest.fixture(scope="module")
 def changing(circles_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path]]:
-    """A server of two versions of `circles`, one of them labelled, of a model that explains, and of a broken one."""
+    """A server of two versions of `circles`, one of them labelled, of two small models, and of a broken one."""
     store = Path(shutil.copytree(circles_store, tmp_path_factory.mktemp("changing") / "store"))
     shutil.copytree(store / "circles" / "1", store / "circles" / "2")
-    subprocess.run([sys.executable, "-m", "tests.e2e.make_explained", store / "bright" / "1"], check=True)
+    make = (sys.executable, "-m", "tests.e2e.make_brightness")
+    subprocess.run([*make, store / "bright" / "1", "why"], check=True)
+    subprocess.run([*make, store / "silent" / "1"], check=True)
     (store / "late" / "1").mkdir(parents=True)
     (store / "late" / "1" / "saved_model.pb").write_bytes(b"broken")
     configs = (
@@ -29,6 +33,7 @@ def changing(circles_store: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         'config { name: "circles" base_path: "circles" model_version_policy { all {} } '
         'version_labels { key: "stable" value: 1 } }',
         'config { name: "late" base_path: "late" }',
+        'config { name: "silent" base_path: "silent" }',
     )
     (store / "models.config").write_text(f"model_config_list {{ {' '.join(configs)} }}")
     flags = "--file_system_poll_wait_seconds=0.1"
@@ -36,7 +41,7 @@ def changing(circles_store: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         wait_until(
             lambda: all(
                 f"Loaded {name}" in running.log.read_text()
-                for name in ("bright version 1", "circles version 2", "circles version 1")
+                for name in ("bright version 1", "silent version 1", "circles version 2", "circles version 1")
             ),
             running.log.read_text,
         )
@@ -57,6 +62,7 @@ def test_a_version_and_a_label_can_be_chosen(
         select(page, "version", "/versions/2")
         page.wait_for_text(".item", "circles version 2")
     assert "stable" in page.text("#versions")
+    page.look("versions")
     # A link keeps the choice.
     assert page.driver.current_url.endswith("#model=circles&at=%2Fversions%2F2")
     opened(page, changing[0].url, "#model=circles&at=/labels/stable")
@@ -64,21 +70,34 @@ def test_a_version_and_a_label_can_be_chosen(
 
 
 def test_a_model_that_explains_shows_where_it_looks(
-    chromium: Page, changing: tuple[Server, Path], files: dict[int, Path]
+    chromium: Page, changing: tuple[Server, Path], files: dict[int, Path], tmp_path: Path
 ) -> None:
-    page = opened(chromium, changing[0].url, "#model=circles")
-    choose(page, files[4])
+    half = tmp_path / "half.png"
+    Image.fromarray(np.repeat(np.array([[255], [0]], np.uint8), 16, axis=0).repeat(32, axis=1)).save(half)
+    page = opened(chromium, changing[0].url, "#model=bright")
+    choose(page, half)
     answers(page, 1)
-    assert page.all("[aria-pressed]") == []  # circles has no such signature
-    select(page, "model", "bright")
     page.one("[aria-pressed=false]").click()
     page.one("[aria-pressed=true]")
-    heat = "const c = document.querySelector('.picture canvas'); return [c.width, c.height, ...c.getContext('2d')" + (
-        ".getImageData(0, 0, c.width, c.height).data].some((v) => v > 0)"
-    )
-    assert page.script(heat)
+    page.wait_for_text("#announcer", "heat map is shown")
+    opacity = """
+      const canvas = document.querySelector('.picture canvas');
+      const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+      return [0.1, 0.9].map((row) => data[(Math.floor(row * canvas.height) * canvas.width + 9) * 4 + 3]);
+    """
+    assert page.script(opacity) == [255, 0]  # hot where it is bright, and nothing where it is dark
     page.one("[aria-pressed=true]").click()
     assert page.all(".picture canvas") == []
+    select(page, "model", "silent")  # has no such signature
+    page.wait_for_text(".item", "silent version 1")
+    assert page.all("[aria-pressed]") == []
+    select(page, "model", "circles")  # has, as `signpost train` writes it
+    page.wait_for_text(".item", "circles version 2")
+    choose(page, files[4])
+    answers(page, 2)
+    page.one(".item:last-child [aria-pressed=false]").click()
+    page.one(".item:last-child [aria-pressed=true]")
+    page.look("explained")
     assert all("model_card.json" in error for error in page.errors())  # it has none
 
 
@@ -87,17 +106,18 @@ def test_a_model_that_is_not_ready_says_so_and_answers_once_it_is(
 ) -> None:
     server, store = changing
     page = chromium.open(f"{server.url}/#model=late")
-    page.wait_for_text("#service", "2 of 3 models ready")
+    page.wait_for_text("#service", "3 of 4 models ready")
     page.wait_for_text("#notice", "not ready")
     page.wait_for_text("#versions .pill", "failed")
     assert "is no SavedModel" in page.text("#versions .error")
     choose(page, files[2])
     page.wait_for_text(".item.failed .error", "Model late is not ready")
     assert page.text(".item.failed button:not(.remove)") == "Try again"
+    page.look("not-ready")
     shutil.rmtree(store / "late" / "1")
     shutil.copytree(store / "circles" / "1", store / "late" / "1")
     assert answers(page, 1) == {"circles_2.png": "2"}
-    page.wait_for_text("#service", "3 models ready")
+    page.wait_for_text("#service", "4 models ready")
     assert not page.one("#notice").is_displayed()
     assert all("503" in error or "404" in error for error in page.errors())
 
@@ -109,5 +129,6 @@ def test_a_service_that_has_gone_is_told(chromium: Page, circles_store: Path, tm
         page = opened(chromium, server.url)
     choose(page, files)
     page.wait_for_text(".item.failed .error", "does not answer")
+    page.look("gone")
     page.errors()
     page.driver.get("about:blank")

@@ -25,20 +25,6 @@ def brightness_finder() -> keras.Model:
     return network
 
 
-def test_it_looks_where_the_evidence_is() -> None:
-    pixels = np.zeros((1, 16, 16, 1), dtype=np.uint8)
-    pixels[0, 2:6, 10:14] = 255
-    (where,) = insight.looked_at(brightness_finder(), pixels)
-    assert where.shape == (16, 16)
-    assert where.max() == pytest.approx(1.0)
-    assert (where[2:6, 10:14] > 0.99).all()
-    assert where.sum() == pytest.approx(16.0)
-
-
-def test_a_network_without_places_is_looked_at_nowhere() -> None:
-    assert insight.looked_at(build(Architecture("dense", widths=(4,)), (16, 16, 1), 2), images()).shape == (3, 0, 0)
-
-
 def test_filters_and_feature_maps_have_the_networks_shapes() -> None:
     network = build(HOW, (16, 16, 1), 2)
     assert insight.first_filters(network).shape == (4, 3, 3, 1)

@@ -50,6 +50,21 @@ def test_the_version_is_contract_1(published: Path) -> None:
     assert len(answer["classes"]) == len(golden["image"])
 
 
+def test_the_version_explains_its_answers(published: Path) -> None:
+    import tensorflow as tf
+
+    version = published / "store" / "circles" / "1"
+    image = tf.constant(np.load(version / store.GOLDEN)["image"])
+    signatures = tf.saved_model.load(str(version)).signatures
+    answer, explained = (signatures[name](image=image) for name in ("serving_default", "explain"))
+    np.testing.assert_allclose(explained["scores"], answer["scores"], atol=1e-6)
+    assert explained["classes"].numpy().tolist() == answer["classes"].numpy().tolist()
+    heat = explained["heatmap"].numpy()
+    assert (heat.dtype, heat.ndim, len(heat)) == (np.float32, 3, len(image))
+    assert min(heat.shape) > 1
+    assert 0 <= heat.min() < heat.max() <= 1 + 1e-6
+
+
 def test_the_warm_up_requests_are_what_tensorflow_serving_reads(published: Path) -> None:
     import tensorflow as tf
 
@@ -106,6 +121,18 @@ def test_a_network_can_begin_with_the_weights_of_a_version(published: Path) -> N
     more_classes = architectures.build(recipe.architecture, (32, 32, 1), 7)
     assert initial.load_into(more_classes, model / "1").fresh == ("logits",)
     np.testing.assert_array_equal(more_classes.get_weights()[0], network.get_weights()[0])
+
+
+def test_a_card_that_is_older_than_a_knob_can_be_read(published: Path, tmp_path: Path) -> None:
+    version = Path(shutil.copytree(published / "store" / "circles" / "1", tmp_path / "1"))
+    path = version / store.MODEL_CARD
+    card = json.loads(path.read_text())
+    for knob in ("mean_image", "backbone"):
+        del card["recipe"]["architecture"][knob]
+    path.write_text(json.dumps(card))
+    golden = np.load(version / store.GOLDEN)
+    scores = evaluate.predict_pixels(initial.rebuild(version), golden["image"])
+    np.testing.assert_allclose(scores, golden["scores"], atol=1e-4)
 
 
 def test_weights_that_do_not_fit_are_refused(published: Path, tmp_path: Path) -> None:

@@ -81,9 +81,8 @@ def test_pixels_reach_the_backbone_as_it_wants_them() -> None:
     backbone = network.get_layer(architectures.BACKBONE)
     wanted = keras.applications.resnet.preprocess_input(images.astype(np.float32))
     features = keras.Model(network.input, network.get_layer(architectures.FEATURES).output)
-    np.testing.assert_allclose(
-        features.predict_on_batch(images), backbone.predict_on_batch(wanted), rtol=1e-2, atol=1e-3
-    )
+    means = backbone.predict_on_batch(wanted).mean(axis=(1, 2))
+    np.testing.assert_allclose(features.predict_on_batch(images), means, rtol=1e-2, atol=1e-3)
 
 
 def test_weights_that_do_not_fit_are_refused(weights: Path, tmp_path: Path) -> None:

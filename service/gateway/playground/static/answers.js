@@ -11,6 +11,8 @@ const STAGES = {
   network: "network",
 };
 
+const LEAST_MS = 0.05; // what would be told as 0.0 is left out
+
 /** The best class in large letters. */
 export const best = (prediction) =>
   h("p", { class: "best" }, h("strong", {}, prediction.class), h("span", {}, percent(prediction.score)));
@@ -41,7 +43,7 @@ function bar([name, score]) {
 /** A strip of the stages with their milliseconds. */
 export function times(stages) {
   const total = stages.reduce((sum, [, ms]) => sum + ms, 0);
-  const known = stages.filter(([name, ms]) => name in STAGES && ms > 0);
+  const known = stages.filter(([name, ms]) => name in STAGES && ms >= LEAST_MS);
   const strip = known.map(([name, ms]) => {
     const part = h("span", { class: `stage-${name}` });
     part.style.flexGrow = String(ms);

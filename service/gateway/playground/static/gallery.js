@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { bars, best, times } from "./answers.js";
 import { $, announce, h, percent, plural } from "./dom.js";
-import { overlay } from "./heatmap.js";
+import { hide, overlay } from "./heatmap.js";
 
 const AT_ONCE = 3; // requests; the service batches what arrives together
 const BARS = 5;
@@ -74,8 +74,8 @@ export class Gallery {
   enqueue(item) {
     item.element.classList.remove("failed");
     item.element.setAttribute("aria-busy", "true");
-    item.answer.replaceChildren(h("p", { class: "muted" }, "Asking…"));
-    item.picture.querySelector("canvas")?.remove();
+    item.answer.replaceChildren(h("p", { class: "muted" }, this.target ? "Asking…" : "Waits until the service can be asked."));
+    hide(item);
     if (!this.waiting.includes(item)) this.waiting.push(item);
     this.pump();
   }

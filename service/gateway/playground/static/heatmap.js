@@ -5,16 +5,17 @@ import { announce, h } from "./dom.js";
 
 /** Show or hide the heat map of an item; `button` tells which. */
 export async function overlay(button, item, target, about) {
-  const old = item.picture.querySelector("canvas");
-  if (old) {
-    old.remove();
+  if (hide(item)) {
     button.setAttribute("aria-pressed", "false");
     return;
   }
   button.disabled = true;
+  const { asked } = item;
   try {
     const outputs = await runSignature(target, about.explain, item.file);
-    item.picture.append(draw(outputs.heatmap, item.picture.querySelector("img")));
+    if (asked !== item.asked) return; // another model is asked about it meanwhile, or it has been removed
+    const heat = draw(outputs.heatmap, item.picture.querySelector("img"));
+    item.picture.append(heat, h("p", { class: "legend small" }, "Red places spoke most for the answer."));
     button.setAttribute("aria-pressed", "true");
     announce("The heat map is shown over the image.");
   } catch (failure) {
@@ -22,6 +23,13 @@ export async function overlay(button, item, target, about) {
   } finally {
     button.disabled = false;
   }
+}
+
+/** Take the heat map of an item away; answers whether there was one. */
+export function hide(item) {
+  const shown = item.picture.querySelectorAll("canvas, .legend");
+  shown.forEach((element) => element.remove());
+  return shown.length > 0;
 }
 
 /** A canvas of the image's own proportions, so that it is laid out as the image is. */

@@ -3,8 +3,6 @@
 import { pathOf } from "./api.js";
 import { $, announce } from "./dom.js";
 
-const MOST_FILES = 3;
-
 const forShell = (text) => (/^[\w./:=@%+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 // In a form curl ends a name at a comma or semicolon, unless it stands in quotes.
 const forCurlsForm = (name) => (/[,;"\\]/.test(name) ? `"${name.replaceAll(/["\\]/g, "\\$&")}"` : name);
@@ -57,11 +55,12 @@ export class Snippets {
   }
 
   withImages(names) {
-    this.names = names.slice(0, MOST_FILES);
+    this.names = names;
     this.show();
   }
 
   show() {
+    $("about").hidden = !this.target;
     if (!this.target) return;
     const names = this.names.length ? this.names : ["image.jpg"];
     const path = `${pathOf(this.target)}:predict`;

@@ -54,8 +54,9 @@ def inputs_in_no_order(folder: Path) -> Path:
 
 
 def lookup(folder: Path) -> Path:
-    """A table, which lives outside of the graph that can be frozen."""
+    """A table, which lives outside of the graph that can be frozen, and beside it a function that can be."""
     module = tf.Module()
+    module.factor = tf.Variable(2.0)
     keys, values = tf.constant(["cat", "dog"]), tf.constant([7, 9], tf.int64)
     module.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), -1)
 
@@ -63,7 +64,11 @@ def lookup(folder: Path) -> Path:
     def find(word: Any) -> dict[str, Any]:
         return {"number": module.table.lookup(word)}
 
-    return save(module, folder, serving_default=find)
+    @tf.function(input_signature=[spec("x", None)])
+    def double(x: Any) -> dict[str, Any]:
+        return {"y": x * module.factor}
+
+    return save(module, folder, serving_default=find, double=double)
 
 
 def counter(folder: Path) -> Path:

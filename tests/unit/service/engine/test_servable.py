@@ -140,7 +140,27 @@ def test_what_can_be_frozen_is_and_what_can_not_is_served_all_the_same(
     frozen.clear()
     table = load(models / "lookup")
     assert ask(table, word=strings(b"dog", b"cat", b"cow"))["number"].tolist() == [9, 7, -1]
+    assert ask(table, "double", x=floats(3))["y"].tolist() == [6.0]
+    assert frozen == [False, True, False]  # both, double, serving_default
+    frozen.clear()
+    load(models / "counter")
     assert frozen == [False]
+
+
+def test_the_signatures_of_a_version_share_their_weights(
+    load: Load, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Any] = []
+    open_session = saved_model._open_session
+
+    def noting(*arguments: Any) -> Any:
+        opened.append(arguments)
+        return open_session(*arguments)
+
+    monkeypatch.setattr(saved_model, "_open_session", noting)
+    model = load(models / "several")
+    assert len(model.signatures) == 3
+    assert len(opened) == 1
 
 
 def test_loading_leaves_the_log_to_the_engine(load: Load, models: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,8 +1,9 @@
-"""A SavedModel that explains its answers, as a program, since making one needs TensorFlow.
+"""A SavedModel that tells bright images from dark ones, as a program, since making one needs TensorFlow.
 
-Usage: python -m tests.e2e.make_explained FOLDER
+Usage: python -m tests.e2e.make_brightness FOLDER [SIGNATURE]
 
-Images are 32 x 32 grey, the classes `dark` and `bright`; where an image is bright, its heat map is hot.
+Images are 32 x 32 grey, the classes `dark` and `bright`. With a SIGNATURE it has one of that name that explains the
+answer: where an image is bright, its heat map is hot.
 """
 
 import sys
@@ -30,4 +31,5 @@ class Brightness(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
 
 if __name__ == "__main__":
     model = Brightness()
-    tf.saved_model.save(model, sys.argv[1], {"serving_default": model.predict, "explain": model.explain})
+    folder, *explaining = sys.argv[1:]
+    tf.saved_model.save(model, folder, {"serving_default": model.predict, **dict.fromkeys(explaining, model.explain)})
