@@ -76,6 +76,20 @@ class _Group(click.Group):
             raise _Refusal(str(error)) from error
 
 
+class _Serve(click.Command):
+    """A command that lists its options under the sections of the settings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        options = {option.name: option.get_help_record(ctx) for option in self.get_params(ctx)}
+        sections = {
+            title: [options.pop(setting.name) for setting in settings]
+            for title, settings in service_settings.sections().items()
+        }
+        for title, records in {**sections, "Other options": list(options.values())}.items():
+            with formatter.section(title):
+                formatter.write_dl([record for record in records if record is not None])
+
+
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="signpost")
 def main() -> None:
@@ -125,7 +139,7 @@ def _tell_unneeded(_context: click.Context, parameter: click.Parameter, value: s
 
 
 # `--rest-api-port` and `--rest_api_port` are the same flag.
-@main.command(context_settings={"token_normalize_func": lambda token: token.replace("-", "_")})
+@main.command(cls=_Serve, context_settings={"token_normalize_func": lambda token: token.replace("-", "_")})
 @_setting_options
 @click.option("--no-playground", is_flag=True, help="The same as --playground=false.")
 @_unneeded_options

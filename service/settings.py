@@ -19,9 +19,20 @@ ENVIRONMENT_PREFIX = "SIGNPOST_"
 AUTO = -1
 
 
-def _setting(default: Any, says: str, least: float | None = None, most: float | None = None, auto: bool = False) -> Any:
-    """A field; with `auto` the command chooses the value by the host (`service.shape`) unless it is told one."""
-    return field(default=default, metadata={"help": says, "least": least, "most": most, "auto": auto})
+def _setting(
+    default: Any,
+    says: str,
+    least: float | None = None,
+    most: float | None = None,
+    auto: bool = False,
+    section: str = "",
+) -> Any:
+    """A field; with `auto` the command chooses the value by the host (`service.shape`) unless it is told one.
+
+    A `section` begins with its first field.
+    """
+    about = {"help": says, "least": least, "most": most, "auto": auto, "section": section}
+    return field(default=default, metadata=about)
 
 
 @dataclass(frozen=True)
@@ -32,33 +43,75 @@ class Settings:
         SettingsError: a value outside its bounds.
     """
 
-    store: Path = _setting(Path("model_store"), "Folder of the models: <model>/<version>/saved_model.pb.")
+    store: Path = _setting(
+        Path("model_store"), "Folder of the models: <model>/<version>/saved_model.pb.", section="Models"
+    )
     model_config_file: Path | None = _setting(
         None, "TF Serving's ModelServerConfig in text format; without it the store's models.config, if there is one."
     )
     model_config_file_poll_wait_seconds: float = _setting(
         1.0, "Seconds between two looks at the configuration; 0 reads it only at the start.", 0, 86400
     )
+    file_system_poll_wait_seconds: float = _setting(1.0, "Seconds between two looks at the store.", 0.05, 86400)
     model_name: str = _setting("default", "Name of the model in --model_base_path.")
     model_base_path: Path | None = _setting(None, "Folder of one model's versions, to serve only that model.")
-    host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface.")
-    port: int = _setting(8500, "Port for gRPC; 0 picks a free one.", 0, 65535)
+    saved_model_tags: str = _setting("serve", "Tags of the graph to serve, with commas between them.")
+    enable_model_warmup: bool = _setting(True, "Replay a version's warm-up file before it serves.")
+    num_request_iterations_for_warmup: int = _setting(1, "Times that each request of a warm-up file runs.", 0, 1000)
+    canary_share: str = _setting(
+        "0", "Share of the traffic for the version labelled canary: 0.1, or by model: cats_vs_dogs=0.1,letters=0.5."
+    )
+    canary_mode: str = _setting(
+        "route", "route: the canary answers its share; shadow: it only repeats it, and the answers are compared."
+    )
+    host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface.", section="Where it listens")
     rest_api_port: int = _setting(8501, "Port for HTTP; 0 picks a free one.", 0, 65535)
+    port: int = _setting(8500, "Port for gRPC; 0 picks a free one.", 0, 65535)
+    grpc_socket_path: Path | None = _setting(None, "Unix socket on which gRPC listens besides its port.")
+    grpc_channel_arguments: str = _setting(
+        "", "Arguments for gRPC's core, with commas between them: grpc.max_connection_age_ms=2000."
+    )
+    grpc_max_threads: int = _setting(0, "gRPC calls that are handled at the same time; 0 means --threads.", 0, 1024)
+    enable_serialization_as_tensor_content: bool = _setting(
+        False, "Answer Predict over gRPC with tensor_content, which is quicker, rather than float_val and the like."
+    )
+    rest_api_enable_cors_support: bool = _setting(False, "Let web pages of any origin use the routes under /v1.")
+    playground: bool = _setting(
+        True, "Show the playground, a page to try the models on, at /; --no-playground does not."
+    )
     ready_file: Path | None = _setting(None, "File to which the ports are written as JSON once the service is ready.")
+    workers: int = _setting(
+        1, "Processes that take HTTP requests.", 1, 1024, auto=True, section="Processes and engines"
+    )
     threads: int = _setting(
         16, "Requests that each worker handles at the same time; further ones wait.", 1, 1024, auto=True
-    )
-    tensorflow_threads: int = _setting(
-        0, "Threads of TensorFlow for one model; 0 shares the cores among the workers.", 0, 1024
     )
     pin_workers: bool = _setting(
         True, "Keep each worker on a core of its own where there are as many as workers, and the models run in those."
     )
-    file_system_poll_wait_seconds: float = _setting(1.0, "Seconds between two looks at the store.", 0.05, 86400)
-    rest_api_timeout_in_ms: int = _setting(30_000, "Milliseconds in which a request must be answered.", 1, 3_600_000)
+    engine: str = _setting(
+        "local",
+        "What runs the models: local, in each worker; shared, one process for all workers; or addresses of gRPC "
+        "servers, HOST:PORT or unix:PATH, with commas between them.",
+        auto=True,
+    )
+    engine_models: str = _setting(
+        "", "Models behind --engine HOST:PORT, for servers that can't list them, with commas between them."
+    )
+    engine_api_key_file: Path | None = _setting(None, "File that holds the API key for --engine HOST:PORT.")
+    engine_tls_ca_file: Path | None = _setting(
+        None, "Certificates of authorities in PEM format: --engine HOST:PORT is asked over TLS."
+    )
+    enable_batching: bool = _setting(
+        True, "Run requests that wait for the model together.", section="Batches and queues"
+    )
     max_batch_size: int = _setting(32, "Instances that run in one batch at most.", 1, 65536)
     batch_timeout_micros: int = _setting(
         0, "Microseconds for which a batch that is not full waits for more; 0 never waits.", 0, 60_000_000
+    )
+    num_batch_threads: int = _setting(1, "Batches of one model that may run at the same time.", 1, 256)
+    batching_parameters_file: Path | None = _setting(
+        None, "TF Serving's BatchingParameters in text format; without it the store's batching.config, if there is one."
     )
     max_enqueued_batches: int = _setting(
         100, "Full batches that may wait for a model; requests beyond that are refused.", 1, 1_000_000
@@ -74,8 +127,27 @@ class Settings:
         "Latency to keep in the batcher, which then chooses size and wait of batches itself: p99=50ms, or by model: "
         "cats_vs_dogs:p99=80ms,p99=50ms.",
     )
-    num_batch_threads: int = _setting(1, "Batches of one model that may run at the same time.", 1, 256)
-    max_body_bytes: int = _setting(64 * 1024 * 1024, "Size of a request's body at most, in bytes.", 1024)
+    tensorflow_threads: int = _setting(
+        0, "Threads of TensorFlow for one model; 0 shares the cores among the workers.", 0, 1024, section="TensorFlow"
+    )
+    tensorflow_intra_op_parallelism: int = _setting(
+        0, "Threads of TensorFlow for one operation; 0 means --tensorflow-threads.", 0, 1024
+    )
+    tensorflow_inter_op_parallelism: int = _setting(
+        0, "Operations that TensorFlow runs at the same time; 0 means --tensorflow-threads.", 0, 1024
+    )
+    mixed_precision: str = _setting(
+        "",
+        "bfloat16 computes in 16 bits where that is safe (in float16 on a GPU); recorded scores must hold.",
+    )
+    per_process_gpu_memory_fraction: float = _setting(
+        0.0, "Share of each GPU's memory to take at the start; 0 takes memory as it is needed.", 0, 1
+    )
+    require_gpu: bool = _setting(False, "Refuse to start where TensorFlow sees no GPU, instead of using the CPU.")
+    max_body_bytes: int = _setting(
+        64 * 1024 * 1024, "Size of a request's body at most, in bytes.", 1024, section="Limits of requests"
+    )
+    max_images: int = _setting(256, "Images in one request at most.", 1, 65536)
     max_image_bytes: int = _setting(20 * 1024 * 1024, "Size of one encoded image at most, in bytes.", 64)
     # Pillow itself decodes no image of more than 178,956,970 pixels.
     max_image_pixels: int = _setting(50_000_000, "Width times height of one image at most.", 1, 178_956_970)
@@ -86,6 +158,13 @@ class Settings:
     max_header_fields: int = _setting(100, "Fields in a request's header at most.", 8, 32768)
     max_header_field_bytes: int = _setting(8190, "Size of one of them at most, in bytes.", 256, 1024 * 1024)
     max_request_line_bytes: int = _setting(4094, "Size of a request's first line at most, in bytes.", 256, 8190)
+    rest_api_timeout_in_ms: int = _setting(
+        30_000,
+        "Milliseconds in which a request must be answered.",
+        1,
+        3_600_000,
+        section="Limits of time and connections",
+    )
     header_timeout_s: float = _setting(10.0, "Seconds for a request's header to come in.", 0.1, 3600)
     body_timeout_s: float = _setting(60.0, "Seconds for a request's body to come in.", 0.1, 86400)
     answer_timeout_s: float = _setting(60.0, "Seconds for a client to read its answer.", 0.1, 86400)
@@ -99,62 +178,10 @@ class Settings:
     drain_seconds: float = _setting(
         0.0, "Seconds between SIGTERM, when the service says that it is not ready, and the end of listening.", 0, 3600
     )
-    max_images: int = _setting(256, "Images in one request at most.", 1, 65536)
-    canary_share: str = _setting(
-        "0", "Share of the traffic for the version labelled canary: 0.1, or by model: cats_vs_dogs=0.1,letters=0.5."
-    )
-    canary_mode: str = _setting(
-        "route", "route: the canary answers its share; shadow: it only repeats it, and the answers are compared."
-    )
-    log_level: str = _setting("info", "Least severe messages to log: debug, info, warning or error.")
-    log_format: str = _setting("text", "Form of each line of the log: text, or json for an object of JSON.")
-    access_log: bool = _setting(False, "Write a line to the log for each answered request.")
-    grpc_socket_path: Path | None = _setting(None, "Unix socket on which gRPC listens besides its port.")
-    grpc_channel_arguments: str = _setting(
-        "", "Arguments for gRPC's core, with commas between them: grpc.max_connection_age_ms=2000."
-    )
-    grpc_max_threads: int = _setting(0, "gRPC calls that are handled at the same time; 0 means --threads.", 0, 1024)
-    ssl_config_file: Path | None = _setting(None, "TF Serving's SSLConfig in text format: gRPC speaks TLS only.")
-    enable_serialization_as_tensor_content: bool = _setting(
-        False, "Answer Predict over gRPC with tensor_content, which is quicker, rather than float_val and the like."
-    )
-    rest_api_enable_cors_support: bool = _setting(False, "Let web pages of any origin use the routes under /v1.")
-    monitoring_config_file: Path | None = _setting(
-        None, "TF Serving's MonitoringConfig in text format: its metrics under its path and names."
-    )
-    enable_batching: bool = _setting(True, "Run requests that wait for the model together.")
-    batching_parameters_file: Path | None = _setting(
-        None, "TF Serving's BatchingParameters in text format; without it the store's batching.config, if there is one."
-    )
-    enable_model_warmup: bool = _setting(True, "Replay a version's warm-up file before it serves.")
-    num_request_iterations_for_warmup: int = _setting(1, "Times that each request of a warm-up file runs.", 0, 1000)
-    saved_model_tags: str = _setting("serve", "Tags of the graph to serve, with commas between them.")
-    tensorflow_intra_op_parallelism: int = _setting(
-        0, "Threads of TensorFlow for one operation; 0 means --tensorflow-threads.", 0, 1024
-    )
-    tensorflow_inter_op_parallelism: int = _setting(
-        0, "Operations that TensorFlow runs at the same time; 0 means --tensorflow-threads.", 0, 1024
-    )
-    per_process_gpu_memory_fraction: float = _setting(
-        0.0, "Share of each GPU's memory to take at the start; 0 takes memory as it is needed.", 0, 1
-    )
-    mixed_precision: str = _setting(
-        "",
-        "bfloat16 computes in 16 bits where that is safe (in float16 on a GPU); recorded scores must hold.",
-    )
-    require_gpu: bool = _setting(False, "Refuse to start where TensorFlow sees no GPU, instead of using the CPU.")
-    engine: str = _setting(
-        "local",
-        "What runs the models: local, in each worker; shared, one process for all workers; or addresses of gRPC "
-        "servers, HOST:PORT or unix:PATH, with commas between them.",
-        auto=True,
-    )
-    engine_models: str = _setting(
-        "", "Models behind --engine HOST:PORT, for servers that can't list them, with commas between them."
-    )
-    workers: int = _setting(1, "Processes that take HTTP requests.", 1, 1024, auto=True)
     api_keys_file: Path | None = _setting(
-        None, "File of API keys, as `signpost keys new` writes it; with keys every client needs one."
+        None,
+        "File of API keys, as `signpost keys new` writes it; with keys every client needs one.",
+        section="Keys and TLS",
     )
     api_keys: str = _setting("", "Lines of such a file, with commas between them, instead of it or besides.")
     ssl_certificate_file: Path | None = _setting(
@@ -164,12 +191,14 @@ class Settings:
     ssl_client_ca_file: Path | None = _setting(
         None, "Certificates of authorities in PEM format; each client must show one that they issued."
     )
-    engine_api_key_file: Path | None = _setting(None, "File that holds the API key for --engine HOST:PORT.")
-    engine_tls_ca_file: Path | None = _setting(
-        None, "Certificates of authorities in PEM format: --engine HOST:PORT is asked over TLS."
+    ssl_config_file: Path | None = _setting(None, "TF Serving's SSLConfig in text format: gRPC speaks TLS only.")
+    log_level: str = _setting(
+        "info", "Least severe messages to log: debug, info, warning or error.", section="Log and metrics"
     )
-    playground: bool = _setting(
-        True, "Show the playground, a page to try the models on, at /; --no-playground does not."
+    log_format: str = _setting("text", "Form of each line of the log: text, or json for an object of JSON.")
+    access_log: bool = _setting(False, "Write a line to the log for each answered request.")
+    monitoring_config_file: Path | None = _setting(
+        None, "TF Serving's MonitoringConfig in text format: its metrics under its path and names."
     )
 
     def __post_init__(self) -> None:
@@ -213,6 +242,16 @@ class Settings:
 def each_setting() -> Iterator[Field[Any]]:
     """The fields of `Settings` in order; `metadata["help"]` describes each."""
     yield from fields(Settings)
+
+
+def sections() -> dict[str, list[Field[Any]]]:
+    """The fields of `Settings` by what they are about."""
+    found: dict[str, list[Field[Any]]] = {}
+    for setting in each_setting():
+        if setting.metadata["section"]:
+            found[setting.metadata["section"]] = []
+        next(reversed(found.values())).append(setting)
+    return found
 
 
 def default_of(setting: Field[Any]) -> Any:

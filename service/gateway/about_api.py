@@ -14,6 +14,7 @@ from service.engine.interface import Engine, ModelSpec, Servable
 from service.errors import NotFound, SettingsError, StoreError
 from service.gateway.exchange import served_by
 from service.gateway.openapi import described
+from service.gateway.openapi_examples import LABELS
 from service.gateway.openapi_schemas import ASKING, image_of, json_of
 from service.model_config import ModelConfig
 from service.settings import Settings
@@ -28,7 +29,7 @@ def blueprint(settings: Settings, engine: Engine, config_override: Path | None =
     source = None if settings.engine_addresses else config_source.from_settings(settings, config_override)
 
     @routes.get("/v1/models/<name:name>/labels")
-    @described("Models", json_of("Labels"), errors=(404,))
+    @described("Models", LABELS, errors=(404,))
     def labels(name: str) -> Response:
         """The labels of a model and the versions that they point at."""
         if name not in engine.status().models:

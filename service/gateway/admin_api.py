@@ -10,7 +10,7 @@ from service import model_config
 from service.errors import Unsupported
 from service.gateway.exchange import request_id
 from service.gateway.openapi import described
-from service.gateway.openapi_schemas import CONFIG, json_of
+from service.gateway.openapi_examples import CONFIG_ANSWER, CONFIG_BODY
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def blueprint(settings: Settings, reload: Reload | None) -> Blueprint:
     routes = Blueprint("admin", __name__)
 
     @routes.post("/v1/config:reload")
-    @described("Service", json_of("Reloaded"), body=CONFIG, errors=(400, 403, 404, 501, 503, 504), access="admin")
+    @described("Service", CONFIG_ANSWER, body=CONFIG_BODY, errors=(400, 403, 404, 501, 503, 504), access="admin")
     def reload_config() -> Response:
         """Serve what another configuration says.
 

@@ -8,11 +8,11 @@ from flask import Blueprint, Response, request
 
 from service import examples
 from service.engine.interface import Array, Call, Engine, ModelSpec, Servable
-from service.gateway import calls, tensor_json
+from service.gateway import calls, openapi_examples, tensor_json
 from service.gateway.exchange import request_id, served_by, timings
 from service.gateway.json_numbers import shorten
 from service.gateway.openapi import described
-from service.gateway.openapi_schemas import RUNNING, json_of
+from service.gateway.openapi_schemas import RUNNING
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -26,8 +26,8 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
     @routes.post("/v1/models/<name:name>/labels/<name:label>:classify")
     @described(
         "Predict",
-        json_of("Classification"),
-        body=json_of("ExamplesRequest", one={"signature_name": "classify_x", "examples": [{"x": 1.5}]}),
+        openapi_examples.CLASSIFY_ANSWER,
+        body=openapi_examples.CLASSIFY_BODY,
         errors=RUNNING,
         example_model="half_plus_two",
     )
@@ -43,8 +43,8 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
     @routes.post("/v1/models/<name:name>/labels/<name:label>:regress")
     @described(
         "Predict",
-        json_of("Regression"),
-        body=json_of("ExamplesRequest", one={"signature_name": "regress_x", "examples": [{"x": 1.5}]}),
+        openapi_examples.REGRESS_ANSWER,
+        body=openapi_examples.REGRESS_BODY,
         errors=RUNNING,
         example_model="half_plus_two",
     )

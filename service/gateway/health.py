@@ -6,7 +6,7 @@ from flask import Blueprint, Response, jsonify
 
 from service.engine.interface import Engine, State, VersionStatus
 from service.gateway.openapi import described
-from service.gateway.openapi_schemas import json_of
+from service.gateway.openapi_examples import LIVE, READY
 
 
 def blueprint(engine: Engine, why_not: Callable[[], str]) -> Blueprint:
@@ -19,7 +19,7 @@ def blueprint(engine: Engine, why_not: Callable[[], str]) -> Blueprint:
     routes = Blueprint("health", __name__)
 
     @routes.get("/healthz")
-    @described("Service", json_of("Live"), access="open")
+    @described("Service", LIVE, access="open")
     def live() -> Response:
         """Whether the process answers."""
         return jsonify(status="live")
@@ -27,7 +27,7 @@ def blueprint(engine: Engine, why_not: Callable[[], str]) -> Blueprint:
     @routes.get("/readyz")
     @described(
         "Service",
-        json_of("Ready"),
+        READY,
         statuses={503: "Not yet, or not any more; the body has the same form."},
         access="open",
     )

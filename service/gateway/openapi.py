@@ -13,7 +13,9 @@ from typing import Any, Final, Literal, TypeVar
 from flask import Flask
 from werkzeug.routing import Rule
 
+from service.gateway import openapi_examples as examples
 from service.gateway import openapi_schemas as schemas
+from service.gateway.openapi_samples import samples
 from service.keys import Role
 from service.version import __version__
 
@@ -92,15 +94,23 @@ def is_api(rule: Rule) -> bool:
     return not rule.endpoint.endswith(".static")
 
 
-def document(app: Flask, needs_key: bool = False) -> Json:
-    """The description of an application's routes as an OpenAPI 3.1 document; `needs_key` where API keys are on."""
+def document(app: Flask, base_url: str, needs_key: bool = False) -> Json:
+    """The description of an application's routes as an OpenAPI 3.1 document.
+
+    Args:
+        app: the application.
+        base_url: where it is reached; ends with a slash.
+        needs_key: whether API keys are on.
+    """
     paths: dict[str, Json] = {}
     for rule in app.url_map.iter_rules():
         operation = operation_of(app, rule)
         if operation is None or not is_api(rule):
             continue
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            paths.setdefault(_path(rule), {})[method.lower()] = _operation(app, rule, operation, needs_key)
+            paths.setdefault(_path(rule), {})[method.lower()] = _operation(
+                app, rule, operation, method, base_url, needs_key
+            )
     ordered = sorted(paths.items(), key=lambda item: (_tag_order(item[1]), item[0].count("{"), len(item[0]), item[0]))
     return {
         "openapi": "3.1.1",
@@ -115,7 +125,7 @@ def document(app: Flask, needs_key: bool = False) -> Json:
         "paths": dict(ordered),
         "components": {
             "schemas": schemas.SCHEMAS,
-            "responses": {f"Error{status}": _error(says) for status, says in schemas.ERRORS.items()},
+            "responses": {f"Error{status}": _error(status, says) for status, says in schemas.ERRORS.items()},
             "headers": schemas.HEADERS,
             "parameters": schemas.QUERY | {each["name"]: each for each in (schemas.REQUEST_ID, schemas.DEADLINE)},
             **({"securitySchemes": schemas.SECURITY} if needs_key else {}),
@@ -127,7 +137,7 @@ def _path(rule: Rule) -> str:
     return _PARAMETER.sub(r"{\3}", rule.rule)
 
 
-def _operation(app: Flask, rule: Rule, operation: Operation, needs_key: bool) -> Json:
+def _operation(app: Flask, rule: Rule, operation: Operation, method: str, base_url: str, needs_key: bool) -> Json:
     summary, _, description = (inspect.getdoc(app.view_functions[rule.endpoint]) or "").partition("\n\n")
     names = [name for _, _, name in _PARAMETER.findall(rule.rule)]
     variant = "".join(f"_of_{name}" for name in names if name in ("version", "label"))
@@ -143,7 +153,12 @@ def _operation(app: Flask, rule: Rule, operation: Operation, needs_key: bool) ->
             **{str(status): {"$ref": f"#/components/responses/Error{status}"} for status in operation.errors},
         },
     }
-    if needs_key and operation.access != "open":
+    asks_for_key = needs_key and operation.access != "open"
+    url = base_url + _example_path(rule, operation).removeprefix("/")
+    query = "&".join(f"{name}={schemas.QUERY[name]['example']}" for name in operation.query)
+    if asked := samples(method, url, query and f"?{query}", base_url, operation.body or {}, asks_for_key):
+        found["x-codeSamples"] = asked
+    if asks_for_key:
         roles = ["admin"] if operation.access == "admin" else []
         found["security"] = [{scheme: roles} for scheme in schemas.SECURITY]
         found["responses"] |= {str(status): {"$ref": f"#/components/responses/Error{status}"} for status in (401, 403)}
@@ -152,6 +167,10 @@ def _operation(app: Flask, rule: Rule, operation: Operation, needs_key: bool) ->
     if operation.body is not None:
         found["requestBody"] = {"required": True, "content": operation.body}
     return found
+
+
+def _example_path(rule: Rule, operation: Operation) -> str:
+    return _PARAMETER.sub(lambda found: str(_EXAMPLES.get(found[3], operation.example_model)), rule.rule)
 
 
 def _parameter(match: tuple[str, str, str], model: str) -> Json:
@@ -173,11 +192,9 @@ def _headers(parameters: list[str]) -> Json:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
-def _error(says: str) -> Json:
-    return {
-        "description": says,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
-    }
+def _error(status: int, says: str) -> Json:
+    shown = {"one": {"error": examples.ERRORS[status]}} if status in examples.ERRORS else {}
+    return {"description": says, "content": schemas.json_of("Error", **shown)}
 
 
 def _tag_order(operations: Json) -> int:

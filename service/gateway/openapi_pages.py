@@ -1,8 +1,9 @@
 """`/openapi.json`, and the same for people at `/docs`."""
 
+import re
 from typing import Any, Final
 
-from flask import Blueprint, Response, current_app, json, jsonify
+from flask import Blueprint, Response, current_app, json, jsonify, request
 
 from service.gateway import openapi, playground
 from service.gateway.openapi import described
@@ -22,13 +23,13 @@ def blueprint(settings: Settings, needs_key: bool) -> Blueprint:
     @described("Pages", json_of({"type": "object"}), access="open")
     def openapi_json() -> Response:
         """The description of all routes, OpenAPI 3.1."""
-        return jsonify(openapi.document(current_app, needs_key))
+        return jsonify(openapi.document(current_app, request.url_root, needs_key))
 
     @routes.get("/docs")
     @described("Pages", text_of("text/html"), access="open")
     def docs() -> Response:
         """The description of all routes as a page."""
-        document = openapi.document(current_app, needs_key)
+        document = openapi.document(current_app, request.url_root, needs_key)
         components = document["components"]
         return playground.page(
             "docs.html",
@@ -36,7 +37,7 @@ def blueprint(settings: Settings, needs_key: bool) -> Blueprint:
             document=document,
             groups=_groups(document),
             resolve=lambda each: _resolve(components, each),
-            pretty=lambda value: json.dumps(value, indent=2, sort_keys=False, ensure_ascii=False),
+            pretty=_pretty,
         )
 
     return routes
@@ -54,6 +55,14 @@ def _groups(document: Json) -> list[tuple[Json, list[Json]]]:
         (tag, [each for each in entries.values() if each["operation"]["tags"] == [tag["name"]]])
         for tag in document["tags"]
     ]
+
+
+def _pretty(value: Any) -> str:
+    """JSON for people: lists of plain values on one line."""
+    if isinstance(value, str):
+        return value
+    text = json.dumps(value, indent=2, sort_keys=False, ensure_ascii=False)
+    return re.sub(r"\[\s+([^\[\]{}]+?)\s+\]", lambda plain: f"[{' '.join(plain[1].split())}]", text)
 
 
 def _resolve(components: Json, each: Json) -> Json:

@@ -1,4 +1,4 @@
-"""The schemas, errors, headers, query parameters and examples that the API's description refers to."""
+"""The schemas, errors, headers and query parameters that the API's description refers to."""
 
 from typing import Any, Final
 
@@ -58,6 +58,7 @@ SCHEMAS: Final[Json] = {
     },
     "Error": {
         "type": "object",
+        "description": "What is wrong.",
         "required": ["error"],
         "properties": {
             "error": {"type": "string", "description": "What is wrong, with what, and what would be right."}
@@ -78,6 +79,7 @@ SCHEMAS: Final[Json] = {
     },
     "Prediction": {
         "type": "object",
+        "description": "What an image shows.",
         "required": ["class", "score", "scores"],
         "properties": {
             "class": {"type": "string", "description": "The class with the highest score."},
@@ -106,6 +108,7 @@ SCHEMAS: Final[Json] = {
     },
     "ExamplesRequest": {
         "type": "object",
+        "description": "TensorFlow Serving's form of tf.Examples.",
         "required": ["examples"],
         "properties": {
             "signature_name": {"type": "string"},
@@ -115,6 +118,7 @@ SCHEMAS: Final[Json] = {
     },
     "Classification": {
         "type": "object",
+        "description": "Classes with their scores, for each example.",
         "required": ["results"],
         "properties": {
             "results": {
@@ -129,11 +133,13 @@ SCHEMAS: Final[Json] = {
     },
     "Regression": {
         "type": "object",
+        "description": "A number for each example.",
         "required": ["results"],
         "properties": {"results": {"type": "array", "items": {"type": "number"}}},
     },
     "Models": {
         "type": "object",
+        "description": "Every model with the state of its versions.",
         "required": ["models"],
         "properties": {
             "models": {
@@ -148,11 +154,13 @@ SCHEMAS: Final[Json] = {
     },
     "ModelStatus": {
         "type": "object",
+        "description": "The state of a model's versions.",
         "required": ["model_version_status"],
         "properties": {"model_version_status": _VERSIONS},
     },
     "Metadata": {
         "type": "object",
+        "description": "The signatures of a version.",
         "required": ["model_spec", "metadata"],
         "properties": {
             "model_spec": {"type": "object"},
@@ -164,13 +172,20 @@ SCHEMAS: Final[Json] = {
     },
     "Labels": {
         "type": "object",
+        "description": "The labels of a model.",
         "required": ["labels"],
         "properties": {"labels": {"type": "object", "additionalProperties": {"type": "integer"}}},
     },
     "ModelCard": {"type": "object", "description": "As training wrote it: classes, metrics, recipe, data, date."},
-    "Live": {"type": "object", "required": ["status"], "properties": {"status": {"const": "live"}}},
+    "Live": {
+        "type": "object",
+        "description": "The process answers.",
+        "required": ["status"],
+        "properties": {"status": {"const": "live"}},
+    },
     "Ready": {
         "type": "object",
+        "description": "Which models are ready.",
         "required": ["ready", "models"],
         "properties": {
             "ready": {"type": "boolean"},
@@ -228,36 +243,4 @@ QUERY: Final[Json] = {
         "schema": {"type": "integer", "minimum": 1},
         "example": 2,
     }
-}
-
-# A hand that shows the letter Y, drawn, 28 x 28 grey pixels: what the examples post. The file is among the page's.
-EXAMPLE_IMAGE: Final = "static/example.png"
-_EXAMPLE_B64: Final = (
-    "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcCAAAAABXZoBIAAABQ0lEQVR42s3Ry04CQRCF4XNqakYQnQENMaIYFEx8/+fwAYzEGHWh"
-    "IyBBHLlNd7lAuSjs7VUnX6rS+ZvX2H4E/wzVf+Z7ug2HN5OL42DL2ln2ftfxWzCu6bDd3awSNU510O7b5tcWmrWgf7tRBSg2j+Wt"
-    "PTAAsOV+70wBlFou7crlrszy3vAwLigAjNNJRQGgdGnpS69QzCa9UfmoWi8Ro8dX96EAwP2Wf3r2GtrYZ/1sfFUYPaWONs/HpFU2"
-    "780AIH/tZA+pY+nkuy0rjQgGAN4we7nvOO6fV3+yshgAIOENHH4a47MDWTRXBSChBZRIjPF5mVjgTjwJw4Az1UjBpJEQS9Q4FxAR"
-    "JADLjYSrny1hQAKAOYvqCYHVySLnef2UVGINJbRl1BzrSJkGQgPMTf+i5lMRM5j3+huhdO77arkRAL4AugiG+SLX5HUAAAAASUVO"
-    "RK5CYII="
-)
-
-CONFIG: Final[Json] = {
-    "text/plain": {"schema": {"type": "string", "description": "As `models.config` has it."}},
-    **json_of({"type": "object", "description": "The same message in protobuf's JSON."}),
-}
-
-IMAGES_OR_TENSORS: Final[Json] = {
-    **image_of("image/*", examples={"hand": {"summary": "A drawn hand.", "externalValue": EXAMPLE_IMAGE}}),
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "description": "Any number of files under any names, each an image.",
-            "additionalProperties": {"type": "array", "items": {"type": "string", "contentMediaType": "image/*"}},
-        }
-    },
-    **json_of(
-        "TensorRequest",
-        image={"instances": [{"b64": _EXAMPLE_B64}]},
-        columns={"signature_name": "serving_default", "inputs": {"image": [{"b64": _EXAMPLE_B64}]}},
-    ),
 }

@@ -11,9 +11,10 @@ from flask import Blueprint, Response, request
 
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Engine, ImageSize, ModelSpec, Servable
 from service.errors import InvalidRequest, UnsupportedMedia
-from service.gateway import calls, images_api, openapi_schemas, tensor_json
+from service.gateway import calls, images_api, openapi_examples, tensor_json
 from service.gateway.exchange import answered, request_id, served_by
 from service.gateway.openapi import described
+from service.gateway.openapi_schemas import RUNNING
 from service.images import ImageLimits
 from service.metrics import Metrics
 from service.settings import Settings
@@ -39,10 +40,10 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
     @routes.post("/v1/models/<name:name>/labels/<name:label>:predict")
     @described(
         "Predict",
-        openapi_schemas.json_of({"anyOf": [openapi_schemas.ref("ImageAnswer"), openapi_schemas.ref("TensorAnswer")]}),
-        body=openapi_schemas.IMAGES_OR_TENSORS,
+        openapi_examples.PREDICT_ANSWER,
+        body=openapi_examples.PREDICT_BODY,
         query=("top_k",),
-        errors=openapi_schemas.RUNNING,
+        errors=RUNNING,
     )
     def predict(name: str, version: int | None = None, label: str | None = None) -> Response:
         """Run a model on images or tensors.

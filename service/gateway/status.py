@@ -7,6 +7,7 @@ from flask import Blueprint, Response, jsonify
 from service.engine.interface import Engine, ModelSpec, Signature, TensorSpec, VersionStatus
 from service.errors import NotFound
 from service.gateway.openapi import described
+from service.gateway.openapi_examples import MODEL_STATUS, MODELS
 from service.gateway.openapi_schemas import ASKING, json_of
 
 
@@ -15,7 +16,7 @@ def blueprint(engine: Engine) -> Blueprint:
     routes = Blueprint("status", __name__)
 
     @routes.get("/v1/models")
-    @described("Models", json_of("Models"))
+    @described("Models", MODELS)
     def list_models() -> Response:
         """Every model with the state of its versions."""
         models = [{"name": name, **_versions(versions)} for name, versions in engine.status().models.items()]
@@ -24,7 +25,7 @@ def blueprint(engine: Engine) -> Blueprint:
     @routes.get("/v1/models/<name:name>")
     @routes.get("/v1/models/<name:name>/versions/<int:version>")
     @routes.get("/v1/models/<name:name>/labels/<name:label>")
-    @described("Models", json_of("ModelStatus"), errors=ASKING)
+    @described("Models", MODEL_STATUS, errors=ASKING)
     def show_status(name: str, version: int | None = None, label: str | None = None) -> Response:
         """State of a model's versions, as TensorFlow Serving tells it."""
         if label is not None:

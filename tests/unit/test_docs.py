@@ -32,15 +32,31 @@ def flag_row(flag: tf_serving_flags.TfServingFlag) -> str:
     return row(f"`--{flag.name}`", f"{does}: {flag.says}")
 
 
-def rows(document: str, heading: str) -> list[str]:
-    """The rows of the table under a heading."""
+def rows(document: str, heading: str, *also: str) -> list[str]:
+    """The rows of the tables under a heading, and the lines that begin with `also`."""
     section = (ROOT / document).read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return [line for line in section.splitlines() if line.startswith("| `")]
+    return [line for line in section.splitlines() if line.startswith(("| `", *also))]
 
 
 def test_the_readme_lists_every_setting() -> None:
-    expected = [setting_row(setting) for setting in settings.each_setting()]
-    assert rows("README.md", "Settings of `signpost serve`") == expected
+    expected = [
+        line
+        for title, found in settings.sections().items()
+        for line in (f"### {title}", *(setting_row(setting) for setting in found))
+    ]
+    assert rows("README.md", "Settings of `signpost serve`", "### ") == expected
+
+
+def test_every_setting_is_in_one_section_that_fits_a_screen() -> None:
+    found = [setting for section in settings.sections().values() for setting in section]
+    assert found == list(settings.each_setting())
+    assert max(map(len, settings.sections().values())) <= 12
+
+
+def test_the_readme_leads_to_every_guide() -> None:
+    readme = (ROOT / "README.md").read_text()
+    missing = [path.name for path in (ROOT / "docs").glob("*.md") if f"(docs/{path.name})" not in readme]
+    assert missing == []
 
 
 def test_the_guide_from_tf_serving_lists_every_flag() -> None:
@@ -78,3 +94,26 @@ def test_the_api_document_lists_every_metric() -> None:
             found.add(row(f"`{name}`", family.type, labels).removesuffix(" |"))
     listed = {" |".join(line.split(" |")[:3]) for line in rows("docs/api.md", "Metrics") if "process_" not in line}
     assert found == listed
+
+
+def anchors(path: Path) -> set[str]:
+    """What links within a document may point at: its headings, as GitHub names them."""
+    found = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def test_every_link_in_the_documents_leads_somewhere() -> None:
+    documents = [
+        path
+        for pattern in ("*.md", "docs/**/*.md", "model_store/*.md", "loadtests/*.md", "deploy/**/*.md")
+        for path in ROOT.glob(pattern)
+    ]
+    assert len(documents) > 50
+    broken = []
+    for path in documents:
+        for link in re.findall(r"\]\((?!https?:|mailto:)([^)\s]+)\)", path.read_text()):
+            file, _, anchor = link.partition("#")
+            target = (path.parent / file).resolve() if file else path
+            if not target.exists() or (anchor and anchor not in anchors(target)):
+                broken.append(f"{path.relative_to(ROOT)}: {link}")
+    assert broken == []

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from PIL import Image
 
+from service import keys
 from service.engine.interface import Array, Call
 from service.gateway import create_app, openapi
 from service.gateway.metrics import Metrics
-from service.gateway.openapi_schemas import EXAMPLE_IMAGE
+from service.gateway.openapi_examples import ERRORS, EXAMPLE_IMAGE
 from service.settings import Settings
 from tests.fakes import FakeEngine, FakeServable, classifier, classifier_signature, signature, spec
 
@@ -62,7 +64,7 @@ def app(tmp_path: Path) -> Flask:
     (tmp_path / "monitoring.config").write_text(MONITORING)
     engine = FakeEngine(letters, half_plus_two(), labels={"stable": 1})
     settings = Settings(store=tmp_path, monitoring_config_file=tmp_path / "monitoring.config")
-    return create_app(settings, engine, Metrics(engine))
+    return create_app(settings, engine, Metrics(engine), reload=lambda *_: None)
 
 
 @pytest.fixture
@@ -135,6 +137,8 @@ def test_each_example_of_a_body_is_taken(app: Flask, document: Json) -> None:
                 if "externalValue" in example:
                     body = client.get(f"/{example['externalValue']}", buffered=True).data
                     answer = client.open(at, method=method, data=body, content_type=kind)
+                elif kind == "text/plain":
+                    answer = client.open(at, method=method, data=example["value"], content_type=kind)
                 else:
                     Draft202012Validator({**media["schema"], "components": document["components"]}).validate(
                         example["value"]
@@ -142,7 +146,62 @@ def test_each_example_of_a_body_is_taken(app: Flask, document: Json) -> None:
                     answer = client.open(at, method=method, json=example["value"])
                 check_answer(document, operation, answer)
                 taken += 1
-    assert taken == 3 * (3 + 1 + 1)
+    assert taken == 3 * (3 + 1 + 1) + 1
+
+
+def test_each_example_of_an_answer_has_its_form_and_its_request(document: Json) -> None:
+    """Whether it is what the service answers, tests/e2e/test_api_page.py asks."""
+    shown = 0
+    for _, _, operation in operations(document):
+        asked = {
+            name
+            for media in operation.get("requestBody", {}).get("content", {}).values()
+            for name in media.get("examples", ())
+        }
+        for media in operation["responses"]["200"]["content"].values():
+            for name, example in media.get("examples", {}).items():
+                schema = {**media["schema"], "components": document["components"]}
+                Draft202012Validator(schema).validate(example["value"])
+                assert name in asked or not asked
+                shown += 1
+    assert shown > 15
+
+
+def test_the_examples_of_errors_are_what_is_answered(app: Flask, document: Json) -> None:
+    client = app.test_client()
+    url = "/v1/models/sign_language:predict"
+    answers = [
+        client.post(url, data=b"x = 1", content_type="image/png"),
+        client.get("/v1/models/letters"),
+        client.post(url, data=b"x", content_type="text/html"),
+    ]
+    assert {answer.status_code: answer.json["error"] for answer in answers} == ERRORS
+    for status, error in ERRORS.items():
+        media = document["components"]["responses"][f"Error{status}"]["content"]["application/json"]
+        assert media["examples"]["one"]["value"] == {"error": error}
+
+
+def test_each_operation_has_commands_that_name_this_service(app: Flask) -> None:
+    host = "https://models.example/under"
+    document = app.test_client().get("/openapi.json", base_url=host).json
+    without = set()
+    for path, method, operation in operations(document):
+        commands = [sample["source"] for sample in operation.get("x-codeSamples", ())]
+        assert all(f"{host}/" in command and not re.search(r"{\w+}", command) for command in commands)
+        if not commands:
+            without.add((method, path))
+    assert without == set()
+
+
+def test_where_keys_are_on_the_commands_send_one(tmp_path: Path) -> None:
+    engine = FakeEngine(classifier("sign_language", 1, ("A", "B")))
+    keys.append(tmp_path / "keys", keys.make("ops", "admin")[1])
+    app = create_app(Settings(store=tmp_path, api_keys_file=tmp_path / "keys"), engine, Metrics(engine))
+    paths = app.test_client().get("/openapi.json").json["paths"]
+    (command,) = paths["/v1/models"]["get"]["x-codeSamples"]
+    assert '-H "X-API-Key: $SIGNPOST_API_KEY"' in command["source"]
+    (command,) = paths["/readyz"]["get"]["x-codeSamples"]
+    assert "API_KEY" not in command["source"]
 
 
 def test_the_example_of_a_query_is_taken(app: Flask, document: Json) -> None:
@@ -184,8 +243,9 @@ def test_the_page_shows_every_operation_and_loads_nothing_from_elsewhere(app: Fl
         assert path in answer.text
         assert operation["summary"].split("`")[0] in answer.text.replace("&#39;", "'")
     assert "<script" not in answer.text
-    assert "http://" not in answer.text
-    assert "https://" not in answer.text
+    elsewhere = re.sub(r"http://localhost/", "", answer.text)
+    assert "http://" not in elsewhere
+    assert "https://" not in elsewhere
 
 
 def test_without_the_playground_the_description_stays(engine: FakeEngine) -> None:

@@ -1,0 +1,80 @@
+"""The description of the API at a real service: what it shows is what is answered, on the page too."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.e2e import browser
+from tests.e2e.browser import Page
+from tests.e2e.processes import Server, serving
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """model_config_list {
+  config { name: "half_plus_two" base_path: "half_plus_two" version_labels { key: "stable" value: 1 } }
+  config { name: "sign_language" base_path: "sign_language" version_labels { key: "stable" value: 1 } }
+}"""
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A service of the models that the examples name."""
+    folder = tmp_path_factory.mktemp("described")
+    subprocess.run([sys.executable, "-m", "tests.e2e.make_models", folder / "made"], cwd=ROOT, check=True)
+    store = folder / "store"
+    shutil.copytree(ROOT / "model_store" / "sign_language", store / "sign_language")
+    shutil.copytree(folder / "made" / "tensorflow_1", store / "half_plus_two")
+    (store / "models.config").write_text(CONFIG)
+    with serving(store, folder) as server:
+        yield server
+
+
+def operations(server: Server) -> list[dict[str, Any]]:
+    """All of them, those that change what is served last."""
+    paths = requests.get(f"{server.url}/openapi.json", timeout=60).json()["paths"]
+    found = [operation for methods in paths.values() for operation in methods.values()]
+    return sorted(found, key=lambda operation: "reload" in operation["operationId"])
+
+
+def rounded(value: Any) -> Any:
+    """The same document without the last digits of its scores, which other processors round differently."""
+    if isinstance(value, dict):
+        return {name: rounded(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [rounded(each) for each in value]
+    return pytest.approx(value, abs=2e-3) if isinstance(value, float) else value
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl not found")
+def test_every_command_is_answered_as_the_examples_say(described: Server) -> None:
+    ran = compared = 0
+    for operation in operations(described):
+        examples = operation["responses"]["200"]["content"].get("application/json", {}).get("examples", {})
+        for sample in operation["x-codeSamples"]:
+            command = sample["source"].replace("curl ", "curl --fail-with-body --silent --show-error ")
+            done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], capture_output=True, check=False)
+            assert done.returncode == 0, f"{command}\n{done.stdout.decode()}{done.stderr.decode()}"
+            ran += 1
+            shown = examples.get(sample["label"])
+            if shown is not None:
+                assert json.loads(done.stdout) == rounded(shown["value"]), command
+                compared += 1
+    assert ran > 30
+    assert compared > 15
+
+
+@pytest.mark.skipif(bool(browser.missing()), reason=browser.missing())
+def test_the_page_can_be_read_by_everyone(chromium: Page, described: Server) -> None:
+    chromium.errors()
+    chromium.open(f"{described.url}/docs")
+    chromium.look("api")
+    chromium.script("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    chromium.look("api-opened")
+    assert "static/example.png" in chromium.text("#predict_predict .command")
+    assert chromium.errors() == []
