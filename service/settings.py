@@ -43,9 +43,7 @@ class Settings:
         SettingsError: a value outside its bounds.
     """
 
-    store: Path = _setting(
-        Path("model_store"), "Folder of the models: <model>/<version>/saved_model.pb.", section="Models"
-    )
+    store: Path = _setting(Path("model_store"), "Folder of the models: MODEL/VERSION/saved_model.pb.", section="Models")
     model_config_file: Path | None = _setting(
         None, "TF Serving's ModelServerConfig in text format; without it the store's models.config, if there is one."
     )

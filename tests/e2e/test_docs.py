@@ -234,7 +234,7 @@ def test_every_command_is_run_or_has_a_reason() -> None:
 
 def test_the_pictures_that_the_documents_show_are_there_and_small() -> None:
     for path in DOCUMENTS:
-        for link in re.findall(r"!\[[^]]+\]\(([^)]+)\)", path.read_text()):
+        for link in re.findall(r"(?:!\[[^]]+\]\(|<img src=\")([^)\"]+)", path.read_text()):
             picture = path.parent / link
             assert picture.is_file(), f"{path.name} shows {link}"
             assert picture.stat().st_size < 200_000

@@ -22,7 +22,7 @@ def setting_row(setting: Field[Any]) -> str:
     default = settings.default_of(setting)
     shown = "" if default in (None, "") else f"`{str(default).lower() if isinstance(default, bool) else default}`"
     flag, variable = settings.flag(setting), settings.variable(setting)
-    return row(f"`{flag}`", f"`{variable}`", shown, setting.metadata["help"])
+    return row(f"`{flag}`<br>`{variable}`", shown, setting.metadata["help"])
 
 
 def flag_row(flag: tf_serving_flags.TfServingFlag) -> str:
@@ -117,3 +117,20 @@ def test_every_link_in_the_documents_leads_somewhere() -> None:
             if not target.exists() or (anchor and anchor not in anchors(target)):
                 broken.append(f"{path.relative_to(ROOT)}: {link}")
     assert broken == []
+
+
+def test_no_word_in_the_documents_is_taken_for_html() -> None:
+    """What stands in angle brackets outside of code would not be shown."""
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")):
+        text = re.sub(r"^```.*?^```$|`[^`\n]*`", "", path.read_text(), flags=re.M | re.S)
+        assert set(re.findall(r"<[a-zA-Z/!][^>]*", text)) <= {
+            "<br",
+            *re.findall(r'<img src="[^"]+" alt="[^"]+" width="\d+"', text),
+        }
+
+
+def test_the_index_of_decisions_lists_each_by_its_title() -> None:
+    folder = ROOT / "docs" / "decisions"
+    titles = {path.name: path.read_text().splitlines()[0] for path in folder.glob("0*.md")}
+    listed = dict(re.findall(r"^- \[(.+)\]\((.+)\)$", (folder / "README.md").read_text(), re.M))
+    assert {f"# {title}": name for title, name in listed.items()} == {title: name for name, title in titles.items()}
