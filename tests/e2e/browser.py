@@ -102,12 +102,13 @@ class Page:
     def _show(self, width: int, height: int, scheme: str) -> None:
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        # Colours that still fade are not those that stay.
         features = [
             {"name": "prefers-color-scheme", "value": scheme},
             {"name": "prefers-reduced-motion", "value": "reduce"},
         ]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        # Colours that still fade are not those that stay.
+        self.wait(lambda: self.script("return document.getAnimations().length === 0"), "nothing moves")
         assert self.script("return document.documentElement.scrollWidth") <= width
 
     def _keep_picture(self, name: str) -> None:

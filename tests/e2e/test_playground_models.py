@@ -129,6 +129,7 @@ def test_a_service_that_has_gone_is_told(chromium: Page, circles_store: Path, tm
         page = opened(chromium, server.url)
     choose(page, files)
     page.wait_for_text(".item.failed .error", "does not answer")
+    assert page.text("#service") == "not reachable"
     page.look("gone")
     page.errors()
     page.driver.get("about:blank")

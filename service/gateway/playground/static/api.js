@@ -10,6 +10,8 @@ export class Failure extends Error {
 
 /** What the document is told, with the service's own sentence, when a request was refused for its key. */
 export const KEY_REFUSED = "key-refused";
+/** What the document is told when a request got no answer. */
+export const UNREACHABLE = "unreachable";
 const KEPT = "signpost-key";
 
 export const hasKey = () => sessionStorage.getItem(KEPT) !== null;
@@ -21,6 +23,7 @@ async function send(path, options, read, key = sessionStorage.getItem(KEPT)) {
     const response = await fetch(path, { ...options, headers });
     return [response, await read(response)];
   } catch {
+    document.dispatchEvent(new CustomEvent(UNREACHABLE));
     throw new Failure("The service does not answer; is it still running?", 0);
   }
 }

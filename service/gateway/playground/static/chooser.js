@@ -23,6 +23,7 @@ export class Chooser {
     $("version").addEventListener("change", () => this.look());
     $("chooser").addEventListener("submit", (event) => event.preventDefault());
     document.addEventListener("visibilitychange", () => document.hidden || this.keyless || this.refresh());
+    document.addEventListener(api.UNREACHABLE, () => pill("bad", "not reachable"));
     this.wanted = new URLSearchParams(location.hash.slice(1));
   }
 
@@ -45,7 +46,7 @@ export class Chooser {
       if (this.models.every(isReady)) pause = QUIET_MS;
     } catch (failure) {
       if (failure.status === 401) return this.wantKey(failure.message);
-      pill("bad", failure.status ? "not usable" : "not reachable");
+      if (failure.status) pill("bad", "not usable");
       this.tell(failure.message);
     }
     if (!document.hidden) this.timer = setTimeout(() => this.refresh(), pause);
