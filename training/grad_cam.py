@@ -27,8 +27,8 @@ def grad_cam(network: keras.Model) -> Explain | None:
         return None
     import tensorflow as tf
 
-    before = keras.Model(network.input, layer.output)
-    behind = keras.Model(layer.output, network.output)
+    before = keras.Model(network.inputs, layer.output)
+    behind = keras.Model(layer.output, network.outputs[0])
 
     def explain(pixels: Any) -> tuple[Any, Any]:
         features = before(pixels, training=False)  # (N, h, w, F)

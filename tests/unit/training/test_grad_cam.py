@@ -1,5 +1,6 @@
 """Heat maps of networks of which it is known what they look at."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -50,6 +51,15 @@ def test_a_frozen_backbone_explains_itself_too() -> None:
     maps = insight.looked_at(network, pixels)
     assert maps.shape == (2, 2, 2)
     assert maps.max() == pytest.approx(1.0)
+
+
+def test_a_sequential_network_explains_itself_too() -> None:
+    layers = keras.layers
+    network = keras.Sequential(
+        [layers.Input((16, 16, 1), dtype="uint8"), layers.Rescaling(1 / 255), layers.Conv2D(4, 3, activation="relu")]
+        + [layers.Flatten(), layers.Dense(2)]
+    )
+    assert insight.looked_at(network, images()).shape == (3, 14, 14)
 
 
 def test_a_network_without_places_looks_nowhere() -> None:
