@@ -27,7 +27,7 @@ def grad_cam(network: keras.Model) -> Explain | None:
         return None
     import tensorflow as tf
 
-    before = keras.Model(network.inputs, layer.output)
+    before = keras.Model(network.inputs[0], layer.output)
     behind = keras.Model(layer.output, network.outputs[0])
 
     def explain(pixels: Any) -> tuple[Any, Any]:

@@ -55,10 +55,9 @@ def test_a_frozen_backbone_explains_itself_too() -> None:
 
 def test_a_sequential_network_explains_itself_too() -> None:
     layers = keras.layers
-    network = keras.Sequential(
-        [layers.Input((16, 16, 1), dtype="uint8"), layers.Rescaling(1 / 255), layers.Conv2D(4, 3, activation="relu")]
-        + [layers.Flatten(), layers.Dense(2)]
-    )
+    convolution = layers.Conv2D(4, 3, activation="relu")
+    stack = [layers.Input((16, 16, 1), dtype="uint8"), layers.Rescaling(1 / 255), convolution]
+    network = keras.Sequential([*stack, layers.Flatten(), layers.Dense(2)])
     assert insight.looked_at(network, images()).shape == (3, 14, 14)
 
 
