@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from service.engine.batch import Request, Slice, check_rows, check_wanted, count_rows, deliver, halve, join, too_late
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.interface import Answer, Array, Call
-from service.engine.pace import make_pace
 from service.engine.room import Room
 from service.errors import DeviceOutOfMemory, ModelFailed, SignpostError, Unavailable, without_paths
 
@@ -53,7 +52,7 @@ class Batcher:
         self.running = 0
         self._device_rows = parameters.max_batch_size  # fewer once the device ran out of memory
         self._room = Room(parameters, clock)
-        self.pace = make_pace(parameters)
+        self.pace = parameters.make_pace()
         self._closed = False
 
     @property

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 
 from service.engine.objective import Objective
+from service.engine.pace import FixedPace, Pace, TunedPace
+from service.engine.size_search import LEAST_ROWS, SearchingPace
 
 
 @dataclass(frozen=True)
@@ -11,7 +13,8 @@ class BatchingParameters:
     """How requests are batched, by TF Serving's names (`tensorflow.serving.BatchingParameters`) where it has them.
 
     Attributes:
-        max_batch_size: rows of a batch at most; a larger request is split.
+        max_batch_size: rows of a batch at most; a larger request is split. Where no sizes are told, smaller batches
+            are made if a row takes less time in them.
         batch_timeout_micros: how long a batch that is not full waits for more; 0 is greedy.
         max_enqueued_batches: how many full batches may wait; beyond that requests are refused.
         num_batch_threads: how many batches may run at the same time.
@@ -44,6 +47,15 @@ class BatchingParameters:
     def padded(self, rows: int) -> int:
         """The size of the batch in which `rows` rows run."""
         return next((size for size in self.allowed_batch_sizes if size >= rows), rows)
+
+    def make_pace(self, search: bool = True) -> Pace:
+        """The pace that they ask for; `search` allows smaller batches where those are quicker."""
+        wait_s = self.batch_timeout_micros / 1e6
+        if self.objective is not None:
+            return TunedPace(self.objective, self.max_batch_size)
+        if search and not self.allowed_batch_sizes and self.max_batch_size >= 2 * LEAST_ROWS:
+            return SearchingPace(self.max_batch_size, wait_s)
+        return FixedPace(self.max_batch_size, wait_s)
 
     def sizes(self, few: bool = False) -> tuple[int, ...]:
         """The batch sizes to warm up: those allowed, or else the powers of two up to the maximum.

@@ -9,7 +9,6 @@ only get longer. All of this is touched under the batcher's lock.
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from service.engine.batching_parameters import BatchingParameters
 from service.engine.objective import Objective
 
 # Who comes when a batch has just begun waits for it and for the next one.
@@ -80,13 +79,6 @@ class FixedPace:
 
     def note_batch(self, rows: int, seconds: float, latencies_s: Sequence[float]) -> None:
         """Nothing is learnt."""
-
-
-def make_pace(parameters: BatchingParameters) -> Pace:
-    """The pace that the parameters ask for."""
-    if parameters.objective is None:
-        return FixedPace(parameters.max_batch_size, parameters.batch_timeout_micros / 1e6)
-    return TunedPace(parameters.objective, parameters.max_batch_size)
 
 
 class TunedPace:

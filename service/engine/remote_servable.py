@@ -113,6 +113,7 @@ class _CallBatcher(Batcher):
 
     def __init__(self, servable: RemoteServable, signature_name: str, parameters: BatchingParameters) -> None:
         super().__init__(lambda _inputs, _outputs: {}, parameters)
+        self.pace = parameters.make_pace(search=False)  # what a call takes is not what the model takes
         self._servable = servable
         self._signature_name = signature_name
 

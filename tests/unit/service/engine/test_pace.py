@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.objective import Objective
-from service.engine.pace import FixedPace, TunedPace, make_pace
+from service.engine.pace import FixedPace, TunedPace
 
 
 def run(pace: TunedPace, batches: int, fixed_s: float, row_s: float, late: bool = False) -> list[int]:
@@ -20,7 +20,7 @@ def run(pace: TunedPace, batches: int, fixed_s: float, row_s: float, late: bool 
 
 
 def test_without_an_objective_the_pace_is_as_told() -> None:
-    pace = make_pace(BatchingParameters(max_batch_size=8, batch_timeout_micros=1500))
+    pace = BatchingParameters(max_batch_size=8, batch_timeout_micros=1500).make_pace()
     assert isinstance(pace, FixedPace)
     pace.note_batch(8, 100.0, [100.0])
     pace.note_wait(True)
@@ -28,7 +28,7 @@ def test_without_an_objective_the_pace_is_as_told() -> None:
 
 
 def test_with_an_objective_it_is_tuned_within_the_largest_batch() -> None:
-    pace = make_pace(BatchingParameters(max_batch_size=8, objective=Objective(0.99, 0.05)))
+    pace = BatchingParameters(max_batch_size=8, objective=Objective(0.99, 0.05)).make_pace()
     assert isinstance(pace, TunedPace)
     assert max(run(pace, 100, 0.0, 0.0001)) == 8
 
