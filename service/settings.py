@@ -103,7 +103,9 @@ class Settings:
     enable_batching: bool = _setting(
         True, "Run requests that wait for the model together.", section="Batches and queues"
     )
-    max_batch_size: int = _setting(32, "Instances that run in one batch at most.", 1, 65536)
+    max_batch_size: int = _setting(
+        32, "Instances that run in one batch at most; fewer where that is quicker.", 1, 65536
+    )
     batch_timeout_micros: int = _setting(
         0, "Microseconds for which a batch that is not full waits for more; 0 never waits.", 0, 60_000_000
     )
