@@ -171,7 +171,7 @@ class JsonWorker(RefusingWorker):
         conn.timeout = time.monotonic() + limit_s
         conn.data_ready = True  # once it is given to a thread
         waiting.append(conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(readable, conn))
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(_meet, waiting, readable, conn))
 
     def _linger(self, conn: Connection) -> None:
         """End a connection, but let its client read the answer first (RFC 9112, 9.6).
@@ -277,6 +277,12 @@ class JsonWorker(RefusingWorker):
                 f"{self.cfg.limit_request_field_size} bytes."
             )
         return f"The request can't be read: {exc}."
+
+
+def _meet(waiting: WaitingConnections, readable: Callable[[Any, Any], None], conn: Connection, client: Any) -> None:
+    """Have a connection's bytes read, unless it was closed for a new one since the poller told of them."""
+    if conn in waiting:
+        readable(conn, client)
 
 
 def _name(addr: Any) -> str:

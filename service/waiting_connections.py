@@ -9,7 +9,7 @@ from typing import Any
 
 
 class WaitingConnections:
-    """Does what gunicorn asks of its deque."""
+    """Does what gunicorn asks of its deque, and tells quickly whether a connection waits."""
 
     def __init__(self) -> None:
         """None waits."""
@@ -34,6 +34,10 @@ class WaitingConnections:
         if place:
             raise IndexError("Only the first can be asked for.")
         return next(iter(self._waiting))
+
+    def __contains__(self, conn: Any) -> bool:
+        """Whether a connection waits."""
+        return conn in self._waiting
 
     def __len__(self) -> int:
         """How many wait."""

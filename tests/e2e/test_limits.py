@@ -3,8 +3,10 @@
 import contextlib
 import gzip
 import json
+import random
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -101,6 +103,26 @@ def test_of_too_many_connections_the_longest_idle_goes(server: Server, pictures:
         assert clients[0].recv(1) == b""  # it had been silent for longest
         clients[-1].sendall(b"GET /healthz HTTP/1.1\r\nHost: signpost\r\nConnection: close\r\n\r\n")
         assert answer(clients[-1])[0] == 200
+
+
+def test_at_that_limit_connections_come_and_go_and_no_worker_ends(server: Server, pictures: dict[int, bytes]) -> None:
+    """One that goes for a new one may have ended itself, or have brought a request, at the very same moment."""
+
+    def come_and_go(seed: int) -> None:
+        rng, held = random.Random(seed), list[socket.socket]()
+        with contextlib.ExitStack() as clients:
+            for _ in range(250):
+                with contextlib.suppress(OSError):  # it was the one to go
+                    client = clients.enter_context(socket.create_connection(("127.0.0.1", server.rest_api_port), 60))
+                    client.sendall(b"GET /healthz HTTP/1.1\r\nHost: signpost\r\n\r\n"[: rng.choice((20, 100))])
+                    held.append(client)
+                while len(held) > 40:
+                    held.pop(rng.randrange(len(held))).close()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(come_and_go, range(8)))
+    check_answers(server, pictures[2])
+    assert "Exception in worker" not in server.log.read_text()
 
 
 def test_a_slow_client_within_its_time_is_answered(server: Server, pictures: dict[int, bytes]) -> None:

@@ -1,15 +1,18 @@
-"""What gunicorn refuses before the gateway sees it is answered as JSON too."""
+"""What gunicorn refuses before the gateway sees it is answered as JSON too, and nobody else is harmed by it."""
 
 import json
+import selectors
 import socket
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from gunicorn.http import errors
+from gunicorn.workers import gthread
 
 from service.errors import TooSlow
 from service.gunicorn_worker import JsonWorker
+from service.waiting_connections import WaitingConnections
 
 
 class Recorder:
@@ -71,3 +74,39 @@ def test_a_client_that_has_left_is_nobodys_error() -> None:
     theirs.close()
     with ours:
         worker().handle_error(None, ours, "", errors.InvalidRequestLine("x"))
+
+
+class Held:
+    """A connection that waits."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+def test_a_connection_closed_for_another_is_not_met_any_more() -> None:
+    """One that must go for a new one may have ended itself at the same moment, and the poller told of it already."""
+    made = worker()
+    made.poller = selectors.DefaultSelector()
+    made.keepalived_conns, made.pending_conns, made._lingering = (WaitingConnections() for _ in range(3))
+    made.nr_conns = 2
+    met = []
+
+    def readable(conn: Held, client: socket.socket) -> None:
+        met.append(conn)
+        made.poller.unregister(client)
+        made.keepalived_conns.remove(conn)
+        made._close_one()
+
+    pairs = [socket.socketpair() for _ in range(2)]
+    with made.poller:
+        for ours, theirs in pairs:
+            made._await_bytes(Held(ours), made.keepalived_conns, readable, 60)
+            theirs.close()
+        gthread.ThreadWorker.wait_for_and_dispatch_events(made, 10)
+    assert len(met) == 1
+    assert made.nr_conns == 1
+    assert len(made.keepalived_conns) == 0
+    met[0].close()

@@ -23,6 +23,7 @@ def test_it_does_what_a_deque_does(steps: list[int | str]) -> None:
             model.append(step)
             ours.append(step)
         assert list(ours) == list(model)
+        assert [each in ours for each in range(6)] == [each in model for each in range(6)]
         assert (len(ours), bool(ours)) == (len(model), bool(model))
         if model:
             assert ours[0] == model[0]
