@@ -33,6 +33,8 @@ from training.circles import draw
 
 SIGNPOST = Path(sys.executable).with_name("signpost")
 PATIENCE_S = 120.0
+# New connections that must all see the same state: each comes to one of the workers.
+_LOOKS = 8
 
 
 @dataclass
@@ -62,7 +64,11 @@ class Service:
     def rollback(self, model: str, to: int) -> None:
         """Serve another version and wait until it alone is loaded."""
         ConfigFile(self.store).change(model, lambda config: rolled_back(config, to)[0])
-        wait_until(lambda: self.states(model) == {to: "AVAILABLE"})
+        wait_until(lambda: self.serves_only(model, to))
+
+    def serves_only(self, model: str, version: int) -> bool:
+        """Whether a version alone is loaded, in every worker that new connections come to."""
+        return all(self.states(model) == {version: "AVAILABLE"} for _ in range(_LOOKS))
 
     def memory_mib(self) -> float:
         """Resident memory of all its processes."""
@@ -135,8 +141,10 @@ def swap_under_load(service: Service, picture: bytes, clients: int, swaps: int) 
     expected = {}
     for version in (1, 2):
         service.rollback("circles", version)
-        _, answer, _ = service.ask(service.connect(), "/v1/models/circles:predict", picture)
-        expected[str(version)] = list(answer["predictions"][0]["scores"].values())
+        _, answer, served = service.ask(service.connect(), "/v1/models/circles:predict", picture)
+        if served != str(version):
+            raise click.ClickException(f"Version {served} answered where {version} alone should be loaded.")
+        expected[served] = list(answer["predictions"][0]["scores"].values())
     if _same({"predictions": [{"scores": dict(enumerate(expected["1"]))}]}, expected["2"]):
         raise click.ClickException("The two versions give the same scores; nothing can be told apart.")
     seen, stop = Clients(expected), threading.Event()
@@ -200,7 +208,7 @@ def _publish_copy(service: Service) -> float:
     time.sleep(1.1)  # a copy that was finished a while ago, as when it comes from elsewhere
     renamed_s = time.monotonic()
     (folder / ".copy").rename(folder / str(latest + 1))
-    wait_until(lambda: service.states("sign_language") == {latest + 1: "AVAILABLE"})
+    wait_until(lambda: service.serves_only("sign_language", latest + 1))
     seconds = time.monotonic() - renamed_s
     shutil.rmtree(folder / str(latest))
     return seconds
