@@ -171,7 +171,7 @@ class JsonWorker(RefusingWorker):
         conn.timeout = time.monotonic() + limit_s
         conn.data_ready = True  # once it is given to a thread
         waiting.append(conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(_meet, waiting, readable, conn))
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(_if_it_waits, waiting, readable, conn))
 
     def _linger(self, conn: Connection) -> None:
         """End a connection, but let its client read the answer first (RFC 9112, 9.6).
@@ -279,7 +279,9 @@ class JsonWorker(RefusingWorker):
         return f"The request can't be read: {exc}."
 
 
-def _meet(waiting: WaitingConnections, readable: Callable[[Any, Any], None], conn: Connection, client: Any) -> None:
+def _if_it_waits(
+    waiting: WaitingConnections, readable: Callable[[Any, Any], None], conn: Connection, client: Any
+) -> None:
     """Have a connection's bytes read, unless it was closed for a new one since the poller told of them."""
     if conn in waiting:
         readable(conn, client)

@@ -63,6 +63,8 @@ class SearchingPace(FixedPace):
 
     def _begin(self, rows: int) -> None:
         """Begin a trial of a size that would matter to batches like this one, when it is time."""
+        if rows < self._sizes[-1]:
+            return
         smaller = next((size for size in self._sizes if size < rows), None)
         larger = next((size for size in reversed(self._sizes) if size > self._size == rows), None)
         if smaller is None and larger is None:

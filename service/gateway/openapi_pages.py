@@ -59,8 +59,6 @@ def _groups(document: Json) -> list[tuple[Json, list[Json]]]:
 
 def _pretty(value: Any) -> str:
     """JSON for people: lists of plain values on one line."""
-    if isinstance(value, str):
-        return value
     text = json.dumps(value, indent=2, sort_keys=False, ensure_ascii=False)
     return re.sub(r"\[\s+([^\[\]{}]+?)\s+\]", lambda plain: f"[{' '.join(plain[1].split())}]", text)
 

@@ -86,7 +86,8 @@ class Page:
 
         Where SIGNPOST_TEST_PICTURES names a folder, a picture of each is kept there, to be looked at.
         """
-        self.script(f"if (!window.axe) {{ {(resources.files('axe_playwright_python') / 'axe.min.js').read_text()} }}")
+        if not self.script("return 'axe' in window"):
+            self.script((resources.files("axe_playwright_python") / "axe.min.js").read_text())
         try:
             for view, (width, height, scheme) in VIEWS.items():
                 self._show(width, height, scheme)
