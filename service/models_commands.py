@@ -128,9 +128,11 @@ def verify(configs: ConfigFile, model: str) -> None:
     if number and not number.isdigit():
         raise InvalidRequest(f"{number!r} is no version; write MODEL or MODEL/VERSION.")
     version = int(number) if number else config_edit.serving_version(config)
-    folder = config.base_path / str(version)
-    if version not in store.versions(config.base_path):
-        raise LoadFailed(f"{folder} is no version: it is missing or has no {store.SAVED_MODEL}.")
+    folder = store.versions(config.base_path).get(version)
+    if folder is None:
+        raise LoadFailed(
+            f"{config.base_path / str(version)} is no version: it is missing or has no {store.SAVED_MODEL}."
+        )
     from service.engine import servable  # TensorFlow, only for this command
     from service.engine.batching_parameters import BatchingParameters
     from service.engine.device import DeviceSettings

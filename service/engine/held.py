@@ -42,6 +42,7 @@ def find(
     held: Mapping[Version, Held],
     configs: Mapping[str, ModelConfig],
     defaults: Mapping[str, Set[int]],
+    reasons: Mapping[str, str],
 ) -> Held:
     """Find the version that answers a request.
 
@@ -50,6 +51,7 @@ def find(
         held: the versions there are.
         configs: of the models that are wanted.
         defaults: for each model the versions for requests that name none.
+        reasons: what is wrong with the folders of models.
 
     Raises:
         NotFound: there is no such model, version or label.
@@ -57,8 +59,9 @@ def find(
     """
     versions = {version: each for (name, version), each in held.items() if name == spec.name}
     config = configs.get(spec.name)
-    if not versions and config is None:
-        raise NotFound(f"Servable not found for request: {spec}; GET /v1/models lists the models.")
+    reason = "" if versions else reasons.get(spec.name, "").rstrip(".")
+    if not versions and (config is None or not config.required):
+        raise NotFound(f"Servable not found for request: {spec}; {reason or 'GET /v1/models lists the models'}.")
     number = spec.version if spec.label is None else _labelled(spec.label, config)
     if number is None:
         serving = [v for v in versions if _serves(versions[v])]
@@ -69,10 +72,10 @@ def find(
         found = versions.get(number)
         # One that is going counts as gone, so that a client which asked for it by number looks for the next.
         if found is None or found.state in (State.END, State.UNLOADING):
-            raise NotFound(f"Servable not found for request: {spec}{_why(found)}; {_available(versions)}.")
+            raise NotFound(f"Servable not found for request: {spec}{_why(found)}; {reason or _available(versions)}.")
     if found is None or found.state is not State.AVAILABLE:
         why = "; ".join(f"version {v}: {h.error or h.state.name}" for v, h in sorted(versions.items()))
-        raise Unavailable(f"Model {spec.name} is not ready ({why or 'not loaded yet'}); try again.")
+        raise Unavailable(f"Model {spec.name} is not ready ({why or reason or 'not loaded yet'}); try again.")
     return found
 
 

@@ -76,7 +76,7 @@ class LocalEngine:
     def lease(self, spec: ModelSpec) -> Iterator[Servable]:
         """Borrow a servable; see `Engine.lease`."""
         with self._lock:
-            held = find(spec, self._held, self._configs, self._defaults)
+            held = find(spec, self._held, self._configs, self._defaults, self._folders.reasons)
             held.leases += 1
         try:
             assert held.servable is not None  # what is AVAILABLE has one
@@ -90,10 +90,16 @@ class LocalEngine:
     def status(self) -> Status:
         """The state of every version of every model; see `Engine.status`."""
         with self._lock:
-            models: dict[str, list[VersionStatus]] = {name: [] for name in sorted(self._configs)}
+            models: dict[str, list[VersionStatus]] = {
+                name: [] for name, config in sorted(self._configs.items()) if config.required
+            }
             for (name, version), held in sorted(self._held.items(), reverse=True):
                 models.setdefault(name, []).append(VersionStatus(version, held.state, held.error))
-        return Status({name: tuple(versions) for name, versions in models.items()})
+            reasons = {name: self._folders.reasons.get(name, "") for name in self._configs if not models.get(name)}
+        return Status(
+            {name: tuple(versions) for name, versions in models.items()},
+            {name: reason for name, reason in sorted(reasons.items()) if reason},
+        )
 
     def queued(self, model: str | None = None) -> dict[Version, Queue]:
         """What waits for a batch now, by model and version; see `Engine.queued`."""
@@ -198,7 +204,10 @@ class LocalEngine:
             defaults[name] = wanted_versions(config.policy, complete or (), failed)
             wanted[name] = defaults[name] | (frozenset(config.labels.values()) & frozenset(complete or ()))
             if complete and not wanted[name]:
-                self._folders.complain(f"{config.base_path} holds no version that {name} should serve.")
+                there = ", ".join(map(str, complete))
+                self._folders.report(
+                    config, f"{config.base_path} holds no version that {name} should serve; it holds {there}."
+                )
         changed = {
             key
             for key, held in self._held.items()
@@ -218,7 +227,7 @@ class LocalEngine:
 
     def _load_version(self, key: Version) -> None:
         name, number = key
-        folder = self._configs[name].base_path / str(number)
+        folder = self._folders.paths[key]
         files = store.fingerprint(folder)
         with self._lock:
             self._held[key] = Held(State.LOADING, folder, files)
