@@ -67,9 +67,9 @@ class Client:
         self._local = threading.local()
 
     def models(self) -> list[str]:
-        """Names of the models that the service has."""
+        """Names of the models that the service has, without those whose folders are laid out wrongly."""
         found = self._ask("GET", "/v1/models").get("models", [])
-        return [str(model["name"]) for model in found]
+        return [str(model["name"]) for model in found if model.get("model_version_status") or "error" not in model]
 
     def predict(self, target: Target, image: bytes, top_k: int | None = None) -> Json:
         """Ask for one image.

@@ -57,7 +57,9 @@ class Worker:
         self._grpc: GrpcServer | None = None  # where another process holds the models, it is that one's
         reload = parts.reload(settings, runtime, local)
         if local is not None:
-            self._grpc = parts.grpc_server(settings, runtime, self.engine, metrics, reload, self._tracing)
+            self._grpc = parts.grpc_server(
+                settings, runtime, self.engine, metrics, reload, self._tracing, lambda: local.is_loading
+            )
         self.app: Flask = gateway.create_app(
             settings, self.engine, metrics, self._why_not_ready, runtime.config_override, reload, self._tracing
         )

@@ -72,6 +72,11 @@ class LocalEngine:
         for version in list(self._held):
             self._unload(version)
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether what lay there at the start is still being loaded: until it is ready, or all of it has been tried."""
+        return self._settled_look == 0 and not self.status().ready
+
     @contextmanager
     def lease(self, spec: ModelSpec) -> Iterator[Servable]:
         """Borrow a servable; see `Engine.lease`."""

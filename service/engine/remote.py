@@ -100,7 +100,8 @@ class RemoteEngine:
         While no peer answers, the versions known last are in the state UNKNOWN.
         """
         if self._fleet.alive:
-            return Status(self._fleet.models)
+            models = self._fleet.models
+            return Status(models, {name: why for name, why in self._fleet.reasons.items() if not models.get(name)})
         why = self._fleet.silence
         nothing = (VersionStatus(0, State.UNKNOWN),)
         return Status(
@@ -137,7 +138,8 @@ class RemoteEngine:
                 raise Unavailable("The engine does not take this gateway's API key; its operator can help.")
             if self._fleet.starting:
                 raise Unavailable("The engine is starting; try again.")
-            raise NotFound(f"Servable not found for request: {spec}; GET /v1/models lists the models.")
+            reason = self._fleet.reasons.get(spec.name, "").rstrip(".")
+            raise NotFound(f"Servable not found for request: {spec}; {reason or 'GET /v1/models lists the models'}.")
         if spec.label is not None:
             return self._servable(spec.name, self._version_of_label(spec.name, spec.label))
         versions = self._fleet.models.get(spec.name, ())
@@ -148,7 +150,8 @@ class RemoteEngine:
             return self._servable(spec.name, spec.version)
         if not serving:
             why = "; ".join(f"version {each.version}: {each.error or each.state.name}" for each in versions)
-            raise Unavailable(f"Model {spec.name} is not ready ({why or 'not loaded yet'}); try again.")
+            why = why or self._fleet.reasons.get(spec.name, "not loaded yet").rstrip(".")
+            raise Unavailable(f"Model {spec.name} is not ready ({why}); try again.")
         return self._servable(spec.name, serving[0])
 
     def _version_of_label(self, name: str, label: str) -> int:

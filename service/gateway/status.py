@@ -18,8 +18,16 @@ def blueprint(engine: Engine) -> Blueprint:
     @routes.get("/v1/models")
     @described("Models", MODELS)
     def list_models() -> Response:
-        """Every model with the state of its versions."""
-        models = [{"name": name, **_versions(versions)} for name, versions in engine.status().models.items()]
+        """Every model with the state of its versions, or with what is wrong where it has none."""
+        status = engine.status()
+        models = [
+            {
+                "name": name,
+                **_versions(status.models.get(name, ())),
+                **({"error": status.reasons[name]} if name in status.reasons else {}),
+            }
+            for name in sorted(status.models.keys() | status.reasons.keys())
+        ]
         return jsonify(models=models)
 
     @routes.get("/v1/models/<name:name>")
@@ -31,10 +39,12 @@ def blueprint(engine: Engine) -> Blueprint:
         if label is not None:
             with engine.lease(ModelSpec(name, label=label)) as servable:
                 version = servable.version
-        found = [each for each in engine.status().models.get(name, ()) if version is None or each.version == version]
+        status = engine.status()
+        found = [each for each in status.models.get(name, ()) if version is None or each.version == version]
         if not found:
             asked = f"version {version} of model {name}" if version is not None else f"any versions of model {name}"
-            raise NotFound(f"Could not find {asked}; GET /v1/models lists what there is.")
+            why = f": {status.reasons[name]}" if name in status.reasons else "; GET /v1/models lists what there is."
+            raise NotFound(f"Could not find {asked}{why}")
         return jsonify(_versions(found))
 
     @routes.get("/v1/models/<name:name>/metadata")

@@ -187,9 +187,7 @@ def test_close_does_not_wait_for_the_next_look(tmp_path: Path, loader: Loader) -
     assert time.monotonic() - started_s < 60.0
 
 
-def test_a_version_is_read_from_its_folder_whatever_zeros_its_name_has(
-    engine: LocalEngine, loader: Loader, folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_version_is_read_from_its_folder_whatever_zeros_its_name_has(engine: LocalEngine, folder: Path) -> None:
     publish(folder)
     (folder / "m" / "1").rename(folder / "m" / "00000123")
     engine.start()
@@ -258,9 +256,7 @@ def test_a_policy_that_wants_none_of_the_versions_says_so(folder: Path, loader: 
         engine.close()
 
 
-def test_a_version_that_can_not_be_read_is_the_models_reason(
-    engine: LocalEngine, folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_version_that_can_not_be_read_is_the_models_reason(engine: LocalEngine, folder: Path) -> None:
     publish(folder, "m")
     (folder / "m" / "1" / "weights").symlink_to(folder / "gone")
     engine.start()
