@@ -29,6 +29,7 @@ class Folders:
         # Replaced item by item at each look, by the one thread that looks.
         self.paths: dict[Version, Path] = {}  # the folder of each version, whose name may have leading zeros
         self.reasons: dict[str, str] = {}  # for clients: what is wrong with a model's folder; empty where nothing is
+        self.young: set[Version] = set()  # versions that are left alone, as their files still change
 
     def complete_versions(self, config: ModelConfig, held: Collection[int]) -> list[int] | None:
         """The versions of a model that are whole; whatever else lies in its folder is told, with what is wrong.
@@ -49,11 +50,14 @@ class Folders:
         wrong = [f"{path} {why}" for path, why in contents.passed_over.items()]
         if not contents.versions and not wrong and not held:
             wrong = [f"{config.base_path} holds no version: no folder named by a number with a {store.SAVED_MODEL}."]
+        self.young = {version for version in self.young if version[0] != config.name}
         for number, path in contents.versions.items():
             self.paths[config.name, number] = path
             try:
                 if number in held or self._quiet_files((config.name, number), path) is not None:
                     whole.append(number)
+                else:
+                    self.young.add((config.name, number))
             except StoreError as error:  # nor the other versions
                 wrong.append(str(error))
         self.report(config, *wrong)

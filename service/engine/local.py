@@ -17,13 +17,15 @@ from service.engine.folders import Folders, without_folder
 from service.engine.held import ClosableServable, Held, find
 from service.engine.interface import ModelSpec, Queue, Servable, State, Status, VersionStatus
 from service.engine.lifecycle import Action, Version, next_action, wanted_versions
-from service.errors import SettingsError, SignpostError, StoreError
+from service.errors import SettingsError, SignpostError, StoreError, Unavailable
 from service.model_config import ModelConfig
 
 log = logging.getLogger(__name__)
 
 # How long a version that is no longer wanted may finish what it has begun.
 DRAIN_S = 60.0
+# How long the first loading waits for versions whose files still change.
+_YOUNG_S = 10.0
 
 Load = Callable[[Path, str, int], ClosableServable]
 ReadConfigs = Callable[[], Iterable[ModelConfig]]
@@ -55,6 +57,7 @@ class LocalEngine:
         self._defaults: Mapping[str, frozenset[int]] = {}  # versions for requests that name none
         self._folders = Folders()
         self._looks = self._settled_look = 0  # how many were begun, and the last that found nothing to do
+        self._is_loading = True
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_in_step, name="store-watcher", daemon=True)
@@ -75,12 +78,16 @@ class LocalEngine:
     @property
     def is_loading(self) -> bool:
         """Whether what lay there at the start is still being loaded: until it is ready, or all of it has been tried."""
-        return self._settled_look == 0 and not self.status().ready
+        if self._is_loading and self.status().ready:
+            self._is_loading = False
+        return self._is_loading
 
     @contextmanager
     def lease(self, spec: ModelSpec) -> Iterator[Servable]:
         """Borrow a servable; see `Engine.lease`."""
         with self._lock:
+            if self._settled_look == 0 and not self._configs:  # nobody knows yet what there is
+                raise Unavailable("The service is starting; try again.")
             held = find(spec, self._held, self._configs, self._defaults, self._folders.reasons)
             held.leases += 1
         try:
@@ -127,6 +134,7 @@ class LocalEngine:
             return self._lock.wait_for(lambda: self._settled_look >= look, timeout_s)
 
     def _keep_in_step(self) -> None:
+        patience_ends_s = time.monotonic() + _YOUNG_S
         while not self._stop.is_set():
             self._wake.clear()
             with self._lock:
@@ -140,6 +148,8 @@ class LocalEngine:
                 settled = True
                 log.exception("A step of the store watcher failed; it goes on.")
             if settled:
+                if not self._folders.young or time.monotonic() > patience_ends_s:
+                    self._is_loading = False
                 with self._lock:
                     self._settled_look = self._looks
                     self._lock.notify_all()

@@ -47,8 +47,20 @@ def test_a_version_in_which_files_still_change_is_left_alone(
     assert loader.tried == []
     assert "holds no version" not in caplog.text  # it holds one, which is not ready yet
     assert not engine.status().ready
+    assert engine.is_loading  # as it is about to be loaded
     monkeypatch.setattr(folders, "QUIET_S", 0.0)
     until(lambda: engine.status().ready)
+
+
+def test_a_version_that_never_comes_to_rest_does_not_hold_up_the_others(
+    engine: LocalEngine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "QUIET_S", 3600.0)
+    monkeypatch.setattr(local, "_YOUNG_S", 0.0)
+    publish(folder)
+    engine.start()
+    until(lambda: not engine.is_loading)
+    assert not engine.status().ready
 
 
 def test_a_clock_that_runs_behind_delays_a_version_and_no_more(
