@@ -67,9 +67,10 @@ class Maths(tf.Module):
 
 
 def write(store: Path) -> None:
-    for version, classes in ((1, ("dark", "bright")), (2, ("night", "day"))):
+    # The names of folders may have leading zeros, as those of TF Serving's own examples do.
+    for version, classes in (("00000001", ("dark", "bright")), ("2", ("night", "day"))):
         shade = Shade(*classes)
-        tf.saved_model.save(shade, str(store / "shade" / str(version)), {"serving_default": shade.classify})
+        tf.saved_model.save(shade, str(store / "shade" / version), {"serving_default": shade.classify})
     maths = Maths()
     signatures = {name: getattr(maths, name) for name in ("add", "scalar", "shout", "pick", "wait")}
     tf.saved_model.save(maths, str(store / "maths" / "1"), {"serving_default": maths.both, **signatures})
