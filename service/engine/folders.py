@@ -2,10 +2,11 @@
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from service import store
+from service.engine.interface import Status, VersionStatus
 from service.engine.lifecycle import Version
 from service.errors import StoreError, one_line, without_paths
 from service.model_config import ModelConfig
@@ -68,6 +69,15 @@ class Folders:
         for message in messages:
             self.complain(message)
         self.reasons[config.name] = " ".join(_without(config.base_path, config.name, each) for each in messages)
+
+    def explain(self, models: Mapping[str, tuple[VersionStatus, ...]], configs: Mapping[str, ModelConfig]) -> Status:
+        """The status of an engine: models without a version have their reasons, and only those required count."""
+        without = [name for name, versions in models.items() if not versions]
+        optional = {name for name in without if name in configs and not configs[name].required}
+        return Status(
+            {name: versions for name, versions in models.items() if name not in optional},
+            {name: reason for name in without if (reason := self.reasons.get(name, ""))},
+        )
 
     def have_changed(self, version: Version, folder: Path, before: Files) -> bool:
         """Whether the files of a version's folder are quiet and others than `before`."""

@@ -86,7 +86,7 @@ class LocalEngine:
     def lease(self, spec: ModelSpec) -> Iterator[Servable]:
         """Borrow a servable; see `Engine.lease`."""
         with self._lock:
-            if self._settled_look == 0 and not self._configs:  # nobody knows yet what there is
+            if self._is_loading and not self._configs:  # nobody knows yet what there is
                 raise Unavailable("The service is starting; try again.")
             held = find(spec, self._held, self._configs, self._defaults, self._folders.reasons)
             held.leases += 1
@@ -102,16 +102,10 @@ class LocalEngine:
     def status(self) -> Status:
         """The state of every version of every model; see `Engine.status`."""
         with self._lock:
-            models: dict[str, list[VersionStatus]] = {
-                name: [] for name, config in sorted(self._configs.items()) if config.required
-            }
+            models: dict[str, list[VersionStatus]] = {name: [] for name in sorted(self._configs)}
             for (name, version), held in sorted(self._held.items(), reverse=True):
                 models.setdefault(name, []).append(VersionStatus(version, held.state, held.error))
-            reasons = {name: self._folders.reasons.get(name, "") for name in self._configs if not models.get(name)}
-        return Status(
-            {name: tuple(versions) for name, versions in models.items()},
-            {name: reason for name, reason in sorted(reasons.items()) if reason},
-        )
+        return self._folders.explain({name: tuple(versions) for name, versions in models.items()}, self._configs)
 
     def queued(self, model: str | None = None) -> dict[Version, Queue]:
         """What waits for a batch now, by model and version; see `Engine.queued`."""
