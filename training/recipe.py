@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from training.augmentation import Augmentation
+from training.class_folders import Level
 from training.datasets import Data
 from training.schedule import Phase
 
@@ -62,6 +63,7 @@ class Request:
         samples: how many images to draw, for the recipes that draw; None for the recipe's own number.
         cache: folder for decoded pixels and downloads.
         say: prints a line for the user.
+        class_folders: which folders are the classes where folders lie in folders; None to find out.
     """
 
     paths: tuple[Path, ...]
@@ -69,6 +71,7 @@ class Request:
     samples: int | None
     cache: Path
     say: Callable[[str], None]
+    class_folders: Level | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ def folder(at: Path, *names: str) -> Path:
 
 
 def found(path: Path) -> list[tuple[str, str, str]]:
-    return [(file.name, file.label, file.part) for file in sources.files([path])]
+    return [(file.name, file.label, file.part) for file in sources.find([path]).files]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_layouts(names: list[str], expected: list[tuple[str, str]], zipped: bool
                 archive.write(path / name, name)
         path = tmp_path / "images.zip"
     assert [(label, part) for _, label, part in found(path)] == expected
-    first = sources.files([path])[0]
+    first = sources.find([path]).files[0]
     assert first.read() == first.name.encode()
 
 
@@ -59,26 +59,40 @@ def test_an_archive_that_is_called_test_is_the_test_part(tmp_path: Path) -> None
 
 def test_several_sources_add_up_and_labels_can_be_renamed(tmp_path: Path) -> None:
     paths = [folder(tmp_path / "one", "Cat/1.jpg"), folder(tmp_path / "two", "cat/2.jpg")]
-    assert [file.label for file in sources.files(paths, str.lower)] == ["cat", "cat"]
+    assert [file.label for file in sources.find(paths, str.lower).files] == ["cat", "cat"]
 
 
 def test_a_changed_file_has_another_stamp(tmp_path: Path) -> None:
     path = folder(tmp_path, "a/1.jpg")
-    before = sources.files([path])[0].stamp
+    before = sources.find([path]).files[0].stamp
     (path / "a/1.jpg").write_bytes(b"longer than before")
-    assert sources.files([path])[0].stamp != before
+    assert sources.find([path]).files[0].stamp != before
 
 
-def test_names_in_a_list_beside_the_archive(tmp_path: Path) -> None:
-    (tmp_path / "pets.test.txt").write_text("a/1.jpg\n\nb/2.jpg\n")
-    assert sources.named([tmp_path / "pets.zip", tmp_path / "others.zip"]) == {"a/1.jpg", "b/2.jpg"}
+def test_names_in_a_list_beside_the_archive_are_the_test_of_that_archive(tmp_path: Path) -> None:
+    for name in ("pets", "others"):
+        folder(tmp_path / name, "a/1.jpg", "b/2.jpg", "b/3.jpg")
+    (tmp_path / "pets.test.txt").write_bytes("\ufeffa/1.jpg\r\n\r\n.\\b\\2.jpg\r\n".encode())
+    files = sources.find([tmp_path / "pets", tmp_path / "others"]).files
+    assert [(file.name, file.listed) for file in files if file.part == "test"] == [("a/1.jpg", True), ("b/2.jpg", True)]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(b"a/1.jpg\na/9.jpg\n", r"names 1 of 2 files .* \(a/9\.jpg\)"), (b"\xe9t\xe9", "not text in UTF-8")],
+)
+def test_a_test_list_that_can_not_be_followed_is_refused(content: bytes, problem: str, tmp_path: Path) -> None:
+    folder(tmp_path / "pets", "a/1.jpg", "b/2.jpg")
+    (tmp_path / "pets.test.txt").write_bytes(content)
+    with pytest.raises(TrainingError, match=problem):
+        sources.find([tmp_path / "pets"])
 
 
 def test_what_is_no_source_says_so(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="nothing at"):
-        sources.files([tmp_path / "missing"])
+        sources.find([tmp_path / "missing"])
     with pytest.raises(TrainingError, match="no images in class folders"):
-        sources.files([folder(tmp_path / "flat", "1.jpg", "2.jpg")])
+        sources.find([folder(tmp_path / "flat", "1.jpg", "2.jpg")])
     (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04...")
     with pytest.raises(TrainingError, match="zip archive"):
-        sources.files([tmp_path / "broken.zip"])
+        sources.find([tmp_path / "broken.zip"])
