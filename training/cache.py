@@ -98,8 +98,8 @@ def _fill(place: Path, files: Sequence[File], size: tuple[int, int], channels: i
             temporary / "pixels.npy", mode="w+", dtype=np.uint8, shape=(len(files), *size, channels)
         )
         # A disk that runs full under a memory map kills the process (SIGBUS); this makes it an error.
-        with (temporary / "pixels.npy").open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        with (temporary / "pixels.npy").open("r+b") as reserved:
+            os.posix_fallocate(reserved.fileno(), 0, os.fstat(reserved.fileno()).st_size)
         rows: list[int] = []
         skipped: dict[str, int] = {}
         examples: list[str] = []

@@ -156,10 +156,9 @@ def may_be_image(name: PurePosixPath) -> bool:
 
 def _tree(names: Sequence[str], folders: Iterable[str]) -> _Folder:
     root = _Folder()
-    for path in folders:
-        _descend(root, PurePosixPath(path).parts)
-    for name in names:
-        path = PurePosixPath(name)
+    for folder_name in folders:
+        _descend(root, PurePosixPath(folder_name).parts)
+    for path in map(PurePosixPath, names):
         folder = _descend(root, path.parts[:-1])
         if may_be_image(path):
             folder.names.append(path.name)

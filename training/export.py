@@ -3,6 +3,7 @@
 The only file of the training that needs TensorFlow, whatever backend Keras runs on.
 """
 
+import errno
 import json
 import os
 import time
@@ -49,6 +50,9 @@ def write(folder: Path, network: keras.Model, classes: Sequence[str], shape: tup
         classes: the K names.
         shape: (H, W, C).
         model: name in the store, for the warm-up requests.
+
+    Raises:
+        OSError: the folder can't be written, or the disk is full.
     """
     import tensorflow as tf
 
@@ -77,13 +81,23 @@ def write(folder: Path, network: keras.Model, classes: Sequence[str], shape: tup
     module = tf.Module()
     module.weights = [weight.value for weight in network.weights]  # only what is tracked gets saved
     signatures = {name: tf.function(function, input_signature=[image]) for name, function in functions.items()}
-    tf.saved_model.save(module, str(folder), signatures=signatures)
-    extra = folder / store.EXTRA
-    extra.mkdir()
-    with tf.io.TFRecordWriter(str(folder / store.WARMUP)) as warmup:
-        for count in (1, 8):
-            images = synthetic_pixels(shape, count)
-            warmup.write(predict_log(model, SIGNATURE, {"image": images}))
+    try:
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+        (folder / store.EXTRA).mkdir()
+        with tf.io.TFRecordWriter(str(folder / store.WARMUP)) as warmup:
+            for count in (1, 8):
+                images = synthetic_pixels(shape, count)
+                warmup.write(predict_log(model, SIGNATURE, {"image": images}))
+    except tf.errors.OpError as error:
+        raise os_error(error.message) from error
+
+
+def os_error(message: str) -> OSError:
+    """TensorFlow's error about a file as Python has it; its message holds the system's reason among other things."""
+    for number in sorted(errno.errorcode):
+        if os.strerror(number) in message:
+            return OSError(number, os.strerror(number))
+    return OSError(errno.EIO, message.splitlines()[0])
 
 
 @dataclass(frozen=True)

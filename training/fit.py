@@ -72,8 +72,7 @@ def fit(
     """
     keras.utils.set_random_seed(seed)
     # Any size is fine where the network ends in a mean over the places; `dense` and `vgg` need to know theirs.
-    growing = any(phase.size not in (None, *recipe.size) for phase in recipe.phases)
-    shape = (None, None, recipe.channels) if growing else (*recipe.size, recipe.channels)
+    shape = (None, None, recipe.channels) if recipe.is_growing else (*recipe.size, recipe.channels)
     network = architectures.build(recipe.architecture, shape, len(train.classes), recipe.precision)
     judge = architectures.build(recipe.architecture, shape, len(train.classes), recipe.precision)
     if recipe.architecture.mean_image:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -12,7 +13,7 @@ from training.cache import decoded
 from training.datasets import Data, Dataset, dataset, without_copies
 from training.errors import TrainingError
 from training.recipe import Request
-from training.sources import File
+from training.sources import File, Found
 
 _HELD_OUT: Final = 0.15  # of images that come without a test part
 _FEWEST: Final = 2  # images of a class
@@ -123,29 +124,40 @@ def _check_enough(
         )
 
 
-def load_labelled(request: Request, classes: Sequence[str], shape: tuple[int, int, int]) -> Data:
-    """Read images to evaluate a model with: the test part of the sources, or all of them where they name none.
+def find_labelled(paths: Sequence[Path], classes: Sequence[str]) -> Found:
+    """List images to evaluate a model with.
 
     Args:
-        request: with the sources.
+        paths: folders or zip archives.
         classes: the model's; folders are matched to them, without regard to upper and lower case where none is
             called exactly so. A folder that is called like a class is its folder, whatever it lies in.
-        shape: (H, W, C) that the model takes.
 
     Raises:
         TrainingError: a source can't be read, or a folder is called like no class of the model.
     """
     alike = {name.casefold(): name for name in classes} | {name: name for name in classes}
-
-    def known(folder: str) -> str | None:
-        return alike.get(folder) or alike.get(folder.casefold())
-
-    found = sources.find(request.paths, known=known)
+    found = sources.find(paths, known=lambda folder: alike.get(folder) or alike.get(folder.casefold()))
     unknown = sorted({file.label for file in found.files} - set(classes))
     if unknown:
         raise TrainingError(
-            f"There are folders called {', '.join(unknown[:5])}; the classes of the model are {', '.join(classes)}."
+            f"There are folders called {', '.join(unknown[:_EXAMPLES])}; the classes of the model are "
+            f"{', '.join(classes)}."
         )
+    return found
+
+
+def load_labelled(request: Request, classes: Sequence[str], shape: tuple[int, int, int]) -> Data:
+    """Read images to evaluate a model with: the test part of the sources, or all of them where they name none.
+
+    Args:
+        request: with the sources.
+        classes: the model's.
+        shape: (H, W, C) that the model takes.
+
+    Raises:
+        TrainingError: a source can't be read, or a folder is called like no class of the model.
+    """
+    found = find_labelled(request.paths, classes)
     chosen = [file for file in found.files if file.part == "test"] or found.files
     height, width, channels = shape
     layout = Layout(size=(height, width), stored=(height, width), channels=channels)
