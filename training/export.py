@@ -3,7 +3,6 @@
 The only file of the training that needs TensorFlow, whatever backend Keras runs on.
 """
 
-import errno
 import json
 import os
 import time
@@ -19,7 +18,7 @@ from PIL import Image
 from service import store
 from training.augmentation import resize
 from training.datasets import Dataset, Pixels
-from training.errors import TrainingError
+from training.errors import TrainingError, os_error
 from training.evaluate import Scores
 from training.grad_cam import grad_cam
 
@@ -90,14 +89,6 @@ def write(folder: Path, network: keras.Model, classes: Sequence[str], shape: tup
                 warmup.write(predict_log(model, SIGNATURE, {"image": images}))
     except tf.errors.OpError as error:
         raise os_error(error.message) from error
-
-
-def os_error(message: str) -> OSError:
-    """TensorFlow's error about a file as Python has it; its message holds the system's reason among other things."""
-    for number in sorted(errno.errorcode):
-        if os.strerror(number) in message:
-            return OSError(number, os.strerror(number))
-    return OSError(errno.EIO, message.splitlines()[0])
 
 
 @dataclass(frozen=True)

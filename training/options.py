@@ -74,7 +74,7 @@ def check(recipe: Recipe, options: Options) -> None:
     check_writable(options.report, "report")
     check_writable(options.cache, "cache")
     if not options.find_rate:
-        check_writable(options.store, "store")
+        check_writable(options.store / options.name, "store")
         check_writable(options.checkpoints, "checkpoints")
     if options.tensorboard is not None:
         check_writable(options.tensorboard, "tensorboard")

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from service import store as model_store
-from service.errors import StoreError
+from service.errors import SignpostError, StoreError
 from training import architectures, evaluate, export, figures, gate, initial, report
 from training.calibration import fit_temperature
 from training.card import card
@@ -121,13 +121,16 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     try:
         version = model_store.publish(options.store, options.name, write)
     except StoreError as error:
-        kept = f" The training is kept in {options.checkpoints}: repeat the command with --resume to publish it."
+        kept = f" The training is kept in {options.checkpoints}; with --resume the same command publishes it."
         raise StoreError(f"{error} Nothing was published.{kept if recipe.epochs else ''}") from error
     finally:
         with suppress(OSError):  # an empty folder would be a model without a version
             (options.store / options.name).rmdir()
     progress.say(f"Published {options.store / options.name / str(version)}; report: {options.report / 'report.html'}")
-    moved = gate.move_stable(options.store, options.name, version) if verdict.passed else ""
+    try:
+        moved = gate.move_stable(options.store, options.name, version) if verdict.passed else ""
+    except SignpostError as error:
+        raise StoreError(f"{error} Version {version} is published, but the label stable stays where it is.") from error
     for text in filter(None, (verdict.text, moved)):
         progress.say(text)
     return version

@@ -1,11 +1,15 @@
 """Files that appear whole or not at all: written to a folder beside their places, then renamed."""
 
+import errno
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from service.errors import StoreError
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -37,9 +41,9 @@ def check_writable(folder: Path, option: str) -> None:
         StoreError: it can't.
     """
     there = folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
     try:
+        while not there.exists() and there != there.parent:
+            there = there.parent
         with tempfile.TemporaryDirectory(prefix=".tmp-", dir=there):
             pass
     except OSError as error:
@@ -48,7 +52,7 @@ def check_writable(folder: Path, option: str) -> None:
 
 def cannot_write(folder: Path, option: str, error: OSError) -> StoreError:
     """The error about a folder that can't be written, in a sentence."""
+    free = "free the disk or " if error.errno in _FULL else ""
     return StoreError(
-        f"The folder {folder} can't be written: {error.strerror or error}; free the disk or name another "
-        f"with --{option}."
+        f"The folder {folder} can't be written: {error.strerror or error}; {free}name another with --{option}."
     )

@@ -82,7 +82,7 @@ def test_images_beside_folders_of_images_may_be_a_class_or_not() -> None:
 
 def test_folders_beside_the_parts_are_refused_by_name() -> None:
     names = [*tree("train test", "cat dog"), "extra/1.jpg"]
-    with pytest.raises(TrainingError, match="train, test, which are parts .* beside them extra"):
+    with pytest.raises(TrainingError, match=r"train, test, which are parts .* beside them extra"):
         found(names)
     assert {folder for folder, _ in found(names, "outer")} == {"train", "test", "extra"}
     assert {folder for folder, _ in found(names, "inner")} == {"cat", "dog", "extra"}

@@ -1,5 +1,6 @@
 """The layouts in which people keep labelled images."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -96,3 +97,71 @@ def test_what_is_no_source_says_so(tmp_path: Path) -> None:
     (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04...")
     with pytest.raises(TrainingError, match="zip archive"):
         sources.find([tmp_path / "broken.zip"])
+
+
+def test_links_are_followed_but_not_back_up(tmp_path: Path) -> None:
+    folder(tmp_path / "elsewhere", "1.jpg", "more/2.jpg")
+    photos = folder(tmp_path / "photos", "dog/3.jpg")
+    (photos / "cat").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (photos / "dog" / "back").symlink_to(photos, target_is_directory=True)
+    (photos / "dog" / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(photos / "dog" / "pipe")  # reading it would wait for ever
+    assert found(photos) == [
+        ("cat/1.jpg", "cat", ""),
+        ("cat/more/2.jpg", "cat", ""),
+        ("dog/3.jpg", "dog", ""),
+        ("dog/gone.jpg", "dog", ""),
+    ]
+
+
+def test_what_systems_leave_beside_files_is_no_class(tmp_path: Path) -> None:
+    left = ("__MACOSX/a/._1.jpg", ".ipynb_checkpoints/x.jpg", "@eaDir/1.jpg", "b/.DS_Store", "lost+found/x")
+    source = sources.find([folder(tmp_path / "photos", "a/1.jpg", "b/2.jpg", *left)])
+    assert [(file.name, file.label) for file in source.files] == [("a/1.jpg", "a"), ("b/2.jpg", "b")]
+    assert (source.empty, source.outside) == ([], [])
+
+
+def test_names_may_have_spaces_and_any_letters_but_a_class_needs_text(tmp_path: Path) -> None:
+    photos = folder(tmp_path / "photos", "r\u00f6te rosen/a b.JPG", "\u732b/1.jpg")
+    (photos / "\u732b" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
+    folder(photos, "re\u0301sume\u0301/1.jpg")  # as macOS writes accents
+    names = {file.name: file.label for file in sources.find([photos]).files}
+    assert set(names.values()) == {"r\u00f6te rosen", "\u732b", "r\u00e9sum\u00e9"}
+    assert "\u732b/caf\ufffd.jpg" in names
+    (photos / os.fsdecode(b"caf\xe9")).mkdir()
+    with pytest.raises(TrainingError, match="not text in UTF-8; rename it"):
+        sources.find([photos])
+
+
+def test_empty_class_folders_are_told_from_folders_and_archives(tmp_path: Path) -> None:
+    photos = folder(tmp_path / "photos", "cat/1.jpg", "dog/2.jpg", "eel/.DS_Store")
+    assert sources.find([photos]).empty == [("eel", f"{photos}/eel")]
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.mkdir("photos/eel")
+        archive.writestr("photos/cat/1.jpg", b"1")
+        archive.writestr("photos\\dog\\2.jpg", b"2")  # as some archivers of Windows write it
+    zipped = sources.find([tmp_path / "photos.zip"])
+    assert [label for label, _ in zipped.empty] == ["eel"]
+    assert [file.label for file in zipped.files] == ["cat", "dog"]
+
+
+def test_images_outside_of_class_folders_are_told_and_notes_are_not(tmp_path: Path) -> None:
+    names = ("title.png", "README.md", "labels.csv", "a/1.jpg", "b/2.jpg")
+    assert sources.find([folder(tmp_path / "photos", *names)]).outside == ["title.png"]
+
+
+def test_an_encrypted_archive_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "secret.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("cat/1.jpg", b"1")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"PK\x01\x02")
+    content[at + 8] |= 1  # the flag in its entry of the directory
+    path.write_bytes(content)
+    with pytest.raises(TrainingError, match="is encrypted"):
+        sources.find([path])
+
+
+def test_an_archive_of_archives_says_so(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"another archive, test\.zip"):
+        sources.find([folder(tmp_path / "kaggle", "train.zip", "test.zip")])
