@@ -94,6 +94,7 @@ def fit(
     history: History = []
     best: Weights = []
     identity = {"choices": recipe.choices(), "seed": seed, "images": len(train), "start": start_name}
+    identity["classes"] = list(train.classes)
     if resume:
         if keep is None:
             raise TrainingError("There is no folder to resume from; name it with --checkpoints.")

@@ -42,6 +42,9 @@ def check(options: Options) -> Path:
     """
     if not options.data:
         raise TrainingError("evaluate needs --data: labelled images, in the same forms as for training.")
+    for path in options.data:
+        if not path.exists():
+            raise TrainingError(f"There is nothing at {path}; --data takes a folder, a zip archive or CSV files.")
     version = _find(options.store, options.model)
     check_writable(report_folder(options, version), "report")
     check_writable(options.cache, "cache")

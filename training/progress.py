@@ -75,7 +75,7 @@ class Bar(AbstractContextManager["Bar"]):
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self._bar.console.print(text, highlight=False)
+        self._bar.console.print(text, highlight=False, markup=False)  # a class may be called [b]
 
     def step(self, epoch: int, epochs: int, step: int, steps: int, numbers: Mapping[str, float]) -> None:
         """Move the bar, ten times a second at most."""

@@ -60,6 +60,7 @@ WRONG = {
     "evaluate x --data pets --store store": "There is no model 'x' in store; there are: m",
     "evaluate m/7 --data pets --store store": "m has no version '7' in store; it has 1",
     "evaluate m --data nowhere --store store": "There is nothing at nowhere",
+    "evaluate m --data nowhere.csv --store store": "There is nothing at nowhere.csv",
     "evaluate m --data pets --store store": "folders called cat, dog; the classes of the model are a, b",
     "evaluate m --data pets --store store --report in_the_way": "--report",
     "evaluate m --data pets --store store --cache in_the_way": "--cache",

@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,17 @@ def test_an_encrypted_archive_says_so(tmp_path: Path) -> None:
 def test_an_archive_of_archives_says_so(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"another archive, test\.zip"):
         sources.find([folder(tmp_path / "kaggle", "train.zip", "test.zip")])
+
+
+def test_a_folder_that_can_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = folder(tmp_path / "photos", "cat/1.jpg", "dog/2.jpg")
+    scandir = os.scandir
+
+    def refuse(path: Path) -> Iterator[os.DirEntry[str]]:
+        if Path(path).name == "dog":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(sources.os, "scandir", refuse)
+    with pytest.raises(TrainingError, match=r"photos can't be read: Permission denied \(.*photos/dog\)"):
+        sources.find([photos])
