@@ -121,8 +121,8 @@ def train(
         class_folders=class_folders,
         find_rate=find_rate,
     )
-    run_options.check(chosen, options)
     with _told(), progress.for_terminal() as shown:
+        run_options.check(chosen, options)
         images = chosen.load(Request(data, seed, samples, cache, shown.say, class_folders))
         from training import run  # and with it Keras
 
@@ -165,8 +165,8 @@ def evaluate(model: str, data: tuple[Path, ...], store: Path, report: Path | Non
     from training import judge_options
 
     options = judge_options.Options(model, data, store, report, cache)
-    version = judge_options.check(options)
     with _told():
+        version = judge_options.check(options)
         from training import judge  # and with it Keras
 
         judge.evaluate_version(version, options, click.echo)

@@ -63,7 +63,8 @@ def confusion_matrix(confusion: npt.NDArray[np.int64], classes: Sequence[str], t
     axes.set_yticks(range(count), classes, fontsize=8, parse_math=False)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    figure.suptitle(title, x=0.02, horizontalalignment="left", fontsize=11, wrap=True, parse_math=False)
+    plain = title.replace("$", r"\$")  # `parse_math` and `wrap` don't go together
+    figure.suptitle(plain, x=0.02, horizontalalignment="left", fontsize=11, wrap=True)
     figure.colorbar(drawn, ax=axes, shrink=0.8, label="share of the true class")
     figure.savefig(path, dpi=_DPI)
 
