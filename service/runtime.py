@@ -6,6 +6,7 @@ configuration that a client has put in place, and what the workers agree on (`se
 """
 
 import contextlib
+import fcntl
 import mmap
 import os
 import secrets
@@ -119,12 +120,15 @@ def private_folder() -> Iterator[Path]:
         raise SettingsError("No folder for temporary files can be written to; mount one at /tmp.") from error
     folder = Path(tempfile.mkdtemp(prefix="signpost-", dir=parent if len(parent) < _LONGEST_FOLDER else "/tmp"))
     maker = os.getpid()
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(lock, fcntl.LOCK_SH)  # so that systemd-tmpfiles removes nothing of it, however old
     (folder / "workers").mkdir()
     (folder / "metrics").mkdir()
     (folder / "agreement").mkdir()
     try:
         yield folder
     finally:
+        os.close(lock)
         if os.getpid() == maker:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -136,6 +136,7 @@ class SharedView:
         self._folder = folder
         self._generation = generation
         self._known = (0, View())  # replaced as a whole
+        self._unread = 0  # the last generation that could not be read
         self._serves = False
 
     @property
@@ -217,7 +218,9 @@ class SharedView:
             except FileNotFoundError:  # others have followed meanwhile
                 continue
             except OSError as error:
-                log.warning("What the workers agreed on can't be read: %s.", error.strerror)
+                if self._unread != generation:  # not for each request
+                    self._unread = generation
+                    log.warning("What the workers agreed on can't be read: %s.", error.strerror)
                 break
             self._known = (generation, view)
             return view
