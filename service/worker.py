@@ -52,7 +52,9 @@ class Worker:
         self._stopping = threading.Event()
         serving_metrics = ServingMetrics()
         local = self._local = (
-            None if settings.engine != "local" else parts.local_engine(settings, runtime, serving_metrics)
+            parts.local_engine(settings, runtime, serving_metrics, lambda *about: self._metrics.count_stopped(*about))
+            if settings.engine == "local"
+            else None
         )
         engine: Engine = local or parts.remote_engine(settings, runtime)
         metrics = self._metrics = Metrics(engine, serving_metrics, self._pids)
