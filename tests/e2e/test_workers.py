@@ -71,8 +71,8 @@ def asking(server: Server, picture: bytes) -> Iterator[list[tuple[float, float, 
                 began_s = time.monotonic()
                 try:
                     version = version_of(session.post(server.predict_url(), data=picture, timeout=60))
-                except requests.ConnectionError:  # its worker was killed
-                    continue
+                except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+                    continue  # its worker was killed
                 seen.append((began_s, time.monotonic(), version))
 
     with ThreadPoolExecutor(8) as pool:
