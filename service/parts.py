@@ -16,6 +16,7 @@ from service.engine.interface import Engine
 from service.engine.link import Link
 from service.engine.local import LocalEngine
 from service.engine.remote import RemoteEngine
+from service.engine.shared_view import SharedView
 from service.metrics import Metrics
 from service.reloading import Reload, forward, make_reload
 from service.runtime import Runtime
@@ -40,7 +41,14 @@ def local_engine(
     """
     source = config_source.from_settings(settings, runtime.config_override)
     load = loading.make_loader(settings, metrics, stopped)
-    return LocalEngine(source.read, load, settings.file_system_poll_wait_seconds, len(os.sched_getaffinity(0)))
+    # The engine process is the only one of its service that has models.
+    view = None if settings.engine == "shared" else shared_view(runtime)
+    return LocalEngine(source.read, load, settings.file_system_poll_wait_seconds, len(os.sched_getaffinity(0)), view)
+
+
+def shared_view(runtime: Runtime) -> SharedView:
+    """What the workers of the service agree on; one for each process."""
+    return SharedView(runtime.agreement, runtime.generation)
 
 
 def remote_engine(settings: Settings, runtime: Runtime) -> RemoteEngine:
