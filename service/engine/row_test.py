@@ -116,13 +116,19 @@ def rounding(array: Array, tolerance: float) -> Array:
     Returns:
         A bound for each place in a row, (1, …).
     """
+    bound: Array = tolerance * _scale(array)
+    return bound
+
+
+def _scale(array: Array) -> Array:
+    """The largest number in each place of any row, (1, …), but not next to nothing; 1 where there are no numbers."""
     if array.dtype.kind in "iubOS" or not array.size:
-        return np.zeros((1,) * array.ndim)
+        return np.ones((1,) * array.ndim)
     sizes = np.abs(array if array.dtype.kind == "c" else array.astype(np.float64))
     sizes = np.where(np.isfinite(sizes), sizes, 0.0)
-    scale = np.maximum(sizes.max(axis=0, keepdims=True), _LEAST_SHARE * sizes.max())
-    bound: Array = tolerance * np.maximum(scale, _LEAST_SCALE)
-    return bound
+    least = max(_LEAST_SCALE, _LEAST_SHARE * float(sizes.max()))
+    scale: Array = np.maximum(sizes.max(axis=0, keepdims=True), least)
+    return scale
 
 
 def differ(one: Array, other: Array, bound: Array) -> bool:
@@ -155,8 +161,9 @@ def _find_dependence(run: Run, rows: Inputs, tolerance: float) -> str:
             return f"the shape of a row of its output {name!r} depends on the other rows of the batch"
         apart = np.concatenate([each[name] for each in alone])
         most = rounding(array, tolerance)
-        noise = _distance(first[name], apart[:1])
-        bound = np.minimum(np.maximum(_NOISE * noise, rounding(array, _LEAST_TOLERANCE)), most)
+        # What rounds to that in the first row rounds to more in rows of larger numbers.
+        noise = float((_distance(first[name], apart[:1]) / _scale(apart[:1])).max(initial=0.0))
+        bound = np.minimum(max(_NOISE * noise, _LEAST_TOLERANCE) * _scale(array), most)
         if (
             differ(first[name], np.repeat(apart[:1], len(first[name]), axis=0), most)
             or differ(array[chosen], apart, bound)

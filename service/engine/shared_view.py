@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 
 from service.engine import agreement
 from service.engine.agreement import Offer, View, agree
+from service.engine.interface import ModelSpec
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +150,11 @@ class SharedView:
     def generation(self) -> int:
         """See `AnyView`."""
         return self._generation[0]
+
+    def version_of(self, spec: ModelSpec) -> int | None:
+        """The version that a request means which names a label or nothing; None where that is not known."""
+        view = self.now.of(spec.name)
+        return view.default if spec.label is None else view.labels.get(spec.label)
 
     def offer(self, offer: Offer, without: tuple[str, int] | None = None) -> bool:
         """See `AnyView`."""
