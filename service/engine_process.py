@@ -59,6 +59,7 @@ def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
     reload = parts.reload(settings, runtime, local)
     server = parts.grpc_server(settings, runtime, engine, metrics, reload, traces, lambda: local.is_loading)
     engine.start()
+    local.join(alone=True)
     until = time.monotonic() + _FIRST_LOOK_S
     while not engine.status().models and time.monotonic() < until and not _closed(lifeline, 0.01):
         pass
