@@ -62,6 +62,7 @@ class Signature:
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
     method_name: str = "tensorflow/serving/predict"
+    defaults: Mapping[str, Array] = field(default_factory=dict)
 
     @cached_property
     def batchable(self) -> bool:

@@ -13,6 +13,7 @@ from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Eng
 from service.errors import InvalidRequest, UnsupportedMedia
 from service.gateway import calls, images_api, openapi_examples, tensor_json
 from service.gateway.exchange import answered, request_id, served_by
+from service.gateway.json_arrays import DecodeImage
 from service.gateway.openapi import described
 from service.gateway.openapi_schemas import RUNNING
 from service.images import ImageLimits
@@ -78,7 +79,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
         answer = _run(servable, inputs, replace(call, signature_name=wanted.signature_name))
         return tensor_json.to_json(answer.outputs, wanted.rows)
 
-    def _decoder(servable: Servable, size: ImageSize) -> tensor_json.DecodeImage:
+    def _decoder(servable: Servable, size: ImageSize) -> DecodeImage:
         number = itertools.count(1)
 
         def decode(image: bytes) -> Array:
