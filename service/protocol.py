@@ -212,11 +212,16 @@ def _from_values(values: Any, name: str, dtype: np.dtype[Any]) -> Array:
 
 
 def read_signature(proto: meta_graph_pb2.SignatureDef) -> Signature:
-    """Turn a SignatureDef into a Signature."""
+    """Turn a SignatureDef into a Signature.
+
+    Raises:
+        InvalidRequest: a default that is no tensor.
+    """
     return Signature(
         inputs={name: _read_tensor_info(name, info) for name, info in sorted(proto.inputs.items())},
         outputs={name: _read_tensor_info(name, info) for name, info in sorted(proto.outputs.items())},
         method_name=proto.method_name,
+        defaults={name: from_tensor_proto(tensor) for name, tensor in sorted(proto.defaults.items())},
     )
 
 
@@ -241,6 +246,8 @@ def write_signature(signature: Signature) -> meta_graph_pb2.SignatureDef:
             infos[name].tensor_shape.unknown_rank = spec.shape is None
             for size in spec.shape or ():
                 infos[name].tensor_shape.dim.add(size=size)
+    for name, array in signature.defaults.items():
+        proto.defaults[name].CopyFrom(to_tensor_proto(array, as_content=False))
     return proto
 
 

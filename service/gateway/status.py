@@ -3,8 +3,10 @@
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
+from google.protobuf.json_format import MessageToDict
 
-from service.engine.interface import Engine, ModelSpec, Signature, TensorSpec, VersionStatus
+from service import protocol
+from service.engine.interface import Array, Engine, ModelSpec, Signature, TensorSpec, VersionStatus
 from service.errors import NotFound
 from service.gateway.openapi import described
 from service.gateway.openapi_examples import MODEL_STATUS, MODELS
@@ -71,8 +73,17 @@ def _signature(signature: Signature) -> dict[str, Any]:
         "inputs": {name: _tensor(spec) for name, spec in signature.inputs.items()},
         "outputs": {name: _tensor(spec) for name, spec in signature.outputs.items()},
         "method_name": signature.method_name,
-        "defaults": {},
+        "defaults": {name: _default(array) for name, array in signature.defaults.items()},
     }
+
+
+def _default(array: Array) -> dict[str, Any]:
+    """A TensorProto as TF Serving writes one: every field under its own name, empty ones too."""
+    proto = protocol.to_tensor_proto(array, as_content=False)
+    found: dict[str, Any] = MessageToDict(
+        proto, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return found
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """Status, metadata and health as clients of TF Serving and those who run it read them."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
 from service.engine.interface import State, VersionStatus
-from tests.fakes import FakeEngine
+from tests.fakes import FakeEngine, FakeServable, signature, spec
 
 OK = {"error_code": "OK", "error_message": ""}
 
@@ -112,3 +115,14 @@ def test_it_is_not_ready_while_a_model_is_not_and_says_why(
 def test_a_failed_version_beside_one_that_serves_is_ready(client: FlaskClient, engine: FakeEngine) -> None:
     engine.states = {"m": (VersionStatus(2, State.END, "It is broken."), VersionStatus(1, State.AVAILABLE))}
     assert client.get("/readyz").status_code == 200
+
+
+def test_metadata_tell_the_defaults_as_tf_serving_prints_tensors(client: FlaskClient, engine: FakeEngine) -> None:
+    one = signature([spec("x", "DT_FLOAT", -1), spec("k", "DT_FLOAT")], [spec("y", "DT_FLOAT", -1)])
+    one = replace(one, defaults={"k": np.array(3, np.float32)})
+    engine.servables.append(FakeServable(lambda inputs, _: inputs, {"serving_default": one}, "optional"))
+    told = client.get("/v1/models/optional/metadata").json["metadata"]["signature_def"]["signature_def"]
+    found = told["serving_default"]["defaults"]["k"]
+    assert found["dtype"] == "DT_FLOAT"
+    assert found["float_val"] == [3.0]
+    assert found["tensor_shape"] == {"dim": [], "unknown_rank": False}
