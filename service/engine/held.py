@@ -10,6 +10,7 @@ from service.engine.interface import ModelSpec, Queue, Servable, State
 from service.engine.lifecycle import Version
 from service.errors import NotFound, Unavailable
 from service.model_config import ModelConfig
+from service.near_misses import not_found
 
 
 class ClosableServable(Servable, Protocol):
@@ -58,7 +59,7 @@ def find(
     versions = {version: each for (name, version), each in held.items() if name == spec.name}
     config = configs.get(spec.name)
     if not versions and config is None:
-        raise NotFound(f"Servable not found for request: {spec}; GET /v1/models lists the models.")
+        raise NotFound(not_found(spec, {*configs, *(name for name, _ in held)}))
     number = spec.version if spec.label is None else _labelled(spec.label, config)
     if number is None:
         serving = [v for v in versions if _serves(versions[v])]

@@ -11,6 +11,7 @@ from service.errors import NotFound
 from service.gateway.openapi import described
 from service.gateway.openapi_examples import MODEL_STATUS, MODELS
 from service.gateway.openapi_schemas import ASKING, json_of
+from service.near_misses import what_there_is
 
 
 def blueprint(engine: Engine) -> Blueprint:
@@ -33,10 +34,11 @@ def blueprint(engine: Engine) -> Blueprint:
         if label is not None:
             with engine.lease(ModelSpec(name, label=label)) as servable:
                 version = servable.version
-        found = [each for each in engine.status().models.get(name, ()) if version is None or each.version == version]
+        models = engine.status().models
+        found = [each for each in models.get(name, ()) if version is None or each.version == version]
         if not found:
             asked = f"version {version} of model {name}" if version is not None else f"any versions of model {name}"
-            raise NotFound(f"Could not find {asked}; GET /v1/models lists what there is.")
+            raise NotFound(f"Could not find {asked}; {what_there_is(name, models)}")
         return jsonify(_versions(found))
 
     @routes.get("/v1/models/<name:name>/metadata")

@@ -272,12 +272,12 @@ def test_status_by_version_and_label(channel: grpc.Channel) -> None:
         assert (found.version, found.state, found.status.error_code) == (3, 30, 0)
     request.model_spec.version.value = 4
     assert refused(lambda: stub.GetModelStatus(request, timeout=60)) == (
-        grpc.StatusCode.NOT_FOUND, "Could not find version 4 of model m",
+        grpc.StatusCode.NOT_FOUND, "Could not find version 4 of model m; it has 3.",
     )  # fmt: skip
     request.model_spec.Clear()
     request.model_spec.name = "n"
     assert refused(lambda: stub.GetModelStatus(request, timeout=60)) == (
-        grpc.StatusCode.NOT_FOUND, "Could not find any versions of model n",
+        grpc.StatusCode.NOT_FOUND, "Could not find any versions of model n; GET /v1/models lists what there is.",
     )  # fmt: skip
 
 

@@ -45,8 +45,8 @@ def test_all_models_are_listed(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("route", "says"),
     [
-        ("/v1/models/x", "Could not find any versions of model x"),
-        ("/v1/models/letters/versions/9", "Could not find version 9 of model letters"),
+        ("/v1/models/x", "Could not find any versions of model x; GET /v1/models lists what there is."),
+        ("/v1/models/letters/versions/9", "Could not find version 9 of model letters; it has 1, 2."),
         ("/v1/models/letters/labels/x", "Label(letters, x)"),
         ("/v1/models/x/metadata", "Latest(x)"),
         ("/v1/models/letters/versions/9/metadata", "Specific(letters, 9)"),
