@@ -72,6 +72,10 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
         return images_api.to_json(servable, answer.outputs["scores"], top_k)
 
     def _predict_json(servable: Servable, wanted: tensor_json.JsonRequest, call: Call) -> dict[str, Any]:
+        if "top_k" in request.args:
+            raise InvalidRequest(
+                "top_k is for images posted as they are; JSON is answered with all that the model gives."
+            )
         signature = tensor_json.find_signature(servable.signatures, wanted.signature_name)
         size = signature.image
         decode = None if size is None else _decoder(servable, size)
