@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError, features
 
-from service.errors import InvalidImage, TooLarge
+from service.errors import InvalidImage, MissingDecoder, TooLarge
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -88,6 +88,7 @@ def decode(image: bytes, height: int, width: int, channels: int, limits: ImageLi
     Raises:
         TooLarge: more bytes or pixels than `limits` allow.
         InvalidImage: empty, no image, of a format not taken, truncated or broken.
+        MissingDecoder: of a format that would be taken if its decoder were installed.
     """
     if channels not in MODES:
         raise InvalidImage(f"The model takes {channels} channels; images can be decoded to 1 (L) or 3 (RGB).")
@@ -134,6 +135,15 @@ def _open(image: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(image), formats=formats)
     except UnidentifiedImageError as error:
+        if is_heif and not reads_heif():
+            raise MissingDecoder(
+                "This is a HEIC photograph; this service takes it once the extra heif is installed beside it "
+                "(pip install 'signpost-serving[heif]'). Until then send a JPEG."
+            ) from error
+        if image[4:8] == b"ftyp" and image[8:12] in _AVIF_BRANDS and not features.check("avif"):
+            raise MissingDecoder(
+                "This is an AVIF picture, and this service's Pillow was built without its decoder; send a JPEG."
+            ) from error
         raise InvalidImage(_not_an_image(image, is_heif)) from error
 
 
@@ -163,15 +173,8 @@ def _coded_sizes(image: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _not_an_image(image: bytes, is_heif: bool) -> str:
-    """Why bytes can't be opened."""
+    """What bytes are that can't be opened."""
     start = image[:512].lstrip().lower()
-    if is_heif and not reads_heif():
-        return (
-            "This is a HEIC photograph; this service takes it once the extra heif is installed beside it "
-            "(pip install 'signpost-serving[heif]'). Until then send a JPEG."
-        )
-    if image[4:8] == b"ftyp" and image[8:12] in _AVIF_BRANDS and not features.check("avif"):
-        return "This is an AVIF picture, and this service's Pillow was built without its decoder; send a JPEG."
     if start.startswith((b"<!doctype html", b"<html")):
         found = "it is an HTML page"
     elif start.startswith((b"<?xml", b"<svg")):
