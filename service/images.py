@@ -110,7 +110,7 @@ def decode(image: bytes, height: int, width: int, channels: int, limits: ImageLi
 
 def _decode(image: bytes, height: int, width: int, mode: str, limits: ImageLimits) -> Pixels:
     with _open(image) as picture:
-        for columns, rows in (picture.size, *(_coded_sizes(image) if picture.format == HEIF else ())):
+        for columns, rows in (picture.size, *(_sizes_within(picture, image) if picture.format == HEIF else ())):
             if columns * rows > limits.max_pixels:
                 raise TooLarge(f"The image has {columns}x{rows} pixels; at most {limits.max_pixels} are taken.")
         # Pillow turns a TIFF upright by itself while it loads it. A HEIC file's container says how its picture is
@@ -159,8 +159,10 @@ def reads_heif() -> bool:
     return True
 
 
-def _coded_sizes(image: bytes) -> Iterator[tuple[int, int]]:
-    """The sizes of all pictures in a HEIC file before they are cropped, as its `meta` box states them."""
+def _sizes_within(picture: Image.Image, image: bytes) -> Iterator[tuple[int, int]]:
+    """The sizes of all pictures in a HEIC file before they are cropped: of its tiles laid out, and in its `meta` box."""
+    if (tiles := picture.info.get("tiling")) is not None:
+        yield tiles["image_width"], tiles["image_height"]
     start, end = 0, len(image)
     while start + 16 <= end:
         size = int.from_bytes(image[start : start + 4]) or end - start  # 0: up to the end of the file

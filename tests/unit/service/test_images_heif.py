@@ -156,6 +156,19 @@ def test_a_bomb_that_is_cropped_to_a_small_picture_is_refused(before: bytes) -> 
 
 
 @needs_decoder
+def test_a_bomb_of_tiles_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Telephones lay out tiles; here more of them than the picture says."""
+    import pillow_heif
+
+    monkeypatch.setattr(pillow_heif.options, "GRID_TILE_SIZE", 512)
+    tiled = encoded(flat("RGB", RED, (2048, 1024)))
+    assert images.decode(tiled, 4, 4, 3)[0, 0] == pytest.approx(list(RED), abs=4)
+    image = tiled.replace(struct.pack(">4sIII", b"ispe", 0, 2048, 1024), struct.pack(">4sIII", b"ispe", 0, 64, 64))
+    with pytest.raises(TooLarge, match=r"2048x1024 pixels"):
+        images.decode(image, 4, 4, 3, ImageLimits(max_pixels=600_000))
+
+
+@needs_decoder
 def test_any_damage_is_decoded_or_refused() -> None:
     whole, random = encoded(noise(20, 14)), np.random.default_rng(1)
     for _ in range(400):

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from service import protocol, store
-from service.engine import saved_model, servable
+from service.engine import graph_loader, saved_model, servable, tf_session
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.device import DeviceSettings
 from service.engine.interface import Array, Call
 from service.engine.servable import TensorflowServable
-from service.errors import InvalidRequest, LoadFailed, NotFound, Unavailable
+from service.errors import InvalidRequest, LoadFailed, NotFound, Unavailable, UnfitSignature
 
 LONG_S = 60.0
-Load = Callable[[Path], TensorflowServable]
+Load = Callable[..., TensorflowServable]
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +33,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make.counter(folder / "counter")
     make.namesakes(folder / "namesakes")
     make.picky(folder / "picky")
+    make.strangers(folder / "strangers")
     return folder
 
 
@@ -40,9 +41,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def load() -> Iterator[Load]:
     loaded: list[TensorflowServable] = []
 
-    def load(folder: Path) -> TensorflowServable:
+    def load(folder: Path, stopped: Any = lambda *_: None) -> TensorflowServable:
         parameters = BatchingParameters(max_batch_size=4)
-        loaded.append(servable.load(folder, "m", 3, parameters, DeviceSettings(threads=1)))
+        loaded.append(servable.load(folder, "m", 3, parameters, DeviceSettings(threads=1), stopped=stopped))
         return loaded[-1]
 
     yield load
@@ -106,7 +107,7 @@ def test_frozen_or_not_every_input_and_output_is_itself(
 ) -> None:
     """The order of the function's arguments, of the names, and of the frozen graph's inputs all differ."""
     if not frozen:
-        monkeypatch.setattr(saved_model, "_freeze", lambda *_: None)
+        monkeypatch.setattr(graph_loader, "_freeze", lambda *_: None)
     model = load(models / "several")
     outputs = ask(model, m=floats(3, 6), a=floats(2, 5), z=floats(1, 4))
     np.testing.assert_allclose(outputs["sum"], [123, 456])
@@ -125,14 +126,14 @@ def test_what_can_be_frozen_is_and_what_can_not_is_served_all_the_same(
     load: Load, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frozen: list[bool] = []
-    freeze = saved_model._freeze
+    freeze = graph_loader._freeze
 
     def noting(*arguments: Any) -> Any:
         graph = freeze(*arguments)
         frozen.append(graph is not None)
         return graph
 
-    monkeypatch.setattr(saved_model, "_freeze", noting)
+    monkeypatch.setattr(graph_loader, "_freeze", noting)
     load(models / "classifier")
     load(models / "several")
     assert ask(load(models / "namesakes"), x=floats(3))["y"].tolist() == [6.0]
@@ -151,13 +152,13 @@ def test_the_signatures_of_a_version_share_their_weights(
     load: Load, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Any] = []
-    open_session = saved_model._open_session
+    open_session = saved_model.open_session
 
     def noting(*arguments: Any) -> Any:
         opened.append(arguments)
         return open_session(*arguments)
 
-    monkeypatch.setattr(saved_model, "_open_session", noting)
+    monkeypatch.setattr(saved_model, "open_session", noting)
     model = load(models / "several")
     assert len(model.signatures) == 3
     assert len(opened) == 1
@@ -187,6 +188,123 @@ def test_a_model_exported_by_keras_gives_the_answers_of_keras(load: Load, tmp_pa
     np.testing.assert_allclose(scores, np.asarray(keras_model(features)), atol=1e-5)
 
 
+def test_a_keras_model_whose_variables_tensorflow_1_does_not_find_is_loaded_and_frozen_all_the_same(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.unit.service.engine import saved_models as make
+
+    opened: list[Any] = []
+    open_session = saved_model.open_session
+
+    def noting(*arguments: Any) -> Any:
+        opened.append(arguments[1])
+        return open_session(*arguments)
+
+    monkeypatch.setattr(saved_model, "open_session", noting)
+    keras_model = make.keras_saved(tmp_path / "saved")
+    model = load(tmp_path / "saved")
+    features = np.random.default_rng(0).random((5, 4), dtype=np.float32)
+    wanted = np.asarray(keras_model(features))
+    np.testing.assert_allclose(ask(model, features=features)["scores"], wanted, atol=1e-5)
+    assert ask(model, "best", features=features)["best"].tolist() == wanted.argmax(axis=1).tolist()
+    assert model.unjoined == {}
+    (graph,) = opened  # one for both signatures, which share the weights
+    assert sum(node.op == "Const" and node.ByteSize() > 300 * 4 for node in graph.node) == 3
+
+
+def test_a_table_of_such_a_model_works_too(load: Load, tmp_path: Path) -> None:
+    from tests.unit.service.engine import saved_models as make
+
+    keras_model = make.keras_saved(tmp_path / "saved", words=True)
+    model = load(tmp_path / "saved")
+    words = np.array([[b"dog"], [b"cow"], [b"cat"]], dtype=np.object_)
+    (name,) = model.signatures["serving_default"].inputs
+    (scores,) = ask(model, **{name: words}).values()
+    np.testing.assert_allclose(scores, np.asarray(keras_model(make.tf.constant(words))), atol=1e-6)
+
+
+def test_only_what_is_shown_to_have_independent_rows_is_joined(load: Load, models: Path) -> None:
+    model = load(models / "strangers")
+    assert set(model.batchers) == {"serving_default"}
+    reasons = {
+        "centre": "depends on the other rows",
+        "repeat": "rows of input",
+        "count": "it changes state (AssignAddVariableOp)",
+        "noise": "it draws random numbers (RandomUniform)",
+        "total": "not an open one",
+        "words": "not an open one",
+        "defaults": "not an open one",
+        "python": "it can't be run: it runs Python code (PyFunc)",
+        "fixed": "not an open one",
+    }
+    assert reasons.keys() == model.unjoined.keys()
+    assert {name for name, says in reasons.items() if says not in model.unjoined[name]} == set()
+
+
+def test_what_is_not_joined_gets_what_the_graph_gives(load: Load, models: Path) -> None:
+    model = load(models / "strangers")
+    assert ask(model, "repeat", x=np.array([3, 0, 1], np.int32))["y"].tolist() == [3, 3, 3, 1]
+    assert ask(model, "centre", x=floats(1, 3))["y"].tolist() == [-1, 1]
+    assert ask(model, "total", x=floats(1, 3))["y"].tolist() == 4
+    # The graph sums over the one dimension that it was traced for.
+    assert ask(model, "total", x=np.ones((2, 2), np.float32))["y"].tolist() == [2, 2]
+    assert ask(model, "fixed", x=floats(1, 2))["y"].tolist() == [2, 4]
+    split = ask(model, "words", x=strings(b"a b", b"", b"c"))
+    assert split["words"].tolist() == [b"a", b"b", b"c"]
+    assert split["words_1"].tolist() == [0, 2, 2, 3]
+    assert split["count"].tolist() == 3
+    assert ask(model, "words", "words_1", x=strings(b"a b"))["words_1"].tolist() == [0, 2]
+    assert ask(model, "defaults", x=floats(1, 2))["y"].tolist() == [3, 6]
+    assert ask(model, "defaults", x=floats(1, 2), k=np.float32(5))["y"].tolist() == [5, 10]
+
+
+def test_a_signature_that_can_not_be_run_says_why(load: Load, models: Path) -> None:
+    with pytest.raises(UnfitSignature, match=r"The signature 'python' can't be run: it runs Python code \(PyFunc\)"):
+        ask(load(models / "strangers"), "python", x=floats(1))
+
+
+def test_joined_as_tensorflow_serving_does_or_not_at_all_where_it_is_asked_for(models: Path) -> None:
+    for parameters, joined in (
+        (BatchingParameters(row_test=False), {"serving_default", "centre", "repeat", "count", "noise"}),
+        (None, set()),
+    ):
+        model = servable.load(models / "strangers", "m", 1, parameters, DeviceSettings(threads=1))
+        assert set(model.batchers) == joined
+        assert set(model.unjoined) == set(model.signatures) - joined
+        assert ask(model, x=floats(1, 2))["y"].tolist() == [2, 4]
+        model.close()
+
+
+def test_strings_are_joined_where_the_warm_up_file_shows_that_they_may_be(
+    load: Load, copy: Callable[[str], Path]
+) -> None:
+    from tests.unit.service.engine import saved_models as make
+
+    folder = copy("lookup")
+    assert "no two rows in the version's warm-up file" in load(folder).unjoined["serving_default"]
+    (folder / store.EXTRA).mkdir()
+    with make.tf.io.TFRecordWriter(str(folder / store.WARMUP)) as file:
+        for word in (b"cat", b"cow"):
+            file.write(protocol.predict_log("m", "", {"word": strings(word)}))
+    assert load(folder).unjoined == {}
+
+
+def test_a_model_that_is_found_to_mix_rows_is_not_joined_any_more(load: Load, models: Path, caplog: Any) -> None:
+    stopped: list[Any] = []
+    model = load(models / "strangers", lambda *about: stopped.append(about))
+    batcher = model.batchers["serving_default"]
+    model.stop_joining("serving_default", "its rows are not its own")
+    model.stop_joining("serving_default", "said twice")
+    assert "m version 3: requests of the signature 'serving_default' are not joined in batches any more: its rows" in (
+        caplog.text
+    )
+    assert stopped == [("m", 3, "serving_default")]
+    assert model.unjoined["serving_default"] == "its rows are not its own"
+    assert model.batchers == {}
+    assert ask(model, x=floats(1, 2))["y"].tolist() == [2, 4]
+    assert batcher.queued_rows == 0
+
+
 @pytest.mark.parametrize(
     ("inputs", "says"),
     [
@@ -197,7 +315,6 @@ def test_a_model_exported_by_keras_gives_the_answers_of_keras(load: Load, tmp_pa
         ({"image": strings(b"x")}, "'image' is DT_STRING"),
         ({"image": WHITE[0]}, r"shape \[2, 3, 3\]; the signature takes \[-1, 2, 3, 3\]"),
         ({"image": WHITE[:, :1]}, r"shape \[1, 1, 3, 3\]"),
-        ({"image": WHITE[:0]}, "no instances"),
     ],
 )
 def test_inputs_that_do_not_fit_the_signature_are_refused(
@@ -215,8 +332,21 @@ def test_what_the_signature_does_not_have_is_told(load: Load, models: Path) -> N
         InvalidRequest, match=r"not found in signature: x Outputs expected to be in the set \{again,first,sum\}"
     ):
         ask(model, "serving_default", "x", z=floats(1), a=floats(1), m=floats(1))
-    with pytest.raises(InvalidRequest, match="must have the same number"):
-        ask(model, z=floats(1), a=floats(1, 2), m=floats(1))
+
+
+def test_shapes_that_differ_from_the_declared_ones_get_what_the_graph_gives(load: Load, models: Path) -> None:
+    model = load(models / "several")
+    assert ask(model, z=floats(1), a=floats(1, 2), m=floats(1))["sum"].tolist() == [111, 121]
+    assert ask(model, z=floats(1), a=np.float32(1), m=np.ones((2, 1), np.float32))["sum"].tolist() == [[111], [111]]
+    assert ask(model, z=floats(), a=floats(), m=floats())["sum"].tolist() == []
+    with pytest.raises(InvalidRequest, match=r"^The model does not take this input: .*[Ii]ncompatible shapes"):
+        ask(model, z=floats(1, 2, 3), a=floats(1, 2), m=floats(1))
+    with pytest.raises(
+        InvalidRequest, match=r"^Input 'z' has the shape \[2, 3\]; the signature takes \[-1\]\. The model"
+    ):
+        ask(model, z=np.ones((2, 3), np.float32), a=floats(1, 2), m=floats(1))
+    none = ask(load(models / "classifier"), image=WHITE[:0])
+    assert (none["scores"].shape, none["classes"].shape) == ((0, 2), (0, 2))
 
 
 def test_values_that_the_graph_refuses_are_the_clients_mistake(load: Load, models: Path) -> None:
@@ -235,7 +365,7 @@ def test_a_saved_model_that_is_garbage_is_refused(load: Load, copy: Callable[[st
     for garbage in (b"garbage", b"\xff" * 100, (folder / store.SAVED_MODEL).read_bytes()[:500]):
         (folder / store.SAVED_MODEL).write_bytes(garbage)
         with pytest.raises(
-            LoadFailed, match=r"saved_model.pb is no SavedModel|has no graph|has no signature"
+            LoadFailed, match=r"saved_model.pb is not a SavedModel|has no graph|has no signature"
         ) as caught:
             load(folder)
         assert "\n" not in str(caught.value)
@@ -259,7 +389,7 @@ def test_a_graph_that_is_not_for_serving_is_refused(load: Load, copy: Callable[[
     del saved_model.meta_graphs[0].meta_info_def.tags[:]
     saved_model.meta_graphs[0].meta_info_def.tags.append("train")
     (folder / store.SAVED_MODEL).write_bytes(saved_model.SerializeToString())
-    with pytest.raises(LoadFailed, match="has no graph tagged 'serve'; export it for serving"):
+    with pytest.raises(LoadFailed, match=r"has no graph tagged 'serve' \(its graphs are tagged: train\); export it"):
         load(folder)
 
 
@@ -316,7 +446,7 @@ def test_a_session_that_stays_is_asked_for_one_set_of_outputs(
     from tests.unit.service.engine import saved_models as make
 
     asked: dict[str, set[tuple[str, ...]]] = {}
-    make_run = saved_model._run_of
+    make_run = tf_session.run_of
 
     def noting(tf: Any, session: Any, *rest: Any) -> Any:
         run = make_run(tf, session, *rest)
@@ -327,7 +457,8 @@ def test_a_session_that_stays_is_asked_for_one_set_of_outputs(
 
         return noting_run
 
-    monkeypatch.setattr(saved_model, "_run_of", noting)
+    monkeypatch.setattr(saved_model, "run_of", noting)
+    monkeypatch.setattr(graph_loader, "run_of", noting)
     folder = copy("classifier")
     (folder / store.EXTRA).mkdir(exist_ok=True)
     with make.tf.io.TFRecordWriter(str(folder / store.WARMUP)) as file:

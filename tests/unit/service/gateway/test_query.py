@@ -22,8 +22,14 @@ def test_any_other_is_ignored(client: FlaskClient, name: str) -> None:
     assert len(answer.json["predictions"][0]["scores"]) == 1
 
 
+def test_every_route_with_parameters_does_so(client: FlaskClient) -> None:
+    answer = client.get("/v1/models/letters?join=true")
+    assert answer.status_code == 400
+    assert "did you mean joining? It has joining." in answer.json["error"]
+
+
 @pytest.mark.parametrize("route", ["/v1/models", "/v1/models/letters", "/healthz", "/nowhere"])
-def test_a_route_without_parameters_ignores_all(client: FlaskClient, route: str) -> None:
+def test_what_a_route_does_not_have_it_ignores(client: FlaskClient, route: str) -> None:
     assert client.get(f"{route}?topk=1").status_code == (404 if route == "/nowhere" else 200)
 
 

@@ -39,7 +39,35 @@ def test_a_version_that_failed_says_why(client: FlaskClient, engine: FakeEngine)
 
 def test_all_models_are_listed(client: FlaskClient) -> None:
     answer = client.get("/v1/models")
-    assert answer.json == {"models": [{"name": "letters", "model_version_status": [entry(2), entry(1)]}]}
+    joining = {"joining": {"serving_default": {"joined": True}}}
+    assert answer.json == {
+        "models": [{"name": "letters", "model_version_status": [entry(2) | joining, entry(1) | joining]}]
+    }
+
+
+def test_which_requests_run_joined_is_told_where_it_is_asked_for(client: FlaskClient, engine: FakeEngine) -> None:
+    engine.servables[-1].unjoined = {"serving_default": "it counts"}
+    version = engine.servables[-1].version
+    told = {"serving_default": {"joined": False, "why": "it counts"}}
+    found = client.get(f"/v1/models/letters/versions/{version}?joining=true").json
+    assert found == {"model_version_status": [entry(version) | {"joining": told}]}
+    assert client.get(f"/v1/models/letters/versions/{version}?joining=false").json == {
+        "model_version_status": [entry(version)]
+    }
+    metadata = client.get(f"/v1/models/letters/versions/{version}/metadata?joining=True").json["metadata"]
+    assert metadata["joining"] == told
+    answer = client.get("/v1/models/letters?joining=maybe")
+    assert (answer.status_code, answer.json) == (400, {"error": "joining must be true or false, not 'maybe'."})
+
+
+def test_a_default_is_told_as_tf_serving_does(client: FlaskClient, engine: FakeEngine) -> None:
+    plain = signature([spec("x", "DT_FLOAT", -1), spec("k", "DT_FLOAT")], [spec("y", "DT_FLOAT", -1)])
+    given = replace(plain, defaults={"k": np.array(3.0, np.float32)})
+    engine.servables.append(FakeServable(lambda inputs, _: inputs, {"serving_default": given}, "scaled"))
+    found = client.get("/v1/models/scaled/metadata").json["metadata"]["signature_def"]["signature_def"]
+    told = found["serving_default"]["defaults"]["k"]
+    assert (told["dtype"], told["float_val"], told["int_val"]) == ("DT_FLOAT", [3.0], [])  # empty fields too, as there
+    assert told["tensor_shape"] == {"dim": [], "unknown_rank": False}
 
 
 @pytest.mark.parametrize(
@@ -115,14 +143,3 @@ def test_it_is_not_ready_while_a_model_is_not_and_says_why(
 def test_a_failed_version_beside_one_that_serves_is_ready(client: FlaskClient, engine: FakeEngine) -> None:
     engine.states = {"m": (VersionStatus(2, State.END, "It is broken."), VersionStatus(1, State.AVAILABLE))}
     assert client.get("/readyz").status_code == 200
-
-
-def test_metadata_tell_the_defaults_as_tf_serving_prints_tensors(client: FlaskClient, engine: FakeEngine) -> None:
-    one = signature([spec("x", "DT_FLOAT", -1), spec("k", "DT_FLOAT")], [spec("y", "DT_FLOAT", -1)])
-    one = replace(one, defaults={"k": np.array(3, np.float32)})
-    engine.servables.append(FakeServable(lambda inputs, _: inputs, {"serving_default": one}, "optional"))
-    told = client.get("/v1/models/optional/metadata").json["metadata"]["signature_def"]["signature_def"]
-    found = told["serving_default"]["defaults"]["k"]
-    assert found["dtype"] == "DT_FLOAT"
-    assert found["float_val"] == [3.0]
-    assert found["tensor_shape"] == {"dim": [], "unknown_rank": False}
