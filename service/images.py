@@ -160,7 +160,7 @@ def reads_heif() -> bool:
 
 
 def _sizes_within(picture: Image.Image, image: bytes) -> Iterator[tuple[int, int]]:
-    """The sizes of all pictures in a HEIC file before they are cropped: of its tiles laid out, and in its `meta` box."""
+    """The sizes of what a HEIC file holds, before it is cropped: of its tiles together, and in its `meta` box."""
     if (tiles := picture.info.get("tiling")) is not None:
         yield tiles["image_width"], tiles["image_height"]
     start, end = 0, len(image)

@@ -266,7 +266,7 @@ QUERY: Final[Json] = {
     "top_k": {
         "name": "top_k",
         "in": "query",
-        "description": "Keep only so many of the highest scores of each image.",
+        "description": "Keep only so many of the highest scores of each posted image; not with JSON.",
         "schema": {"type": "integer", "minimum": 1},
         "example": 2,
     },
