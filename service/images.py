@@ -189,6 +189,10 @@ def _not_an_image(image: bytes, is_heif: bool) -> str:
         found = "it is a video, or another file of that kind (MP4, QuickTime)"
     elif start.startswith((b"\xff\n", b"\0\0\0\x0cjxl ")):
         found = "it is JPEG XL"
+    elif start.startswith((b"/9j/", b"ivborw0kggo", b"uklgr", b"r0lgod", b"data:")):
+        found = 'it is base64 or a data: URL, which {"b64": …} in JSON takes; here send the bytes themselves'
+    elif start.startswith((b"{", b"[")) and start.isascii():
+        found = "it is JSON, which goes with the Content-Type application/json"
     elif start.isascii() and not start.translate(None, bytes(range(32, 127)) + b"\t\r\n"):
         found = "it is text"
     else:
