@@ -5,6 +5,7 @@ import io
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import requests
 from PIL import Image
 
 from service import protocol
+from tests.contract.conftest import SHAPES
 from tests.e2e.processes import Server, wait_until
 
 
@@ -163,11 +165,12 @@ def test_a_name_that_is_nearly_one_is_told(service: Server, path: str, says: str
     assert answer.json()["error"].startswith(says)
 
 
-def test_zero_rows_over_grpc_keep_their_type(service: Server) -> None:
+@pytest.mark.parametrize("shape", SHAPES)
+def test_zero_rows_over_grpc_keep_their_type(start: Callable[[str], Server], shape: str) -> None:
     request = protocol.predict_pb2.PredictRequest()
     request.model_spec.name = "maths"
     request.inputs["x"].CopyFrom(protocol.to_tensor_proto(np.zeros((0, 2), np.float32)))
-    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+    with grpc.insecure_channel(f"127.0.0.1:{start(shape).port}") as channel:
         answer = protocol.prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=60)
     found = {name: protocol.from_tensor_proto(tensor) for name, tensor in answer.outputs.items()}
     assert {name: (array.shape, array.dtype) for name, array in found.items()} == {
