@@ -7,6 +7,7 @@ from service import errors, protocol
 from service.engine.grpc_errors import Context
 from service.engine.grpc_exchange import Watch, exchange
 from service.engine.interface import Engine, VersionStatus
+from service.near_misses import what_there_is
 
 # Seconds in which a configuration must be in force where the client sets no deadline; large models load for minutes.
 _RELOAD_S: Final = 600.0
@@ -54,10 +55,13 @@ class ModelService(protocol.model_service_pb2_grpc.ModelServiceServicer):  # typ
                     version = servable.version
             known = self._engine.status()
             found = [v for v in known.models.get(spec.name, ()) if version in (None, v.version)]
-            if not found and version is None:
-                raise errors.NotFound(protocol.no_versions(spec.name, known.reasons.get(spec.name, "")))
+            if not found and version is None and spec.name in known.reasons:
+                raise errors.NotFound(protocol.no_versions(spec.name, known.reasons[spec.name]))
             if not found:
-                raise errors.NotFound(f"Could not find version {version} of model {spec.name}")
+                asked = "any versions" if version is None else f"version {version}"
+                raise errors.NotFound(
+                    f"Could not find {asked} of model {spec.name}; {what_there_is(spec.name, known.models)}"
+                )
             for status in found:
                 _add_status(response, status)
             return response

@@ -12,6 +12,7 @@ from service.engine.interface import ModelSpec, Queue, Servable, State, VersionS
 from service.engine.lifecycle import Version
 from service.errors import NotFound, Unavailable
 from service.model_config import ModelConfig
+from service.near_misses import not_found
 
 
 class ClosableServable(Servable, Protocol):
@@ -69,7 +70,8 @@ def find(
     config = configs.get(spec.name)
     reason = "" if versions else reason.rstrip(".")
     if not versions and (config is None or not config.required):
-        raise NotFound(f"Servable not found for request: {spec}; {reason or 'GET /v1/models lists the models'}.")
+        known = {name for name, each in configs.items() if each.required} | {name for name, _ in held}
+        raise NotFound(f"Servable not found for request: {spec}; {reason}." if reason else not_found(spec, known))
     number = spec.version if spec.label is None else _labelled(spec.label, view.labels)
     if number is None:
         default = default_version(versions, view, offer)

@@ -36,6 +36,7 @@ from service.engine.peers import Peer, Statuses, VersionGone
 from service.engine.remote_servable import RemoteServable
 from service.engine.wrapped import WrappedServable
 from service.errors import InvalidRequest, ModelFailed, NotFound, SignpostError, Unavailable
+from service.near_misses import not_found
 
 # Seconds for calls that few requests wait for: metadata, the classes' names.
 _ASIDE_S: Final = 5.0
@@ -147,7 +148,8 @@ class RemoteEngine:
             if self._fleet.starting:
                 raise Unavailable("The engine is starting; try again.")
             reason = self._fleet.reasons.get(spec.name, "").rstrip(".")
-            raise NotFound(f"Servable not found for request: {spec}; {reason or 'GET /v1/models lists the models'}.")
+            says = f"Servable not found for request: {spec}; {reason}."
+            raise NotFound(says if reason else not_found(spec, self._fleet.models))
         if spec.version is None and (pinned := self._pinned(spec)) is not None and self._serves(spec.name, pinned):
             return self._servable(spec.name, pinned)
         if spec.label is not None:
