@@ -1,0 +1,114 @@
+"""A service of a store in which some models may not load: started, waited for, and what it says of each model."""
+
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+_SIGNPOST: Final = Path(sys.executable).with_name("signpost")
+_PATIENCE_S: Final = 300.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running service whose models have all loaded, or failed.
+
+    Attributes:
+        address: of HTTP, host and port.
+        grpc_address: of gRPC.
+        log: what it has logged.
+    """
+
+    address: str
+    grpc_address: str
+    log: Path
+
+    def address_of(self, protocol: str) -> str:
+        """Where it answers HTTP or gRPC."""
+        return self.grpc_address if protocol == "gRPC" else self.address
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Status and JSON of a GET."""
+        connection = http.client.HTTPConnection(self.address, timeout=30.0)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    def failure(self, model: str) -> str | None:
+        """Why version 1 of a model can't be served; an empty string where it can, None while it is not known."""
+        status, document = self.get(f"/v1/models/{model}")
+        if status != 200:
+            return None
+        [version] = document["model_version_status"]
+        if version["state"] == "AVAILABLE":
+            return ""
+        return str(version["status"]["error_message"]) or None
+
+    def joining(self, model: str) -> Mapping[str, Any]:
+        """For each signature whether its requests are joined, and if not, why; empty where it does not say."""
+        _, document = self.get(f"/v1/models/{model}/metadata")
+        said = document.get("metadata", {}).get("joining", {})
+        return said if isinstance(said, dict) else {}
+
+
+@contextmanager
+def serving(store: Path, models: Sequence[str], flags: Sequence[str] = ()) -> Iterator[Service]:
+    """Run `signpost serve` until the context ends.
+
+    Args:
+        store: what to serve.
+        models: those that are waited for: each must be available, or its failure known.
+        flags: further flags.
+
+    Raises:
+        click.ClickException: the service ends, or does not say of each model what became of it.
+    """
+    port, rest_api_port = _free_ports(2)
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "log")
+        command = [str(_SIGNPOST), "serve", f"--store={store}", f"--port={port}", f"--rest_api_port={rest_api_port}"]
+        command += ["--workers=1", "--engine=local", *flags]
+        with log.open("w") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=output)
+        try:
+            service = Service(f"127.0.0.1:{rest_api_port}", f"127.0.0.1:{port}", log)
+            until_s = time.monotonic() + _PATIENCE_S
+            while not _settled(service, models):
+                if process.poll() is not None or time.monotonic() > until_s:
+                    raise click.ClickException(f"`{' '.join(command)}` does not load its models:\n{log.read_text()}")
+                time.sleep(0.1)
+            yield service
+        finally:
+            process.terminate()
+            process.wait(_PATIENCE_S)
+
+
+def _settled(service: Service, models: Sequence[str]) -> bool:
+    try:
+        return all(service.failure(model) is not None for model in models)
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()

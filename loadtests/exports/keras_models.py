@@ -1,0 +1,252 @@
+"""Models of Keras 3, and of Keras 2, in the ways in which people save them."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from loadtests.exports.draws import always, numbers, of_any_length, together
+from loadtests.exports.export import Asked, Export, default
+from loadtests.exports.saving import save
+
+
+def _sequential(keras: Any) -> Any:
+    layers = keras.layers
+    return keras.Sequential([keras.Input((3,), name="x"), layers.Dense(4, "relu"), layers.Dense(2, name="y")])
+
+
+def _functional(keras: Any) -> Any:
+    a, b = keras.Input((3,), name="a"), keras.Input((2,), name="b")
+    joined = keras.layers.Concatenate()([keras.layers.Dense(4, "relu")(a), b])
+    return keras.Model({"a": a, "b": b}, {"sum": keras.layers.Dense(1)(joined), "part": keras.layers.Dense(2)(joined)})
+
+
+def _subclassed(keras: Any) -> Any:
+    class Subclassed(keras.Model):  # type: ignore[misc]  # Keras has no types
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden, self.last = keras.layers.Dense(4, "tanh"), keras.layers.Dense(2)
+
+        def call(self, x: Any) -> Any:
+            return self.last(self.hidden(x))
+
+    model = Subclassed()
+    model(keras.ops.zeros((1, 3)))
+    return model
+
+
+_X: Final = numbers("x", 3)
+_A_AND_B: Final = together(numbers("a", 3), numbers("b", 2))
+
+
+def _exported(make: Any, tf: Any, folder: Path) -> None:
+    model = make(tf.keras)
+    # A subclassed model is exported with the shape that it was built with; people state an open one.
+    signature = [tf.TensorSpec([None, 3], name="x")] if make is _subclassed else None
+    model.export(str(folder), format="tf_saved_model", verbose=False, input_signature=signature)
+
+
+def _saved(make: Any, tf: Any, folder: Path) -> None:
+    tf.saved_model.save(make(tf.keras), str(folder))
+
+
+def _saved_with_signature(make: Any, tf: Any, folder: Path) -> None:
+    model = make(tf.keras)
+    if make is _functional:
+        specs = [tf.TensorSpec([None, 3], name="a"), tf.TensorSpec([None, 2], name="b")]
+        save(tf, folder, lambda a, b: model({"a": a, "b": b}), specs, keep=model)
+    else:
+        save(tf, folder, lambda x: {"y": model(x)}, [tf.TensorSpec([None, 3], name="x")], keep=model)
+
+
+def _endpoints(tf: Any, folder: Path) -> None:
+    model = _sequential(tf.keras)
+    archive = tf.keras.export.ExportArchive()
+    archive.track(model)
+    specs = [tf.TensorSpec([None, 3], name="x")]
+    archive.add_endpoint("serve", model.call, specs)
+    archive.add_endpoint("hidden", lambda x: model.layers[0](x), specs)
+    archive.write_out(str(folder), verbose=False)
+
+
+def _in_a_module(tf: Any, folder: Path) -> None:
+    class Module(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = _sequential(tf.keras)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 3], name="x")])  # type: ignore[untyped-decorator]
+        def predict(self, x: Any) -> Any:
+            return {"y": tf.nn.softmax(self.model(x))}
+
+    module = Module()
+    tf.saved_model.save(module, str(folder), signatures=module.predict)
+
+
+def _layers(inputs: tuple[int | None, ...], dtype: str, layers: Any, tf: Any, folder: Path) -> None:
+    """Export a Sequential model of `layers(keras.layers)`."""
+    keras = tf.keras
+    model = keras.Sequential([keras.Input(inputs, name="x", dtype=dtype), *layers(keras.layers)])
+    model.export(str(folder), format="tf_saved_model", verbose=False)
+
+
+def _in_training_mode(layers: Any, tf: Any, folder: Path) -> None:
+    model = tf.keras.Sequential([tf.keras.Input((3,)), *layers(tf.keras.layers)])
+    state = [variable.value for variable in model.variables]  # that of random layers is not the model's to TensorFlow
+    save(tf, folder, lambda x: {"y": model(x, training=True)}, [tf.TensorSpec([None, 3], name="x")], keep=state)
+
+
+def _image_classifier(tf: Any, folder: Path) -> None:
+    keras = tf.keras
+    layers = [keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(2, 3), keras.layers.GlobalAveragePooling2D()]
+    model = keras.Sequential([keras.Input((8, 8, 3)), *layers, keras.layers.Dense(2, "softmax")])
+    classes = tf.constant([["cat", "dog"]])
+
+    def classify(image: Any) -> Any:
+        scores = model(tf.cast(image, tf.float32))
+        return {"scores": scores, "classes": tf.repeat(classes, tf.shape(scores)[0], 0)}
+
+    save(tf, folder, classify, [tf.TensorSpec([None, 8, 8, 3], tf.uint8, name="image")], keep=model)
+
+
+def _keras_2(tf: Any, folder: Path, exported: bool) -> None:
+    import tf_keras  # type: ignore[import-not-found, unused-ignore]  # only where it is installed
+
+    del tf
+    model = _sequential(tf_keras)
+    if exported:
+        model.export(str(folder))
+    else:
+        model.save(str(folder), save_format="tf")
+
+
+def _embedding(layers: Any) -> Sequence[Any]:
+    return [layers.Embedding(20_000, 16), layers.Flatten(), layers.Dense(2)]
+
+
+EXPORTS: Final = (
+    Export("keras_export", "`model.export(…)`", partial(_exported, _sequential), default(_X, True)),
+    Export(
+        "keras_export_functional",
+        "`model.export(…)`, two inputs and two outputs",
+        partial(_exported, _functional),
+        default(_A_AND_B, True),
+    ),
+    Export(
+        "keras_export_subclassed",
+        "`model.export(…)` of a subclassed model",
+        partial(_exported, _subclassed),
+        default(_X, True),
+    ),
+    Export(
+        "keras_endpoints",
+        "`keras.export.ExportArchive` with two endpoints",
+        _endpoints,
+        {name: Asked(_X, True) for name in ("serve", "hidden", "serving_default")},
+    ),
+    Export(
+        "keras_saved",
+        "`tf.saved_model.save(model, …)` of a Sequential model",
+        partial(_saved, _sequential),
+        default(numbers("inputs", 3), True),
+    ),
+    Export(
+        "keras_saved_functional",
+        "`tf.saved_model.save(model, …)` of a functional model",
+        partial(_saved, _functional),
+        default(together(numbers("inputs", 3), numbers("inputs_1", 2)), True),
+    ),
+    Export(
+        "keras_saved_subclassed",
+        "`tf.saved_model.save(model, …)` of a subclassed model",
+        partial(_saved, _subclassed),
+        # Its signature has the shape of the one row that it was built with.
+        default(always(1, numbers("inputs", 3)), None),
+    ),
+    Export(
+        "keras_signature",
+        "`tf.saved_model.save(model, …, signatures=…)`, Sequential",
+        partial(_saved_with_signature, _sequential),
+        default(_X, True),
+    ),
+    Export(
+        "keras_signature_functional",
+        "the same, functional",
+        partial(_saved_with_signature, _functional),
+        default(_A_AND_B, True),
+    ),
+    Export(
+        "keras_signature_subclassed",
+        "the same, subclassed",
+        partial(_saved_with_signature, _subclassed),
+        default(_X, True),
+    ),
+    Export("keras_in_module", "a `tf.Module` that holds a Keras model", _in_a_module, default(_X, True)),
+    Export(
+        "keras_2_saved",
+        "`model.save(…)` of `tf_keras`",
+        partial(_keras_2, exported=False),
+        default(_X, True),
+        needs="tf_keras",
+    ),
+    Export(
+        "keras_2_export",
+        "`model.export(…)` of `tf_keras`",
+        partial(_keras_2, exported=True),
+        default(_X, True),
+        needs="tf_keras",
+    ),
+    Export(
+        "image_classifier",
+        "an image classifier",
+        _image_classifier,
+        default(numbers("image", 8, 8, 3, low=0, high=256, dtype="uint8"), True),
+    ),
+    Export(
+        "lstm",
+        "LSTM over sequences of one length",
+        partial(_layers, (5, 3), "float32", lambda layers: [layers.LSTM(4), layers.Dense(2)]),
+        default(numbers("x", 5, 3), True),
+    ),
+    Export(
+        "gru",
+        "GRU over sequences of any length",
+        partial(_layers, (None, 3), "float32", lambda layers: [layers.GRU(4), layers.Dense(2)]),
+        default(numbers("x", 5, 3), False),
+    ),
+    Export(
+        "embedding",
+        "a large embedding",
+        partial(_layers, (4,), "int32", _embedding),
+        default(numbers("x", 4, low=0, high=20_000, dtype="int32"), True),
+    ),
+    Export(
+        "sequence",
+        "token IDs of any length, padding masked",
+        partial(
+            _layers,
+            (None,),
+            "int32",
+            lambda layers: [layers.Embedding(50, 4, mask_zero=True), layers.GlobalAveragePooling1D()],
+        ),
+        default(of_any_length("x", 9, shortest=1), False),
+    ),
+    Export(
+        "wide",
+        "wide layers, whose sums are rounded otherwise in a batch",
+        partial(_layers, (512,), "float32", lambda layers: [layers.Dense(256, "tanh"), layers.Dense(8)]),
+        default(numbers("x", 512), True),
+    ),
+    Export(
+        "dropout_in_training",
+        "dropout in training mode: random outputs",
+        partial(_in_training_mode, lambda layers: [layers.Dropout(0.5)]),
+        default(_X, False, within={"y": (-2.0, 2.0)}),
+    ),
+    Export(
+        "batch_norm_in_training",
+        "batch normalisation in training mode",
+        partial(_in_training_mode, lambda layers: [layers.Dense(4), layers.BatchNormalization()]),
+        default(_X, False),
+    ),
+)
