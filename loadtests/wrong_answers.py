@@ -34,6 +34,9 @@ _MODES: Final[dict[str, tuple[str, ...]]] = {
     "true": ("--enable_batching=true",),
 }
 
+_WIDTH: Final = 200
+_SAID: Final = 90
+
 
 @dataclass(frozen=True)
 class Row:
@@ -99,7 +102,7 @@ def look(service: Service, export: Export, mode: str) -> tuple[str, bool]:
 
 def measure(folder: Path, exports: Sequence[Export], mode: str, count: int, requests: int) -> Iterator[Row]:
     """Serve the written table in a mode and ask for each of its models over each protocol."""
-    with serving(cases.store_of(folder), [export.name for export in exports], _MODES[mode]) as service:
+    with serving(cases.store_of(folder), _MODES[mode]) as service:
         for export in exports:
             said, as_expected = look(service, export, mode)
             for protocol in clients.PROTOCOLS:
@@ -132,9 +135,10 @@ def show(rows: Sequence[Row]) -> None:
         table.add_column(title, justify="right" if title in ("HTTP", "gRPC", "wrong", "errors") else "left")
     for http, grpc in zip(rows[::2], rows[1::2], strict=True):
         numbers = [str(n) for row in (http, grpc) for n in (row.requests, row.wrong, row.errors)]
-        mark = "" if http.good and grpc.good else "bold"
-        table.add_row(http.model, http.expected, http.mode, *numbers, http.said, style=mark)
-    Console(width=200 if not sys.stdout.isatty() else None).print(table)
+        said = http.said if len(http.said) <= _SAID else f"{http.said[:_SAID]}…"
+        mark = "" if http.good and grpc.good else "!"
+        table.add_row(mark, http.model, http.expected, http.mode, *numbers, said)
+    Console(width=_WIDTH, markup=False, highlight=False).print(table)
     for row in rows:
         if row.first:
             click.echo(f"{row.model} ({row.protocol}, {row.mode}): {row.first}")

@@ -47,15 +47,13 @@ class Service:
         finally:
             connection.close()
 
-    def failure(self, model: str) -> str | None:
-        """Why version 1 of a model can't be served; an empty string where it can, None while it is not known."""
+    def failure(self, model: str) -> str:
+        """Why version 1 of a model can't be served; an empty string where it can."""
         status, document = self.get(f"/v1/models/{model}")
         if status != 200:
-            return None
+            return str(document["error"])
         [version] = document["model_version_status"]
-        if version["state"] == "AVAILABLE":
-            return ""
-        return str(version["status"]["error_message"]) or None
+        return "" if version["state"] == "AVAILABLE" else str(version["status"]["error_message"])
 
     def joining(self, model: str) -> Mapping[str, Any]:
         """For each signature whether its requests are joined, and if not, why; empty where it does not say."""
@@ -65,16 +63,15 @@ class Service:
 
 
 @contextmanager
-def serving(store: Path, models: Sequence[str], flags: Sequence[str] = ()) -> Iterator[Service]:
-    """Run `signpost serve` until the context ends.
+def serving(store: Path, flags: Sequence[str] = ()) -> Iterator[Service]:
+    """Run `signpost serve` until the context ends, and wait until each model is available or has failed.
 
     Args:
         store: what to serve.
-        models: those that are waited for: each must be available, or its failure known.
         flags: further flags.
 
     Raises:
-        click.ClickException: the service ends, or does not say of each model what became of it.
+        click.ClickException: the service ends, or does not get so far.
     """
     port, rest_api_port = _free_ports(2)
     with tempfile.TemporaryDirectory() as folder:
@@ -86,7 +83,7 @@ def serving(store: Path, models: Sequence[str], flags: Sequence[str] = ()) -> It
         try:
             service = Service(f"127.0.0.1:{rest_api_port}", f"127.0.0.1:{port}", log)
             until_s = time.monotonic() + _PATIENCE_S
-            while not _settled(service, models):
+            while not _settled(service):
                 if process.poll() is not None or time.monotonic() > until_s:
                     raise click.ClickException(f"`{' '.join(command)}` does not load its models:\n{log.read_text()}")
                 time.sleep(0.1)
@@ -96,11 +93,14 @@ def serving(store: Path, models: Sequence[str], flags: Sequence[str] = ()) -> It
             process.wait(_PATIENCE_S)
 
 
-def _settled(service: Service, models: Sequence[str]) -> bool:
+def _settled(service: Service) -> bool:
+    """Whether it knows what became of each model; it sees all of its store at once."""
     try:
-        return all(service.failure(model) is not None for model in models)
+        _, document = service.get("/v1/models")
     except (OSError, http.client.HTTPException):
         return False
+    versions = [version for model in document["models"] for version in model["model_version_status"]]
+    return bool(versions) and all(version["state"] in ("AVAILABLE", "END") for version in versions)
 
 
 def _free_ports(count: int) -> list[int]:
