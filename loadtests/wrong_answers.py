@@ -34,6 +34,15 @@ _MODES: Final[dict[str, tuple[str, ...]]] = {
     "true": ("--enable_batching=true",),
 }
 
+_TITLES: Final = (
+    "",
+    "model",
+    "expected",
+    "mode",
+    *("HTTP", "wrong", "errors"),
+    *("gRPC", "wrong", "errors"),
+    "it says",
+)
 _WIDTH: Final = 200
 _SAID: Final = 90
 
@@ -120,18 +129,7 @@ def measure(folder: Path, exports: Sequence[Export], mode: str, count: int, requ
 def show(rows: Sequence[Row]) -> None:
     """Print one line for each model and mode."""
     table = Table(box=None, pad_edge=False)
-    for title in (
-        "model",
-        "expected",
-        "mode",
-        "HTTP",
-        "wrong",
-        "errors",
-        "gRPC",
-        "wrong",
-        "errors",
-        "the service says",
-    ):
+    for title in _TITLES:
         table.add_column(title, justify="right" if title in ("HTTP", "gRPC", "wrong", "errors") else "left")
     for http, grpc in zip(rows[::2], rows[1::2], strict=True):
         numbers = [str(n) for row in (http, grpc) for n in (row.requests, row.wrong, row.errors)]

@@ -103,14 +103,23 @@ def ask(
 def _prepare(protocol: str, model: str, cases: Sequence[Case]) -> list[_Prepared]:
     if protocol == "gRPC":
         return [_Prepared(case, grpc_request(model, case), grpc_outputs, set()) for case in cases]
+    inputs: dict[str, set[str]] = {}
+    for case in cases:
+        inputs.setdefault(case.signature, set()).update(case.inputs)
+    random = np.random.default_rng(len(cases))
     return [
         _Prepared(
             case,
-            http_request(model, case, rows=number // 2 % 2 == 0),
+            http_request(
+                model,
+                case,
+                rows=bool(random.integers(2)),
+                bare=len(inputs[case.signature]) == 1 and bool(random.integers(2)),
+            ),
             lambda body, names=list(case.outputs): http_outputs(body, names),  # type: ignore[misc]
             set(),
         )
-        for number, case in enumerate(cases)
+        for case in cases
         if case.over_rest
     ]
 

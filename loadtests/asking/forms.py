@@ -12,15 +12,22 @@ from service import protocol
 from service.engine.interface import Array
 
 
-def http_request(model: str, case: Case, rows: bool) -> bytes:
-    """The bytes of a POST to `:predict`; `rows` asks by instances where inputs and outputs have rows."""
+def http_request(model: str, case: Case, rows: bool, bare: bool) -> bytes:
+    """The bytes of a POST to `:predict`.
+
+    Args:
+        model: which is asked.
+        case: what is asked.
+        rows: ask by instances where inputs and outputs have rows, otherwise by columns.
+        bare: leave out the name of the input; for signatures that have one only.
+    """
     document: dict[str, Any] = {"signature_name": case.signature}
     columns = {name: _to_json(array.tolist()) for name, array in case.inputs.items()}
-    if rows and _has_rows(case.inputs) and _has_rows(case.outputs):
+    if rows and _has_any(case.inputs) and _has_rows(case.inputs) and _has_rows(case.outputs):
         named = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        document["instances"] = named if len(columns) > 1 else next(iter(columns.values()))
+        document["instances"] = next(iter(columns.values())) if bare else named
     else:
-        document["inputs"] = columns
+        document["inputs"] = next(iter(columns.values())) if bare else columns
     body = json.dumps(document, separators=(",", ":")).encode()
     head = f"POST /v1/models/{model}:predict HTTP/1.1\r\nHost: loadtests\r\nContent-Type: application/json\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
@@ -60,6 +67,10 @@ def grpc_outputs(message: bytes) -> dict[str, Array]:
 
 def _has_rows(arrays: Mapping[str, Array]) -> bool:
     return all(array.ndim for array in arrays.values()) and len({len(array) for array in arrays.values()}) == 1
+
+
+def _has_any(arrays: Mapping[str, Array]) -> bool:
+    return any(array.size for array in arrays.values())
 
 
 def _to_json(value: Any) -> Any:

@@ -5,22 +5,22 @@ from pathlib import Path
 
 import click
 
-from loadtests.exports import answers
+from loadtests.exports import cases
 from loadtests.exports.table import written
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--only", multiple=True, metavar="NAME", help="Of the table only these; may be given often.")
-@click.option("--cases", default=64, show_default=True, help="Requests with right answers for each.")
-def main(folder: Path, only: tuple[str, ...], cases: int) -> None:
+@click.option("--cases", "count", default=64, show_default=True, help="Requests with right answers for each.")
+def main(folder: Path, only: tuple[str, ...], count: int) -> None:
     """Write the models of the table and their cases into FOLDER."""
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")
-    answers.write(tf, folder, [each for each in written() if not only or each.name in only], cases)
+    cases.write_all(tf, folder, [each for each in written() if not only or each.name in only], count)
 
 
 if __name__ == "__main__":

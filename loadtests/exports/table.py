@@ -3,10 +3,16 @@
 import importlib.util
 from typing import Final
 
-from loadtests.exports import keras_models, modules, rows, tensorflow_1
+from loadtests.exports import keras_models, modules, rows, tensorflow_1, text
 from loadtests.exports.export import Export
 
-EXPORTS: Final[tuple[Export, ...]] = (*keras_models.EXPORTS, *modules.EXPORTS, *tensorflow_1.EXPORTS, *rows.EXPORTS)
+EXPORTS: Final[tuple[Export, ...]] = (
+    *keras_models.EXPORTS,
+    *modules.EXPORTS,
+    *text.EXPORTS,
+    *tensorflow_1.EXPORTS,
+    *rows.EXPORTS,
+)
 
 
 def written() -> list[Export]:
