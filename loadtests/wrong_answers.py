@@ -9,9 +9,6 @@ or refuses otherwise than is expected.
 """
 
 import json
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +22,7 @@ from loadtests.asking import clients
 from loadtests.asking.service import Service, serving
 from loadtests.exports import cases
 from loadtests.exports.export import Export
-from loadtests.exports.table import written
+from loadtests.exports.table import chosen, written
 
 # By --enable_batching: what is said on the command line. Without a word the service joins where that can't be wrong.
 _MODES: Final[dict[str, tuple[str, ...]]] = {
@@ -153,16 +150,11 @@ def main(
     only: tuple[str, ...], requests: int, count: int, modes: tuple[str, ...], file: Path | None, folder: Path | None
 ) -> None:
     """Count wrong answers for each way to export a model."""
-    exports = [each for each in written() if not only or each.name in only]
+    exports = chosen(only)
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as temporary:
-        if folder is None:
-            folder = Path(temporary)
-            names = [flag for each in exports for flag in ("--only", each.name)]
-            command = [sys.executable, "-m", "loadtests.exports", str(folder), *names]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    with written(exports, folder) as models:
         for mode in modes or _MODES:
-            for row in measure(folder, exports, mode, count, requests):
+            for row in measure(models, exports, mode, count, requests):
                 rows.append(row)
                 click.echo(f"{row.model} {row.protocol} {mode}: {row.wrong} wrong, {row.errors} errors", err=True)
     order = [export.name for export in exports]

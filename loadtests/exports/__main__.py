@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from loadtests.exports import cases
-from loadtests.exports.table import written
+from loadtests.exports.table import chosen
 
 
 @click.command()
@@ -20,7 +20,7 @@ def main(folder: Path, only: tuple[str, ...], count: int) -> None:
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")
-    cases.write_all(tf, folder, [each for each in written() if not only or each.name in only], count)
+    cases.write_all(tf, folder, chosen(only), count)
 
 
 if __name__ == "__main__":
