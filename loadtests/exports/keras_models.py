@@ -21,6 +21,13 @@ def _functional(keras: Any) -> Any:
     return keras.Model({"a": a, "b": b}, {"sum": keras.layers.Dense(1)(joined), "part": keras.layers.Dense(2)(joined)})
 
 
+def _alike(keras: Any) -> Any:
+    """Two inputs of one shape that can't be told apart by it, and outputs whose order by name is not that by number."""
+    a, b = keras.Input((3,), name="a"), keras.Input((3,), name="b")
+    difference = keras.layers.Subtract()([a, b])
+    return keras.Model([a, b], [keras.layers.Rescaling(number + 1.0)(difference) for number in range(12)])
+
+
 def _subclassed(keras: Any) -> Any:
     class Subclassed(keras.Model):  # type: ignore[misc]  # Keras has no types
         def __init__(self) -> None:
@@ -155,6 +162,12 @@ EXPORTS: Final = (
         "`tf.saved_model.save(model, …)` of a functional model",
         partial(_saved, _functional),
         default(together(numbers("inputs", 3), numbers("inputs_1", 2)), True),
+    ),
+    Export(
+        "keras_saved_alike",
+        "the same, inputs of one shape and twelve outputs",
+        partial(_saved, _alike),
+        default(together(numbers("inputs", 3), numbers("inputs_1", 3)), True),
     ),
     Export(
         "keras_saved_subclassed",
