@@ -3,7 +3,10 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
+
+from service import protocol
 
 SPARE_VERSIONS = 8
 
@@ -59,6 +62,10 @@ class Maths(tf.Module):
     def pick(self, index: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"picked": tf.gather(tf.constant([10, 20, 30]), index)}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="number")])
+    def repeat(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"repeated": tf.repeat(number, number)}
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float64, name="seconds")])
     def wait(self, seconds: tf.Tensor) -> dict[str, tf.Tensor]:
         end = tf.timestamp() + tf.reduce_max(seconds)
@@ -71,8 +78,9 @@ def write(store: Path) -> None:
         shade = Shade(*classes)
         tf.saved_model.save(shade, str(store / "shade" / str(version)), {"serving_default": shade.classify})
     maths = Maths()
-    signatures = {name: getattr(maths, name) for name in ("add", "scalar", "shout", "pick", "wait")}
+    signatures = {name: getattr(maths, name) for name in ("add", "scalar", "shout", "pick", "repeat", "wait")}
     tf.saved_model.save(maths, str(store / "maths" / "1"), {"serving_default": maths.both, **signatures})
+    _warm_up(store / "maths" / "1", "wait", [{"seconds": np.array([each])} for each in (0.0, 0.01)])
     for version in range(1, SPARE_VERSIONS + 1):
         times = Times(version)
         folder = store / "times" / "1" if version == 1 else store.with_name("spare") / str(version)
@@ -90,6 +98,14 @@ def write(store: Path) -> None:
         }}
         """
     )
+
+
+def _warm_up(version: Path, signature: str, requests: list[dict[str, np.ndarray]]) -> None:
+    path = version / "assets.extra" / "tf_serving_warmup_requests"
+    path.parent.mkdir()
+    with tf.io.TFRecordWriter(str(path)) as file:
+        for inputs in requests:
+            file.write(protocol.predict_log("maths", signature, inputs))
 
 
 if __name__ == "__main__":
