@@ -21,7 +21,7 @@ from rich.table import Table
 from loadtests.asking import clients
 from loadtests.asking.service import Service, serving
 from loadtests.exports import cases
-from loadtests.exports.export import Export
+from loadtests.exports.export import Export, says
 from loadtests.exports.table import chosen, written
 
 # By --enable_batching: what is said on the command line. Without a word the service joins where that can't be wrong.
@@ -78,15 +78,6 @@ class Row:
         return self.as_expected and not self.errors and (not self.wrong or self.mode == "true")
 
 
-def expected(export: Export) -> str:
-    """What should become of a row of the table, for people."""
-    if export.refused:
-        return f"refused: {export.refused}"
-    words = {True: "joined", False: "alone", None: "either"}
-    kinds = ["refused" if each.refused else words[each.joined] for each in export.signatures.values()]
-    return ", ".join(dict.fromkeys(kinds))
-
-
 def look(service: Service, export: Export, mode: str) -> tuple[str, bool]:
     """What a service says of a row of the table, and whether that is as expected."""
     failure = service.failure(export.name)
@@ -95,15 +86,14 @@ def look(service: Service, export: Export, mode: str) -> tuple[str, bool]:
     if export.refused:
         return "serves", False
     joining = service.joining(export.name)
-    said, right = {}, True
-    for name, asked in export.signatures.items():
-        word = joining.get(name)
-        if word is None:
-            continue
-        said[name] = "joined" if word["joined"] else f"alone: {word['why']}"
-        right &= mode != "auto" or asked.joined in (None, word["joined"])
-        right &= word["joined"] or bool(word["why"])
-    return "; ".join(dict.fromkeys(said.values())) or "serves", right
+    said = [
+        "joined" if joining[name]["joined"] else f"not joined: {joining[name]['why']}" for name in export.signatures
+    ]
+    right = mode != "auto" or all(
+        asked.joined in (None, joining[name]["joined"]) and says(joining[name].get("why", ""), asked.why)
+        for name, asked in export.signatures.items()
+    )
+    return "; ".join(dict.fromkeys(said)), right
 
 
 def measure(folder: Path, exports: Sequence[Export], mode: str, count: int, requests: int) -> Iterator[Row]:
@@ -118,7 +108,7 @@ def measure(folder: Path, exports: Sequence[Export], mode: str, count: int, requ
                     address = service.address_of(protocol)
                     outcome = clients.ask(protocol, address, export.name, asked, count, requests)
                 yield Row(
-                    export.name, mode, protocol, expected(export), said,
+                    export.name, mode, protocol, export.becomes, said,
                     outcome.requests, outcome.wrong, outcome.errors, outcome.first, as_expected,
                 )  # fmt: skip
 

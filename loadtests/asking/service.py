@@ -56,10 +56,10 @@ class Service:
         return "" if version["state"] == "AVAILABLE" else str(version["status"]["error_message"])
 
     def joining(self, model: str) -> Mapping[str, Any]:
-        """For each signature whether its requests are joined, and if not, why; empty where it does not say."""
-        _, document = self.get(f"/v1/models/{model}/metadata")
-        said = document.get("metadata", {}).get("joining", {})
-        return said if isinstance(said, dict) else {}
+        """For each signature whether its requests are joined, and if not, why."""
+        _, document = self.get(f"/v1/models/{model}/metadata?joining=true")
+        said: Mapping[str, Any] = document["metadata"]["joining"]
+        return said
 
 
 @contextmanager

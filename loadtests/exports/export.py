@@ -3,10 +3,21 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from loadtests.exports.draws import Draw
 from service.engine.interface import DEFAULT_SIGNATURE
+
+# Reasons for which a service must not join the requests of a signature; "…" stands for what differs.
+DEPENDENT_ROWS: Final = "a row of its output … depends on the other rows of the batch"
+OTHER_ROWS: Final = "its output … rows for 3 rows of input"
+ANY_SHAPE: Final = "a row of an output may have any shape"
+NO_OPEN_DIMENSION: Final = "the first dimension of an input or output that it declares is not an open one"
+OPEN_DIMENSIONS: Final = "it takes several dimensions of any size"
+NO_RECORDS: Final = "there are no two rows in the version's warm-up file"
+CHANGES_STATE: Final = "it changes state"
+RANDOM: Final = "it draws random numbers"
+PYTHON: Final = "it runs Python code"
 
 # Writes a SavedModel into a folder; the first argument is TensorFlow.
 Write = Callable[[Any, Path], None]
@@ -19,18 +30,27 @@ class Asked:
     Attributes:
         draw: draws the inputs of a request.
         joined: whether requests for it may run together; None where both are right.
+        why: the reason why they must not, as one of the above.
         within: outputs that are never twice the same, with the least and the greatest value that they have.
         over_rest: whether JSON can carry it.
         refused: words of the error that every request gets, where the signature can't be run.
-        records: how many requests lie in the warm-up file of the export.
     """
 
     draw: Draw
     joined: bool | None
+    why: str = ""
     within: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     over_rest: bool = True
     refused: str = ""
-    records: int = 0
+
+    @property
+    def becomes(self) -> str:
+        """What becomes of its requests, for people."""
+        if self.refused:
+            return f"refused: {self.why}"
+        if self.joined is None:
+            return "joined or not"
+        return "joined" if self.joined else f"not joined: {self.why}"
 
 
 @dataclass(frozen=True)
@@ -55,6 +75,18 @@ class Export:
     refused: str = ""
     needs: str = ""
     of_tensorflow_1: bool = False
+
+    @property
+    def becomes(self) -> str:
+        """What becomes of it where it is served, for people."""
+        if self.refused:
+            return f"refused: {PYTHON} ({self.refused})"
+        return "; ".join(dict.fromkeys(asked.becomes for asked in self.signatures.values()))
+
+
+def says(reason: str, words: str) -> bool:
+    """Whether a reason holds these words, where "…" stands for any others."""
+    return all(part in reason for part in words.split("…"))
 
 
 def default(draw: Draw, joined: bool | None, **more: Any) -> dict[str, Asked]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadtests.exports.draws import always, numbers, of_any_length, together
-from loadtests.exports.export import Asked, Export, default
+from loadtests.exports.export import CHANGES_STATE, NO_OPEN_DIMENSION, OPEN_DIMENSIONS, Asked, Export, default
 from loadtests.exports.saving import save
 
 
@@ -174,7 +174,7 @@ EXPORTS: Final = (
         "`tf.saved_model.save(model, …)` of a subclassed model",
         partial(_saved, _subclassed),
         # Its signature has the shape of the one row that it was built with.
-        default(always(1, numbers("inputs", 3)), None),
+        default(always(1, numbers("inputs", 3)), False, why=NO_OPEN_DIMENSION),
     ),
     Export(
         "keras_signature",
@@ -225,7 +225,7 @@ EXPORTS: Final = (
         "gru",
         "GRU over sequences of any length",
         partial(_layers, (None, 3), "float32", lambda layers: [layers.GRU(4), layers.Dense(2)]),
-        default(numbers("x", 5, 3), False),
+        default(numbers("x", 5, 3), False, why=OPEN_DIMENSIONS),
     ),
     Export(
         "embedding",
@@ -242,7 +242,7 @@ EXPORTS: Final = (
             "int32",
             lambda layers: [layers.Embedding(50, 4, mask_zero=True), layers.GlobalAveragePooling1D()],
         ),
-        default(of_any_length("x", 9, shortest=1), False),
+        default(of_any_length("x", 9, shortest=1), False, why=OPEN_DIMENSIONS),
     ),
     Export(
         "wide",
@@ -254,12 +254,12 @@ EXPORTS: Final = (
         "dropout_in_training",
         "dropout in training mode: random outputs",
         partial(_in_training_mode, lambda layers: [layers.Dropout(0.5)]),
-        default(_X, False, within={"y": (-2.0, 2.0)}),
+        default(_X, False, why=CHANGES_STATE, within={"y": (-2.0, 2.0)}),
     ),
     Export(
         "batch_norm_in_training",
         "batch normalisation in training mode",
         partial(_in_training_mode, lambda layers: [layers.Dense(4), layers.BatchNormalization()]),
-        default(_X, False),
+        default(_X, False, why=CHANGES_STATE),
     ),
 )

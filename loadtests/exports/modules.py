@@ -16,7 +16,17 @@ from loadtests.exports.draws import (
     together,
     words,
 )
-from loadtests.exports.export import Asked, Export, default
+from loadtests.exports.export import (
+    ANY_SHAPE,
+    CHANGES_STATE,
+    DEPENDENT_ROWS,
+    NO_OPEN_DIMENSION,
+    OPEN_DIMENSIONS,
+    PYTHON,
+    Asked,
+    Export,
+    default,
+)
 from loadtests.exports.saving import save
 from service import protocol, store
 from service.engine.interface import DEFAULT_SIGNATURE
@@ -129,7 +139,7 @@ def _counter(tf: Any, folder: Path) -> None:
     counter = tf.Variable(0, dtype=tf.int64)
 
     def counted(x: Any) -> Any:
-        return {"y": x * 2.0, "calls": counter.assign_add(1)}
+        return {"y": x * 2.0, "calls": tf.fill(tf.shape(x), counter.assign_add(1))}
 
     save(tf, folder, counted, [tf.TensorSpec([None], name="x")], counter)
 
@@ -179,14 +189,26 @@ EXPORTS: Final = (
         "optional_inputs",
         "an input with a default (`SignatureDef.defaults`)",
         _optional_inputs,
-        default(_with_or_without_k, False),
+        default(_with_or_without_k, False, why=NO_OPEN_DIMENSION),
     ),
-    Export("one_row", "a signature of [1, 3]", partial(_shape, [1, 3]), default(always(1, _X), False)),
-    Export("four_rows", "a signature of [4, 3]", partial(_shape, [4, 3]), default(always(4, _X), False)),
-    Export("any_rank", "a shape of any rank", partial(_shape, None), default(_X, False)),
-    Export("scalar", "a scalar input and output", partial(_shape, []), default(_scalar, False)),
+    Export(
+        "one_row",
+        "a signature of [1, 3]",
+        partial(_shape, [1, 3]),
+        default(always(1, _X), False, why=NO_OPEN_DIMENSION),
+    ),
+    Export(
+        "four_rows",
+        "a signature of [4, 3]",
+        partial(_shape, [4, 3]),
+        default(always(4, _X), False, why=NO_OPEN_DIMENSION),
+    ),
+    Export("any_rank", "a shape of any rank", partial(_shape, None), default(_X, False, why=ANY_SHAPE)),
+    Export("scalar", "a scalar input and output", partial(_shape, []), default(_scalar, False, why=NO_OPEN_DIMENSION)),
     Export("no_rows", "requests of no rows too", partial(_shape, [None, 3]), default(_some_or_none, True)),
-    Export("sparse_input", "a `tf.SparseTensorSpec`", _sparse, default(_some_of_four_columns, False)),
+    Export(
+        "sparse_input", "a `tf.SparseTensorSpec`", _sparse, default(_some_of_four_columns, False, why=NO_OPEN_DIMENSION)
+    ),
     Export(
         "history",
         "two inputs, one of any length, also empty",
@@ -194,13 +216,14 @@ EXPORTS: Final = (
         default(
             together(numbers("user", low=0, high=99, dtype="int32"), of_any_length("history", 3)),
             False,
+            why=OPEN_DIMENSIONS,
         ),
     ),
     Export(
         "other_lengths",
         "inputs with different first dimensions",
         _of_other_lengths,
-        default(_any_lengths, False),
+        default(_any_lengths, False, why=DEPENDENT_ROWS),
     ),
     Export(
         "element_types",
@@ -213,14 +236,25 @@ EXPORTS: Final = (
         },
     ),
     Export(
-        "counter", "a variable that counts calls", _counter, default(numbers("x"), False, within={"calls": (1, 1e12)})
+        "counter",
+        "a variable that counts calls",
+        _counter,
+        default(numbers("x"), False, why=CHANGES_STATE, within={"calls": (1, 1e12)}),
     ),
-    Export("mutable_table", "`tf.lookup.experimental.MutableHashTable`", _mutable_table, default(words("x"), False)),
+    Export(
+        "mutable_table",
+        "`tf.lookup.experimental.MutableHashTable`",
+        _mutable_table,
+        default(words("x"), False, why=CHANGES_STATE),
+    ),
     Export("numpy_function", "`tf.numpy_function`", _numpy_function, default(numbers("x"), False), refused="PyFunc"),
     Export(
         "one_of_two",
         "`tf.py_function` in one of two signatures",
         _one_of_two,
-        {DEFAULT_SIGNATURE: Asked(numbers("x"), True), "python": Asked(numbers("x"), False, refused="EagerPyFunc")},
+        {
+            DEFAULT_SIGNATURE: Asked(numbers("x"), True),
+            "python": Asked(numbers("x"), False, why=PYTHON, refused="EagerPyFunc"),
+        },
     ),
 )

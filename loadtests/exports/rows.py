@@ -7,7 +7,16 @@ from typing import Any, Final
 import numpy as np
 
 from loadtests.exports.draws import Inputs, numbers
-from loadtests.exports.export import Export, Write, default
+from loadtests.exports.export import (
+    DEPENDENT_ROWS,
+    NO_OPEN_DIMENSION,
+    OPEN_DIMENSIONS,
+    OTHER_ROWS,
+    RANDOM,
+    Export,
+    Write,
+    default,
+)
 from loadtests.exports.saving import save
 
 
@@ -55,70 +64,90 @@ EXPORTS: Final = (
         "repeat",
         "`tf.repeat(x, x)`: any number of rows",
         _of_integers(lambda tf, x: {"y": tf.repeat(x, x)}),
-        default(_N, False),
+        default(_N, False, why=OTHER_ROWS),
     ),
-    Export("detect", "the boxes of one image, after non-maximum suppression", _detect, default(_image, False)),
+    Export(
+        "detect",
+        "the boxes of one image, after non-maximum suppression",
+        _detect,
+        default(_image, False, why=OPEN_DIMENSIONS),
+    ),
     Export(
         "filter",
         "rows that fail a test are left out",
         _of_numbers(lambda tf, x: {"y": tf.boolean_mask(x, x[:, 0] > 0)}, 2),
         default(_X, None),
     ),
-    Export("centre", "x - mean(x)", _of_numbers(lambda tf, x: {"y": x - tf.reduce_mean(x, 0)}, 2), default(_X, False)),
+    Export(
+        "centre",
+        "x - mean(x)",
+        _of_numbers(lambda tf, x: {"y": x - tf.reduce_mean(x, 0)}, 2),
+        default(_X, False, why=DEPENDENT_ROWS),
+    ),
     Export(
         "slightly",
         "x + mean(x) / 10,000",
         _of_numbers(lambda tf, x: {"y": x + 1e-4 * tf.reduce_mean(x)}, 2),
-        default(numbers("x", 2, low=1, high=2), False),
+        default(numbers("x", 2, low=1, high=2), False, why=DEPENDENT_ROWS),
     ),
     Export(
         "softmax",
         "softmax over the batch",
         _of_numbers(lambda tf, x: {"y": tf.nn.softmax(x, 0)}, 2),
-        default(_X, False),
+        default(_X, False, why=DEPENDENT_ROWS),
     ),
-    Export("sort", "rows in rising order", _of_numbers(lambda tf, x: {"y": tf.sort(x, 0)}, 2), default(_X, False)),
+    Export(
+        "sort",
+        "rows in rising order",
+        _of_numbers(lambda tf, x: {"y": tf.sort(x, 0)}, 2),
+        default(_X, False, why=DEPENDENT_ROWS),
+    ),
     Export(
         "sum_so_far",
         "cumulative sum over the batch",
         _of_numbers(lambda tf, x: {"y": tf.cumsum(x)}, 2),
-        default(_X, False),
+        default(_X, False, why=DEPENDENT_ROWS),
     ),
-    Export("reverse", "rows in reverse", _of_numbers(lambda tf, x: {"y": tf.reverse(x, [0])}, 2), default(_X, False)),
+    Export(
+        "reverse",
+        "rows in reverse",
+        _of_numbers(lambda tf, x: {"y": tf.reverse(x, [0])}, 2),
+        default(_X, False, why=DEPENDENT_ROWS),
+    ),
     Export(
         "position",
         "x + the row's number",
         _of_numbers(lambda tf, x: {"y": x + tf.cast(tf.range(tf.shape(x)[0]), tf.float32)[:, None]}, 2),
-        default(_X, False),
+        default(_X, False, why=DEPENDENT_ROWS),
     ),
     Export(
         "size",
         "x times the number of rows",
         _of_numbers(lambda tf, x: {"y": x * tf.cast(tf.shape(x)[0], tf.float32)}, 2),
-        default(_X, False),
+        default(_X, False, why=DEPENDENT_ROWS),
     ),
     Export(
         "unique",
         "IDs in the order of appearance",
         _of_integers(lambda tf, x: {"y": tf.unique(x).idx}),
-        default(_N, False),
+        default(_N, False, why=DEPENDENT_ROWS),
     ),
     Export(
         "mean",
         "one scalar for a call, beside an output by rows",
         _of_numbers(lambda tf, x: {"y": x * 2.0, "mean": tf.reduce_mean(x)}, 2),
-        default(_X, False),
+        default(_X, False, why=NO_OPEN_DIMENSION),
     ),
     Export(
         "random",
         "random outputs",
         _of_numbers(lambda tf, x: {"y": x * 2.0, "noise": tf.random.uniform(tf.shape(x))}, 2),
-        default(_X, False, within={"noise": (0.0, 1.0)}),
+        default(_X, False, why=RANDOM, within={"noise": (0.0, 1.0)}),
     ),
     Export(
         "zero_rows",
         "no row whatever comes",
         _of_numbers(lambda tf, x: {"y": tf.zeros_like(x[:0])}, 2),
-        default(_X, False),
+        default(_X, False, why=OTHER_ROWS),
     ),
 )

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from loadtests.exports.draws import Inputs, numbers
-from loadtests.exports.export import Asked, Export, default
+from loadtests.exports.export import NO_RECORDS, Asked, Export, default
 from service import protocol
 
 
@@ -90,7 +90,7 @@ EXPORTS: Final = (
         "half_plus_two",
         "TensorFlow Serving's example: [-1, 1] in the signature, any shape in the graph",
         _half_plus_two,
-        default(_flat_or_not, None),
+        default(_flat_or_not, True),
         of_tensorflow_1=True,
     ),
     Export(
@@ -105,9 +105,9 @@ EXPORTS: Final = (
         "an estimator's: classify, regress and predict on `tf.Example`s",
         _estimator,
         {
-            "serving_default": Asked(_examples("inputs"), False),
-            "regression": Asked(_examples("inputs"), False),
-            "predict": Asked(_examples("examples"), False),
+            "serving_default": Asked(_examples("inputs"), False, why=NO_RECORDS),
+            "regression": Asked(_examples("inputs"), False, why=NO_RECORDS),
+            "predict": Asked(_examples("examples"), False, why=NO_RECORDS),
         },
         of_tensorflow_1=True,
     ),

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from loadtests.exports.draws import Inputs, numbers, strings, words
-from loadtests.exports.export import Asked, Export, default
+from loadtests.exports.export import ANY_SHAPE, NO_RECORDS, OTHER_ROWS, Asked, Export, default
 from loadtests.exports.saving import record, save
 from service.engine.interface import DEFAULT_SIGNATURE
 
@@ -91,38 +91,40 @@ def _text_vectorization(recorded: bool, tf: Any, folder: Path) -> None:
 
 
 EXPORTS: Final = (
-    Export("strings", "strings in and out", _strings, default(words("x"), False)),
+    Export("strings", "strings in and out", _strings, default(words("x"), False, why=NO_RECORDS)),
     Export("strings_recorded", "the same, with a warm-up file", _strings_recorded, default(words("x"), True)),
     Export(
         "tokens_recorded",
         "strings to rows as wide as the longest, with a warm-up file",
         _tokens,
-        default(words("x"), False),
+        default(words("x"), False, why=ANY_SHAPE),
     ),
-    Export("ragged_input", "a `tf.RaggedTensorSpec`", _ragged_input, default(_ragged, False)),
+    Export("ragged_input", "a `tf.RaggedTensorSpec`", _ragged_input, default(_ragged, False, why=OTHER_ROWS)),
     Export(
         "ragged_output",
         "a signature with a RaggedTensor as its output beside a plain one",
         _ragged_output,
         {
-            DEFAULT_SIGNATURE: Asked(words("x"), False),
-            "tokens": Asked(words("x"), False),
+            DEFAULT_SIGNATURE: Asked(words("x"), False, why=NO_RECORDS),
+            "tokens": Asked(words("x"), False, why=NO_RECORDS),
         },
     ),
-    Export("lookup_table", "`tf.lookup.StaticHashTable`", _table, default(words("x"), False)),
+    Export("lookup_table", "`tf.lookup.StaticHashTable`", _table, default(words("x"), False, why=NO_RECORDS)),
     Export(
         "lookup_table_of_numbers",
         "the same from numbers to strings",
         _table_of_numbers,
         default(numbers("x", low=0, high=12, dtype="int64"), True),
     ),
-    Export("vocabulary_file", "a vocabulary file among the assets", _vocabulary, default(words("x"), False)),
-    Export("string_lookup", "Keras's `StringLookup`", _string_lookup, default(words("x", 1), False)),
+    Export(
+        "vocabulary_file", "a vocabulary file among the assets", _vocabulary, default(words("x"), False, why=NO_RECORDS)
+    ),
+    Export("string_lookup", "Keras's `StringLookup`", _string_lookup, default(words("x", 1), False, why=NO_RECORDS)),
     Export(
         "text_vectorization",
         "Keras's `TextVectorization`",
         partial(_text_vectorization, False),
-        default(words("x"), False),
+        default(words("x"), False, why=NO_RECORDS),
     ),
     Export(
         "text_vectorization_recorded",
