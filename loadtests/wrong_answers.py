@@ -122,7 +122,8 @@ def show(rows: Sequence[Row]) -> None:
         numbers = [str(n) for row in (http, grpc) for n in (row.requests, row.wrong, row.errors)]
         said = http.said if len(http.said) <= _SAID else f"{http.said[:_SAID]}…"
         mark = "" if http.good and grpc.good else "!"
-        table.add_row(mark, http.model, http.expected, http.mode, *numbers, said)
+        expected = "; ".join(part.partition(":")[0] for part in http.expected.split("; "))
+        table.add_row(mark, http.model, expected, http.mode, *numbers, said)
     Console(width=_WIDTH, markup=False, highlight=False).print(table)
     for row in rows:
         if row.first:

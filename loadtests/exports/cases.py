@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,7 +16,10 @@ from loadtests.exports.export import Export
 from service import protocol, store
 from service.engine.interface import Array
 
-MOST_ROWS = 4
+# Of most requests, and of one in so many: more than a batch holds unless told otherwise.
+_MOST_ROWS: Final = 4
+_LARGE_ROWS: Final = 40
+_LARGE_EVERY: Final = 16
 
 
 @dataclass(frozen=True)
@@ -69,13 +72,14 @@ def read(folder: Path, model: str) -> list[Case]:
 
 
 def _draw(export: Export, count: int, seed: int = 2026) -> list[tuple[str, Inputs]]:
-    """Requests for an export, its signatures in turn, of one to `MOST_ROWS` rows."""
+    """Requests for an export, its signatures in turn, of a few rows and a few of many."""
     random = np.random.default_rng(seed)
     names = list(export.signatures)
     drawn = []
     for number in range(max(count, len(names))):
         name = names[number % len(names)]
-        drawn.append((name, export.signatures[name].draw(random, int(random.integers(1, MOST_ROWS + 1)))))
+        rows = int(random.integers(1, _MOST_ROWS + 1)) if (number + 1) % _LARGE_EVERY else _LARGE_ROWS
+        drawn.append((name, export.signatures[name].draw(random, rows)))
     return drawn
 
 
