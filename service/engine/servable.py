@@ -9,7 +9,7 @@ from typing import Final
 
 from service import store
 from service.engine import definition, saved_model, tf_errors, trial
-from service.engine.batched_servable import BatchedServable, Stopped
+from service.engine.batched_servable import BATCHING_IS_OFF, NOT_OPEN, BatchedServable, Stopped
 from service.engine.batching import Batcher, Run
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.classifier import blank, computed, read_classes
@@ -181,9 +181,9 @@ def _find_unjoined(
         if name in loaded.refused:
             unjoined[name] = f"it can't be run: {loaded.refused[name]}"
         elif parameters is None:
-            unjoined[name] = "batching is off (--enable_batching=false)"
+            unjoined[name] = BATCHING_IS_OFF
         elif not signature.batchable:
-            unjoined[name] = "the first dimension of an input or output that it declares is not an open one"
+            unjoined[name] = NOT_OPEN
         elif parameters.row_test and signature.image is None:
             known = [*real.get(name, ()), *(each for each in golden if each.keys() == signature.inputs.keys())]
             reason = found.why_calls_differ(name) or why_not_joined(loaded.drafts[name], signature, known, tolerance)

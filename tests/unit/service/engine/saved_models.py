@@ -146,8 +146,17 @@ def keras_saved(folder: Path, words: bool = False) -> Any:
     module.model = model
     features = spec("features", None, 4)
     module.score = tf.function(lambda features: {"scores": model(features)}, input_signature=[features])
+    both = [spec("b", None), spec("a", None), spec("c10", None), spec("c9", None)]
+    scale = model.weights[-1]
+    module.digits = tf.function(
+        lambda b, a, c10, c9: {
+            "y": b * 1000 + a * 100 + c10 * 10 + c9 + 0 * scale[0],
+            **{f"o{n}": tf.fill([1], n) for n in range(12)},
+        },
+        input_signature=both,
+    )
     module.best = tf.function(lambda features: {"best": tf.argmax(model(features), 1)}, input_signature=[features])
-    save(module, folder, serving_default=module.score, best=module.best)
+    save(module, folder, serving_default=module.score, best=module.best, digits=module.digits)
     return model
 
 

@@ -207,8 +207,11 @@ def test_a_keras_model_whose_variables_tensorflow_1_does_not_find_is_loaded_and_
     wanted = np.asarray(keras_model(features))
     np.testing.assert_allclose(ask(model, features=features)["scores"], wanted, atol=1e-5)
     assert ask(model, "best", features=features)["best"].tolist() == wanted.argmax(axis=1).tolist()
-    assert model.unjoined == {}
-    (graph,) = opened  # one for both signatures, which share the weights
+    digits = ask(model, "digits", a=floats(1), b=floats(2), c9=floats(3), c10=floats(4))
+    assert digits.pop("y").tolist() == [2143]
+    assert {name: array.tolist() for name, array in digits.items()} == {f"o{n}": [n] for n in range(12)}
+    assert set(model.unjoined) == {"digits"}
+    (graph,) = opened  # one for all signatures, which share the weights
     assert sum(node.op == "Const" and node.ByteSize() > 300 * 4 for node in graph.node) == 3
 
 
