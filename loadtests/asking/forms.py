@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,11 +33,12 @@ def http_request(model: str, case: Case, rows: bool, bare: bool) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def grpc_request(model: str, case: Case) -> bytes:
-    """The bytes of a PredictRequest."""
+def grpc_request(model: str, case: Case, wanted: Iterable[str] = ()) -> bytes:
+    """The bytes of a PredictRequest; `wanted` are the outputs asked for, none means all."""
     request = protocol.predict_pb2.PredictRequest()
     request.model_spec.name = model
     request.model_spec.signature_name = case.signature
+    request.output_filter.extend(wanted)
     for name, array in case.inputs.items():
         request.inputs[name].CopyFrom(protocol.to_tensor_proto(array))
     return bytes(request.SerializeToString())

@@ -31,6 +31,7 @@ class Case:
         inputs: by name.
         outputs: the right answer by name; empty where the signature must refuse.
         within: outputs that only have to lie between two values; of these `outputs` tells shape and type.
+        rounding: the share by which numbers of 32 bits and more may differ.
         refused: words that the refusal must hold.
         over_rest: whether JSON can carry it.
     """
@@ -39,6 +40,7 @@ class Case:
     inputs: Inputs
     outputs: Mapping[str, Array]
     within: Mapping[str, tuple[float, float]]
+    rounding: float
     refused: str
     over_rest: bool
 
@@ -91,7 +93,9 @@ def _cases(tf: Any, export: Export, version: Path, count: int) -> list[Case]:
     for name, inputs in drawn:
         expected = export.signatures[name]
         outputs = {} if expected.refused else next(right)
-        made.append(Case(name, inputs, outputs, expected.within, expected.refused, expected.over_rest))
+        made.append(
+            Case(name, inputs, outputs, expected.within, expected.rounding, expected.refused, expected.over_rest)
+        )
     return made
 
 

@@ -32,6 +32,7 @@ class Asked:
         joined: whether requests for it may run together; None where both are right.
         why: the reason why they must not, as one of the above.
         within: outputs that are never twice the same, with the least and the greatest value that they have.
+        rounding: the share by which numbers of 32 bits and more may differ.
         over_rest: whether JSON can carry it.
         refused: words of the error that every request gets, where the signature can't be run.
     """
@@ -40,6 +41,7 @@ class Asked:
     joined: bool | None
     why: str = ""
     within: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    rounding: float = 1e-5
     over_rest: bool = True
     refused: str = ""
 

@@ -103,6 +103,19 @@ def _in_training_mode(layers: Any, tf: Any, folder: Path) -> None:
     save(tf, folder, lambda x: {"y": model(x, training=True)}, [tf.TensorSpec([None, 3], name="x")], keep=state)
 
 
+def _passes_through(tf: Any, folder: Path) -> None:
+    x = tf.keras.Input((3,), name="x")
+    y = tf.keras.layers.Dense(2)(x)
+    tf.saved_model.save(tf.keras.Model(x, {"x": x, "y": y, "same": y}), str(folder))
+
+
+def _mixed_precision(tf: Any, folder: Path) -> None:
+    layers = tf.keras.layers
+    model = tf.keras.Sequential([tf.keras.Input((16,), name="x"), layers.Dense(8, "tanh", dtype="mixed_bfloat16")])
+    model.add(layers.Dense(2, dtype="float32"))
+    model.export(str(folder), format="tf_saved_model", verbose=False)
+
+
 def _image_classifier(tf: Any, folder: Path) -> None:
     keras = tf.keras
     layers = [keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(2, 3), keras.layers.GlobalAveragePooling2D()]
@@ -208,6 +221,18 @@ EXPORTS: Final = (
         partial(_keras_2, exported=True),
         default(_X, True),
         needs="tf_keras",
+    ),
+    Export(
+        "keras_passes_through",
+        "an input as output, and an output by two names",
+        _passes_through,
+        default(numbers("inputs", 3), True),
+    ),
+    Export(
+        "mixed_precision",
+        "a layer of bfloat16 between float32",
+        _mixed_precision,
+        default(numbers("x", 16), None, rounding=0.02),
     ),
     Export(
         "image_classifier",

@@ -154,6 +154,40 @@ def _mutable_table(tf: Any, folder: Path) -> None:
     save(tf, folder, learned, [tf.TensorSpec([None], tf.string, "x")], table)
 
 
+def _squeezed(tf: Any, folder: Path) -> None:
+    save(
+        tf,
+        folder,
+        lambda x: {"y": tf.squeeze(tf.reduce_sum(x, 1, keepdims=True))},
+        [tf.TensorSpec([None, 3], name="x")],
+    )
+
+
+def _without_default(tf: Any, folder: Path) -> None:
+    module = tf.Module()
+    module.predict = tf.function(lambda x: {"y": x * 2.0}, input_signature=[tf.TensorSpec([None, 3], name="x")])
+    tf.saved_model.save(module, str(folder), signatures={"predict": module.predict})
+
+
+def _without_signature(tf: Any, folder: Path) -> None:
+    module = tf.Module()
+    module.weights = tf.Variable(1.0)
+    tf.saved_model.save(module, str(folder))
+
+
+def _without_inputs(tf: Any, folder: Path) -> None:
+    save(tf, folder, lambda: {"release": tf.constant([2, 21])}, [])
+
+
+def _compiled(tf: Any, folder: Path) -> None:
+    compiled = tf.function(lambda x: tf.nn.softmax(x * 2.0), jit_compile=True)
+    save(tf, folder, lambda x: {"y": compiled(x)}, [tf.TensorSpec([None, 3], name="x")], keep=compiled)
+
+
+def _sparse_output(tf: Any, folder: Path) -> None:
+    save(tf, folder, lambda x: {"y": tf.sparse.from_dense(tf.nn.relu(x))}, [tf.TensorSpec([None, 3], name="x")])
+
+
 def _numpy_function(tf: Any, folder: Path) -> None:
     save(tf, folder, partial(_by_numpy, tf), [tf.TensorSpec([None], name="x")])
 
@@ -235,6 +269,27 @@ EXPORTS: Final = (
             "complex64": Asked(complex_numbers("x", 2), True, over_rest=False),
         },
     ),
+    Export(
+        "squeezed",
+        "`tf.squeeze`: a scalar where one row comes",
+        _squeezed,
+        default(_X, False, why=ANY_SHAPE),
+    ),
+    Export("sparse_output", "a SparseTensor as output", _sparse_output, default(_X, False, why=ANY_SHAPE)),
+    Export(
+        "without_default",
+        "one signature, not named `serving_default`",
+        _without_default,
+        {"predict": Asked(_X, True)},
+    ),
+    Export("without_signature", "no signature", _without_signature, {}, refused="has no signature"),
+    Export(
+        "without_inputs",
+        "a signature without inputs",
+        _without_inputs,
+        default(lambda _, __: {}, False, why=NO_OPEN_DIMENSION, over_rest=False),
+    ),
+    Export("compiled", "`tf.function(…, jit_compile=True)`", _compiled, default(_X, True)),
     Export(
         "counter",
         "a variable that counts calls",

@@ -69,6 +69,38 @@ def _estimator(tf: Any, folder: Path) -> None:
         builder.save()
 
 
+def _constants(tf: Any, folder: Path) -> None:
+    """A frozen graph: nothing is restored."""
+    tf1 = tf.compat.v1
+    with tf.Graph().as_default(), tf1.Session() as session:
+        x = tf1.placeholder(tf.float32, [None, 3])
+        tf1.saved_model.simple_save(session, str(folder), {"x": x}, {"y": tf.nn.softmax(x)})
+
+
+def _passes_through(tf: Any, folder: Path) -> None:
+    tf1 = tf.compat.v1
+    with tf.Graph().as_default(), tf1.Session() as session:
+        x = tf1.placeholder(tf.float32, [None, 3])
+        y = x * 2.0
+        tf1.saved_model.simple_save(session, str(folder), {"x": x}, {"x": x, "y": y, "same": y})
+
+
+def _two_graphs(tf: Any, folder: Path) -> None:
+    tf1 = tf.compat.v1
+    builder = tf1.saved_model.Builder(str(folder))
+    for tags, factor in ((["train"], 3.0), (["serve"], 2.0)):
+        with tf.Graph().as_default(), tf1.Session() as session:
+            x = tf1.placeholder(tf.float32, [None, 3])
+            y = x * factor * tf1.get_variable("a", initializer=1.0)
+            session.run(tf1.global_variables_initializer())
+            signatures = {"serving_default": tf1.saved_model.predict_signature_def({"x": x}, {"y": y})}
+            if tags == ["train"]:
+                builder.add_meta_graph_and_variables(session, tags, signatures)
+            else:
+                builder.add_meta_graph(tags, signatures)
+    builder.save()
+
+
 def _examples(name: str) -> Any:
     def draw(random: np.random.Generator, rows: int) -> Inputs:
         made = []
@@ -97,6 +129,27 @@ EXPORTS: Final = (
         "simple_save",
         "`simple_save` of TensorFlow 1",
         _simple_save,
+        default(numbers("x", 3), True),
+        of_tensorflow_1=True,
+    ),
+    Export(
+        "constants",
+        "a frozen graph of TensorFlow 1",
+        _constants,
+        default(numbers("x", 3), True),
+        of_tensorflow_1=True,
+    ),
+    Export(
+        "passes_through",
+        "an input as output, and an output by two names, in TensorFlow 1",
+        _passes_through,
+        default(numbers("x", 3), True),
+        of_tensorflow_1=True,
+    ),
+    Export(
+        "two_graphs",
+        "two graphs, one for training",
+        _two_graphs,
         default(numbers("x", 3), True),
         of_tensorflow_1=True,
     ),

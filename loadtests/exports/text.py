@@ -1,12 +1,14 @@
 """Strings, ragged tensors, lookup tables and vocabularies."""
 
+import io
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from PIL import Image
 
-from loadtests.exports.draws import Inputs, numbers, strings, words
+from loadtests.exports.draws import Inputs, numbers, strings, together, words
 from loadtests.exports.export import ANY_SHAPE, NO_RECORDS, OTHER_ROWS, Asked, Export, default
 from loadtests.exports.saving import record, save
 from service.engine.interface import DEFAULT_SIGNATURE
@@ -90,6 +92,41 @@ def _text_vectorization(recorded: bool, tf: Any, folder: Path) -> None:
         record(tf, folder, "text_vectorization_recorded", DEFAULT_SIGNATURE, words("x"), 6)
 
 
+def _encoded_images(tf: Any, folder: Path) -> None:
+    """Takes files, as clients of TensorFlow Serving send them."""
+
+    def mean_color(image_bytes: Any) -> Any:
+        def decode(data: Any) -> Any:
+            return tf.image.resize(tf.io.decode_png(data, channels=3), (4, 4))
+
+        pixels = tf.map_fn(decode, image_bytes, fn_output_signature=tf.TensorSpec([4, 4, 3]))
+        return {"color": tf.reduce_mean(pixels, (1, 2))}
+
+    save(tf, folder, mean_color, [tf.TensorSpec([None], tf.string, "image_bytes")])
+
+
+def _png_files(random: np.random.Generator, rows: int) -> Inputs:
+    files = []
+    for _ in range(rows):
+        file = io.BytesIO()
+        Image.fromarray(random.integers(0, 256, (*random.integers(3, 7, 2), 3), np.uint8)).save(file, "PNG")
+        files.append(file.getvalue())
+    return {"image_bytes": strings(files)}
+
+
+def _tabular(recorded: bool, tf: Any, folder: Path) -> None:
+    keras = tf.keras
+    age, city = keras.Input((1,), name="age"), keras.Input((1,), name="city", dtype="string")
+    place = keras.layers.StringLookup(vocabulary=["cat", "dog", "bird"], output_mode="one_hot")(city)
+    features = keras.layers.Concatenate()([keras.layers.Normalization(mean=0.1, variance=2.0)(age), place])
+    model = keras.Model({"age": age, "city": city}, keras.layers.Dense(1)(features))
+    model.export(str(folder), format="tf_saved_model", verbose=False)
+    if recorded:
+        record(tf, folder, "tabular_recorded", DEFAULT_SIGNATURE, _PERSON, 6)
+
+
+_PERSON: Final = together(numbers("age", 1), words("city", 1))
+
 EXPORTS: Final = (
     Export("strings", "strings in and out", _strings, default(words("x"), False, why=NO_RECORDS)),
     Export("strings_recorded", "the same, with a warm-up file", _strings_recorded, default(words("x"), True)),
@@ -131,5 +168,18 @@ EXPORTS: Final = (
         "the same, with a warm-up file",
         partial(_text_vectorization, True),
         default(words("x"), True),
+    ),
+    Export(
+        "tabular",
+        "Keras, an input of numbers and one of strings",
+        partial(_tabular, False),
+        default(_PERSON, False, why=NO_RECORDS),
+    ),
+    Export("tabular_recorded", "the same, with a warm-up file", partial(_tabular, True), default(_PERSON, True)),
+    Export(
+        "encoded_images",
+        "encoded images, decoded by TensorFlow",
+        _encoded_images,
+        default(_png_files, False, why=NO_RECORDS),
     ),
 )
