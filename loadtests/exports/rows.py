@@ -56,6 +56,10 @@ def _image(random: np.random.Generator, _: int) -> Inputs:
     return {"image": random.integers(0, 256, (1, 4, 4, 3), np.uint8)}
 
 
+def _centred_from_four(tf: Any, x: Any) -> Any:
+    return {"y": tf.cond(tf.shape(x)[0] >= 4, lambda: x - tf.reduce_mean(x, 0), lambda: x)}
+
+
 _X: Final = numbers("x", 2)
 _N: Final = numbers("x", low=0, high=4, dtype="int32")
 
@@ -124,6 +128,18 @@ EXPORTS: Final = (
         "size",
         "x times the number of rows",
         _of_numbers(lambda tf, x: {"y": x * tf.cast(tf.shape(x)[0], tf.float32)}, 2),
+        default(_X, False, why=DEPENDENT_ROWS),
+    ),
+    Export(
+        "enough_rows",
+        "x - mean(x) where there are four rows or more",
+        _of_numbers(_centred_from_four, 2),
+        default(_X, False, why=DEPENDENT_ROWS),
+    ),
+    Export(
+        "scales",
+        "a large number and x - mean(x), in one output",
+        _of_numbers(lambda tf, x: {"y": tf.concat([1e6 * (x + 2.0), x - tf.reduce_mean(x, 0)], 1)}, 2),
         default(_X, False, why=DEPENDENT_ROWS),
     ),
     Export(
