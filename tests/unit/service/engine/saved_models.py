@@ -188,6 +188,16 @@ def strangers(folder: Path) -> Path:
     )
 
 
+def convolution(folder: Path) -> Path:
+    """Images of any size; what operations do with other ranks, and with images that are too small, is their own."""
+    import keras
+
+    layers = [keras.layers.Conv2D(4, 3), keras.layers.MaxPooling2D(), keras.layers.GlobalAveragePooling2D()]
+    model = keras.Sequential([keras.Input((None, None, 3), name="pixels"), *layers])
+    model.export(str(folder), verbose=False)
+    return folder
+
+
 def golden(folder: Path, offset: float = 0.0) -> None:
     """Record the classifier's scores, or others by `offset`."""
     pixels = np.random.default_rng(0).integers(0, 256, (3, 2, 3, 3), dtype=np.uint8)
