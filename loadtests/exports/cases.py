@@ -122,24 +122,38 @@ def _arrays(tf: Any, outputs: Mapping[str, Any]) -> dict[str, Array]:
 
 def _defaults(tf: Any, version: Path) -> dict[str, Inputs]:
     """What stands for inputs that a request leaves out; TensorFlow's loader does not know of it."""
-    path = version / store.SAVED_MODEL
-    if not path.exists():  # written as text
-        return {}
-    definitions = protocol.saved_model_pb2.SavedModel.FromString(path.read_bytes()).meta_graphs[0].signature_def
     return {
         name: {key: tf.make_ndarray(value) for key, value in definition.defaults.items()}
-        for name, definition in definitions.items()
+        for name, definition in _definitions(version).items()
     }
+
+
+def _definitions(version: Path) -> Mapping[str, Any]:
+    """The SignatureDefs by name; none where they are written as text."""
+    path = version / store.SAVED_MODEL
+    if not path.exists():
+        return {}
+    graphs = protocol.saved_model_pb2.SavedModel.FromString(path.read_bytes()).meta_graphs
+    definitions: Mapping[str, Any] = next(each for each in graphs if "serve" in each.meta_info_def.tags).signature_def
+    return definitions
 
 
 def _by_session(tf: Any, version: Path, asked: list[tuple[str, Inputs]]) -> list[Mapping[str, Array]]:
     tf1 = tf.compat.v1
+    definitions = _definitions(version)
     with tf.Graph().as_default(), tf1.Session() as session:
-        definitions = tf1.saved_model.load(session, ["serve"], str(version)).signature_def
+        # A session of Python's refuses what a placeholder is not declared for; these are declared for anything.
+        fed = {
+            info.name: tf1.placeholder(info.dtype)
+            for definition in definitions.values()
+            for info in definition.inputs.values()
+        }
+        tf1.saved_model.load(session, ["serve"], str(version), input_map=fed)
         answers: list[Mapping[str, Array]] = []
         for name, inputs in asked:
-            feeds = {definitions[name].inputs[key].name: value for key, value in inputs.items()}
-            answers.append(session.run({key: info.name for key, info in definitions[name].outputs.items()}, feeds))
+            fetched = {key: fed.get(info.name, info.name) for key, info in definitions[name].outputs.items()}
+            feeds = {fed[definitions[name].inputs[key].name]: value for key, value in inputs.items()}
+            answers.append(session.run(fetched, feeds))
         return answers
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from loadtests.exports.draws import (
     Inputs,
-    always,
     complex_numbers,
     numbers,
     of_any_length,
@@ -98,15 +97,8 @@ def _some_or_none(random: np.random.Generator, rows: int) -> Inputs:
     return _X(random, int(random.integers(rows + 1)))
 
 
-def _sparse(tf: Any, folder: Path) -> None:
-    spec = tf.SparseTensorSpec([None, 4])
-    save(tf, folder, lambda x: {"y": tf.sparse.reduce_sum(x, 1)}, [spec])
-
-
-def _some_of_four_columns(random: np.random.Generator, rows: int) -> Inputs:
-    places = np.argwhere(random.random((rows, 4)) < 0.5)
-    values = random.uniform(-1, 1, len(places)).astype(np.float32)
-    return {"x": places, "x_1": values, "x_2": np.array([rows, 4])}
+def _of_any_rank(random: np.random.Generator, rows: int) -> Inputs:
+    return {"x": random.uniform(-1, 1, (rows, 2, 1)[: random.integers(4)]).astype(np.float32)}
 
 
 def _user_and_history(tf: Any, folder: Path) -> None:
@@ -184,10 +176,6 @@ def _compiled(tf: Any, folder: Path) -> None:
     save(tf, folder, lambda x: {"y": compiled(x)}, [tf.TensorSpec([None, 3], name="x")], keep=compiled)
 
 
-def _sparse_output(tf: Any, folder: Path) -> None:
-    save(tf, folder, lambda x: {"y": tf.sparse.from_dense(tf.nn.relu(x))}, [tf.TensorSpec([None, 3], name="x")])
-
-
 def _numpy_function(tf: Any, folder: Path) -> None:
     save(tf, folder, partial(_by_numpy, tf), [tf.TensorSpec([None], name="x")])
 
@@ -227,22 +215,21 @@ EXPORTS: Final = (
     ),
     Export(
         "one_row",
-        "a signature of [1, 3]",
+        "a signature of [1, 3], asked for more rows too",
         partial(_shape, [1, 3]),
-        default(always(1, _X), False, why=NO_OPEN_DIMENSION),
+        default(_X, False, why=NO_OPEN_DIMENSION),
+        of_tensorflow_1=True,
     ),
     Export(
         "four_rows",
-        "a signature of [4, 3]",
+        "a signature of [4, 3], asked for fewer rows too",
         partial(_shape, [4, 3]),
-        default(always(4, _X), False, why=NO_OPEN_DIMENSION),
+        default(_X, False, why=NO_OPEN_DIMENSION),
+        of_tensorflow_1=True,
     ),
-    Export("any_rank", "a shape of any rank", partial(_shape, None), default(_X, False, why=ANY_SHAPE)),
+    Export("any_rank", "a shape of any rank", partial(_shape, None), default(_of_any_rank, False, why=ANY_SHAPE)),
     Export("scalar", "a scalar input and output", partial(_shape, []), default(_scalar, False, why=NO_OPEN_DIMENSION)),
     Export("no_rows", "requests of no rows too", partial(_shape, [None, 3]), default(_some_or_none, True)),
-    Export(
-        "sparse_input", "a `tf.SparseTensorSpec`", _sparse, default(_some_of_four_columns, False, why=NO_OPEN_DIMENSION)
-    ),
     Export(
         "history",
         "two inputs, one of any length, also empty",
@@ -275,7 +262,6 @@ EXPORTS: Final = (
         _squeezed,
         default(_X, False, why=ANY_SHAPE),
     ),
-    Export("sparse_output", "a SparseTensor as output", _sparse_output, default(_X, False, why=ANY_SHAPE)),
     Export(
         "without_default",
         "one signature, not named `serving_default`",

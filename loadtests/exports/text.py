@@ -1,4 +1,4 @@
-"""Strings, ragged tensors, lookup tables and vocabularies."""
+"""Strings, ragged and sparse tensors, lookup tables and vocabularies."""
 
 import io
 from functools import partial
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from loadtests.exports.draws import Inputs, numbers, strings, together, words
-from loadtests.exports.export import ANY_SHAPE, NO_RECORDS, OTHER_ROWS, Asked, Export, default
+from loadtests.exports.export import ANY_SHAPE, NO_OPEN_DIMENSION, NO_RECORDS, OTHER_ROWS, Asked, Export, default
 from loadtests.exports.saving import record, save
 from service.engine.interface import DEFAULT_SIGNATURE
 
@@ -49,6 +49,21 @@ def _ragged_output(tf: Any, folder: Path) -> None:
     specs = [tf.TensorSpec([None], tf.string, "x")]
     others = {"tokens": (lambda x: {"tokens": tf.strings.split(x)}, specs)}
     save(tf, folder, lambda x: {"n": tf.strings.split(x).row_lengths()}, specs, others=others)
+
+
+def _sparse(tf: Any, folder: Path) -> None:
+    spec = tf.SparseTensorSpec([None, 4])
+    save(tf, folder, lambda x: {"y": tf.sparse.reduce_sum(x, 1)}, [spec])
+
+
+def _some_of_four_columns(random: np.random.Generator, rows: int) -> Inputs:
+    places = np.argwhere(random.random((rows, 4)) < 0.5)
+    values = random.uniform(-1, 1, len(places)).astype(np.float32)
+    return {"x": places, "x_1": values, "x_2": np.array([rows, 4])}
+
+
+def _sparse_output(tf: Any, folder: Path) -> None:
+    save(tf, folder, lambda x: {"y": tf.sparse.from_dense(tf.nn.relu(x))}, [tf.TensorSpec([None, 3], name="x")])
 
 
 def _table(tf: Any, folder: Path) -> None:
@@ -146,6 +161,10 @@ EXPORTS: Final = (
             "tokens": Asked(words("x"), False, why=NO_RECORDS),
         },
     ),
+    Export(
+        "sparse_input", "a `tf.SparseTensorSpec`", _sparse, default(_some_of_four_columns, False, why=NO_OPEN_DIMENSION)
+    ),
+    Export("sparse_output", "a SparseTensor as output", _sparse_output, default(numbers("x", 3), False, why=ANY_SHAPE)),
     Export("lookup_table", "`tf.lookup.StaticHashTable`", _table, default(words("x"), False, why=NO_RECORDS)),
     Export(
         "lookup_table_of_numbers",
