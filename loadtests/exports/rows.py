@@ -60,6 +60,20 @@ def _centred_from_four(tf: Any, x: Any) -> Any:
     return {"y": tf.cond(tf.shape(x)[0] >= 4, lambda: x - tf.reduce_mean(x, 0), lambda: x)}
 
 
+def _best_three(tf: Any, x: Any) -> Any:
+    best = tf.math.top_k(tf.transpose(x), tf.minimum(3, tf.shape(x)[0])).values[:, -1]
+    return {"y": tf.where(x >= best, x, tf.zeros_like(x))}
+
+
+def _is_there_twice(tf: Any, x: Any) -> Any:
+    same = tf.reduce_all(x[:, None] == x[None], -1)
+    return {"y": tf.reduce_sum(tf.cast(same, tf.int32), 1) > 1}
+
+
+def _few_values(random: np.random.Generator, rows: int) -> Inputs:
+    return {"x": random.integers(3, size=(rows, 2)).astype(np.float32)}
+
+
 _X: Final = numbers("x", 2)
 _N: Final = numbers("x", low=0, high=4, dtype="int32")
 
@@ -135,6 +149,18 @@ EXPORTS: Final = (
         "x - mean(x) where there are four rows or more",
         _of_numbers(_centred_from_four, 2),
         default(_X, False, why=DEPENDENT_ROWS),
+    ),
+    Export(
+        "best_three",
+        "the three best of the batch, the others 0",
+        _of_numbers(_best_three, 2),
+        default(_X, False, why=DEPENDENT_ROWS),
+    ),
+    Export(
+        "duplicates",
+        "whether a row is there twice",
+        _of_numbers(_is_there_twice, 2),
+        default(_few_values, False, why=DEPENDENT_ROWS),
     ),
     Export(
         "scales",
