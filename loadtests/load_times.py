@@ -19,9 +19,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from loadtests.exports import cases
+from loadtests.exports import cases, chosen, written
 from loadtests.exports.cases import Case
-from loadtests.exports.table import chosen, written
 from service.engine import servable
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.device import DeviceSettings, import_tensorflow

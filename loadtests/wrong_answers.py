@@ -20,9 +20,8 @@ from rich.table import Table
 
 from loadtests.asking import clients
 from loadtests.asking.service import Service, serving
-from loadtests.exports import cases
+from loadtests.exports import cases, chosen, written
 from loadtests.exports.export import Export, says
-from loadtests.exports.table import chosen, written
 
 # By --enable_batching: what is said on the command line. Without a word the service joins where that can't be wrong.
 _MODES: Final[dict[str, tuple[str, ...]]] = {

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import click
 
-from loadtests.exports import cases
-from loadtests.exports.table import chosen
+from loadtests.exports import cases, chosen
 
 
 @click.command()

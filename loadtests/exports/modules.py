@@ -61,6 +61,13 @@ def _module_with_signatures(tf: Any, folder: Path) -> None:
     save(tf, folder, lambda x: {"y": x @ weights}, specs, weights, {"twice": (lambda x: {"y": x @ weights * 2}, specs)})
 
 
+def _same_names(tf: Any, folder: Path) -> None:
+    """Variables that all have one name, as those of layers that were made alike have."""
+    variables = [tf.Variable(tf.fill((3,), value), name="kernel") for value in (0.5, 2.0, -1.0)]
+    first, second, third = variables
+    save(tf, folder, lambda x: {"y": (x * first + second) * third}, [tf.TensorSpec([None, 3], name="x")], variables)
+
+
 def _as_text(tf: Any, folder: Path) -> None:
     from google.protobuf import text_format
 
@@ -201,6 +208,7 @@ EXPORTS: Final = (
         _module_with_signatures,
         {DEFAULT_SIGNATURE: Asked(_X, True), "twice": Asked(_X, True)},
     ),
+    Export("same_names", "variables of one name", _same_names, default(_X, True)),
     Export(
         "as_text",
         "`saved_model.pbtxt`",

@@ -10,9 +10,8 @@ import pytest
 
 from loadtests.asking import clients
 from loadtests.asking.service import Service, serving
-from loadtests.exports import cases
+from loadtests.exports import EXPORTS, cases, chosen
 from loadtests.exports.export import Export, says
-from loadtests.exports.table import EXPORTS, chosen
 from tests.e2e.processes import PATIENCE_S
 
 CLIENTS = 8

@@ -5,7 +5,7 @@ from dataclasses import Field
 from pathlib import Path
 from typing import Any
 
-from loadtests.exports.table import EXPORTS
+from loadtests.exports import EXPORTS
 from service import settings, tf_serving_flags
 from service.engine.interface import Queue
 from service.gateway.metrics import Metrics
