@@ -41,25 +41,30 @@ def by_tensorflow_1(tf: Any, folder: Path, case: Case | None) -> tuple[float, bo
             return taken_s, True
         definition = definitions[case.signature]
         feeds = {definition.inputs[name].name: value for name, value in case.inputs.items()}
-        try:
-            session.run([info.name for info in definition.outputs.values() if info.name], feeds)
-        except tf.errors.OpError:
-            return taken_s, False
-        return taken_s, True
+        names = [info.name for info in definition.outputs.values() if info.name]
+        return taken_s, _finds_variables(tf, lambda: session.run(names, feeds))
 
 
 def by_tensorflow_2(tf: Any, folder: Path, case: Case | None) -> tuple[float, bool]:
     """Seconds to load a SavedModel as an object, and whether it then answers a case."""
     began_s = time.perf_counter()
-    loaded = tf.saved_model.load(str(folder))
+    loaded = tf.saved_model.load(str(folder), tags=["serve"])
     taken_s = time.perf_counter() - began_s
     if case is None:
         return taken_s, True
+    inputs = {name: tf.constant(value) for name, value in case.inputs.items()}
+    return taken_s, _finds_variables(tf, lambda: loaded.signatures[case.signature](**inputs))
+
+
+def _finds_variables(tf: Any, run: Callable[[], Any]) -> bool:
+    """Whether a model runs as far as its variables go; whether it takes these inputs is another matter."""
     try:
-        loaded.signatures[case.signature](**{name: tf.constant(value) for name, value in case.inputs.items()})
-    except (tf.errors.OpError, TypeError):
-        return taken_s, False
-    return taken_s, True
+        run()
+    except (tf.errors.FailedPreconditionError, tf.errors.NotFoundError):
+        return False
+    except (tf.errors.OpError, ValueError, TypeError):
+        return True
+    return True
 
 
 def by_the_service(_: Any, folder: Path, __: Case | None) -> tuple[float, bool]:
