@@ -58,6 +58,7 @@ def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
     traces = tracing.from_environment(os.environ)
     server = parts.grpc_server(settings, runtime, engine, metrics, parts.reload(settings, runtime, local), traces)
     engine.start()
+    local.join(alone=True)
     until = time.monotonic() + _FIRST_LOOK_S
     while not engine.status().models and time.monotonic() < until and not _closed(lifeline, 0.01):
         pass
