@@ -95,9 +95,11 @@ def look(service: Service, export: Export, mode: str) -> tuple[str, bool]:
     return "; ".join(dict.fromkeys(said)), right
 
 
-def measure(folder: Path, exports: Sequence[Export], mode: str, count: int, requests: int) -> Iterator[Row]:
-    """Serve the written table in a mode and ask for each of its models over each protocol."""
-    with serving(cases.store_of(folder), _MODES[mode]) as service:
+def measure(
+    folder: Path, exports: Sequence[Export], mode: str, flags: Sequence[str], count: int, requests: int
+) -> Iterator[Row]:
+    """Serve the written table in a mode, with further flags, and ask for each of its models over each protocol."""
+    with serving(cases.store_of(folder), [*_MODES[mode], *flags]) as service:
         for export in exports:
             said, as_expected = look(service, export, mode)
             for protocol in clients.PROTOCOLS:
@@ -129,22 +131,29 @@ def show(rows: Sequence[Row]) -> None:
             click.echo(f"{row.model} ({row.protocol}, {row.mode}): {row.first}")
 
 
-@click.command()
+@click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--only", multiple=True, metavar="NAME", help="Of the table only these; may be given often.")
 @click.option("--requests", default=2000, show_default=True, help="For each model, protocol and mode.")
 @click.option("--clients", "count", default=8, show_default=True, help="How many ask at the same time.")
 @click.option("--mode", "modes", multiple=True, type=click.Choice(list(_MODES)), help="Only these; all by default.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write what was found there too.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Written by `python -m loadtests.exports` already.")
+@click.argument("flags", nargs=-1, type=click.UNPROCESSED)
 def main(
-    only: tuple[str, ...], requests: int, count: int, modes: tuple[str, ...], file: Path | None, folder: Path | None
+    only: tuple[str, ...],
+    requests: int,
+    count: int,
+    modes: tuple[str, ...],
+    file: Path | None,
+    folder: Path | None,
+    flags: tuple[str, ...],
 ) -> None:
-    """Count wrong answers for each way to export a model."""
+    """Count wrong answers for each way to export a model; FLAGS go to `signpost serve`."""
     exports = chosen(only)
     rows: list[Row] = []
     with written(exports, folder) as models:
         for mode in modes or _MODES:
-            for row in measure(models, exports, mode, count, requests):
+            for row in measure(models, exports, mode, flags, count, requests):
                 rows.append(row)
                 click.echo(f"{row.model} {row.protocol} {mode}: {row.wrong} wrong, {row.errors} errors", err=True)
     order = [export.name for export in exports]

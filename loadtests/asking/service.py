@@ -77,7 +77,7 @@ def serving(store: Path, flags: Sequence[str] = ()) -> Iterator[Service]:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
         command = [str(_SIGNPOST), "serve", f"--store={store}", f"--port={port}", f"--rest_api_port={rest_api_port}"]
-        command += ["--workers=1", "--engine=local", *flags]
+        command += ["--workers=1", "--engine=local", "--max-queue-ms=60000", *flags]  # nobody is refused for being many
         with log.open("w") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output)
         try:
