@@ -25,6 +25,7 @@ from service.gateway import (
     paths,
     playground,
     predict,
+    query,
     status,
     unmeasured,
 )
@@ -74,6 +75,7 @@ def create_app(
     unmeasured.register(app)
     http_errors.register(app)
     overload.register(app, measured)
+    query.register(app)
     for routes in (
         predict.blueprint(settings, engine, measured),
         examples_api.blueprint(settings, engine, measured),

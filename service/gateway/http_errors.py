@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 from werkzeug.exceptions import NotFound as NoRoute
 
 from service import errors
+from service.near_misses import did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,9 @@ STATUSES: Final[tuple[tuple[type[errors.SignpostError], int], ...]] = (
     (errors.Unsupported, 501),
     (errors.SignpostError, 500),
 )
+
+# What stands behind the `:` of a path.
+_VERBS: Final = ("predict", "classify", "regress")
 
 _GRPC_NAMES: Final = {
     401: "UNAUTHENTICATED",
@@ -81,7 +85,10 @@ def _answer_ours(error: errors.SignpostError) -> Response:
 
 def _answer_http(error: HTTPException) -> Response:
     if isinstance(error, NoRoute):
-        message = f"There is no {request.path}; POST /v1/models/<model>:predict, or GET /v1/models for the models."
+        hint = did_you_mean(request.path.rpartition(":")[2], _VERBS)
+        message = (
+            f"There is no {request.path}; {hint}POST /v1/models/<model>:predict, or GET /v1/models for the models."
+        )
     elif isinstance(error, MethodNotAllowed):
         message = f"{request.path} does not take {request.method}; use {', '.join(sorted(error.valid_methods or ()))}."
     elif isinstance(error, RequestEntityTooLarge):
