@@ -17,6 +17,7 @@ import click
 
 _SIGNPOST: Final = Path(sys.executable).with_name("signpost")
 _PATIENCE_S: Final = 300.0
+_QUIET_S: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -82,25 +83,36 @@ def serving(store: Path, flags: Sequence[str] = ()) -> Iterator[Service]:
             process = subprocess.Popen(command, stdout=output, stderr=output)
         try:
             service = Service(f"127.0.0.1:{rest_api_port}", f"127.0.0.1:{port}", log)
-            until_s = time.monotonic() + _PATIENCE_S
-            while not _settled(service):
-                if process.poll() is not None or time.monotonic() > until_s:
-                    raise click.ClickException(f"`{' '.join(command)}` does not load its models:\n{log.read_text()}")
-                time.sleep(0.1)
+            _wait(service, process, " ".join(command))
             yield service
         finally:
             process.terminate()
             process.wait(_PATIENCE_S)
 
 
-def _settled(service: Service) -> bool:
-    """Whether it knows what became of each model; it sees all of its store at once."""
+def _wait(service: Service, process: subprocess.Popen[bytes], command: str) -> None:
+    """Wait until it knows what became of each model. Of one without a version it may never say more than that."""
+    until_s = time.monotonic() + _PATIENCE_S
+    quiet_s = time.monotonic()  # since when nothing loads
+    while True:
+        versions = _versions(service)
+        now = time.monotonic()
+        if not versions or any(each not in ("AVAILABLE", "END") for states in versions for each in states):
+            quiet_s = now
+        elif all(versions) or now > quiet_s + _QUIET_S:
+            return
+        if process.poll() is not None or now > until_s:
+            raise click.ClickException(f"`{command}` does not load its models:\n{service.log.read_text()}")
+        time.sleep(0.1)
+
+
+def _versions(service: Service) -> list[list[str]]:
+    """The states of the versions of each model."""
     try:
         _, document = service.get("/v1/models")
     except (OSError, http.client.HTTPException):
-        return False
-    versions = [version for model in document["models"] for version in model["model_version_status"]]
-    return bool(versions) and all(version["state"] in ("AVAILABLE", "END") for version in versions)
+        return []
+    return [[version["state"] for version in model["model_version_status"]] for model in document["models"]]
 
 
 def _free_ports(count: int) -> list[int]:
