@@ -104,8 +104,12 @@ def grpc_server(
     metrics: Metrics,
     reload: Reload | None,
     traces: Tracing | None,
+    loading: Callable[[], bool],
 ) -> GrpcServer:
-    """The gRPC server over an engine; its owner starts and closes it."""
+    """The gRPC server over an engine; its owner starts and closes it.
+
+    While `loading` says that the first models are still being loaded, it answers this service's own gateways only.
+    """
     threads = settings.grpc_max_threads or settings.threads
     return GrpcServer(
         engine,
@@ -120,7 +124,7 @@ def grpc_server(
         reload,
         access.from_settings(settings, runtime.link_secret),
         lambda: runtime.draining,
-        Watch(metrics, settings.access_log, traces, runtime.link_secret),
+        Watch(metrics, settings.access_log, traces, runtime.link_secret, loading),
         front_queue(settings, runtime, threads),
     )
 

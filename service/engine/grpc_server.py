@@ -67,7 +67,8 @@ class GrpcServer:
         self._stopping = threading.Event()
         self._ended: threading.Event | None = None
         self._draining = draining
-        self._health = HealthService()
+        self._watch = watch
+        self._health = HealthService(watch.link_secret)
         queue = queue or FrontQueue(threads)
         self._server = grpc.server(
             CountedPool(queue, threads, "grpc"),
@@ -128,7 +129,7 @@ class GrpcServer:
     def _watch_readiness(self) -> None:
         """Keep the health service in step with the engine; ends with `close`."""
         while not self._stopping.wait(0.2):
-            self._health.follow(self._engine.status(), self._draining())
+            self._health.follow(self._engine.status(), self._draining(), self._watch.loading())
 
     def _listen(self, address: str, flag: str) -> int:
         try:
