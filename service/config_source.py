@@ -1,5 +1,6 @@
 """Where the list of models to serve comes from: a file, flags, or simply what lies in the store."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterable
@@ -10,6 +11,8 @@ from service import model_config, store
 from service.errors import SettingsError, StoreError
 from service.model_config import ModelConfig
 from service.settings import Settings
+
+log = logging.getLogger(__name__)
 
 CONFIG_NAME = "models.config"
 
@@ -54,6 +57,7 @@ class ConfigSource:
         self._rereads = rereads
         self._parsed: dict[Path, _Parsed] = {}
         self._discovered: set[str] = set()
+        self._misnamed: set[Path] = set()  # told once
 
     @property
     def where(self) -> str:
@@ -106,6 +110,10 @@ class ConfigSource:
         """
         store.check(self._store)
         found = store.survey(self._store)
+        for path in store.misnamed(self._store):
+            if path not in self._misnamed:
+                self._misnamed.add(path)
+                log.warning("%r is skipped: its name is not UTF-8; rename it.", os.fsencode(path))
         models = {name for name, contents in found.items() if contents.versions}
         models |= {name for name in self._discovered if (self._store / name).is_dir()}
         if self._discovered and not models:  # this is what an unmounted disk looks like

@@ -92,7 +92,7 @@ STILL_LOADING: Final = "The models are still loading; try again."
 
 # TensorFlow's name of each element type that signatures can carry: the NumPy type, and the field of TensorProto
 # that holds its values when they are not packed into tensor_content.
-_TYPES: Final[dict[str, tuple[Any, str]]] = {
+TYPES: Final[dict[str, tuple[Any, str]]] = {
     "DT_FLOAT": (np.float32, "float_val"),
     "DT_DOUBLE": (np.float64, "double_val"),
     "DT_INT8": (np.int8, "int_val"),
@@ -110,8 +110,8 @@ _TYPES: Final[dict[str, tuple[Any, str]]] = {
     "DT_BFLOAT16": (ml_dtypes.bfloat16, "half_val"),
     "DT_STRING": (np.object_, "string_val"),
 }
-_NAMES: Final = {np.dtype(dtype): name for name, (dtype, _) in _TYPES.items()}
-_FIELDS: Final = {name: field for name, (_, field) in _TYPES.items()}
+_NAMES: Final = {np.dtype(dtype): name for name, (dtype, _) in TYPES.items()}
+_FIELDS: Final = {name: field for name, (_, field) in TYPES.items()}
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str:
@@ -121,7 +121,7 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
 
 def dtype_of(name: str) -> np.dtype[Any]:
     """NumPy's element type of TensorFlow's; object for those that no tensor here can have."""
-    return np.dtype(_TYPES[name][0]) if name in _TYPES else np.dtype(np.object_)
+    return np.dtype(TYPES[name][0]) if name in TYPES else np.dtype(np.object_)
 
 
 def to_tensor_proto(array: Array, as_content: bool = True) -> tensor_pb2.TensorProto:
@@ -167,9 +167,9 @@ def from_tensor_proto(proto: tensor_pb2.TensorProto) -> Array:
     """
     # An open enum: a client may send a number that names no type.
     name = types_pb2.DataType.Name(proto.dtype) if proto.dtype in types_pb2.DataType.values() else str(proto.dtype)
-    if name not in _TYPES:
-        raise InvalidRequest(f"Tensors of type {name} are not taken; send one of {', '.join(_TYPES)}.")
-    dtype = np.dtype(_TYPES[name][0])
+    if name not in TYPES:
+        raise InvalidRequest(f"Tensors of type {name} are not taken; send one of {', '.join(TYPES)}.")
+    dtype = np.dtype(TYPES[name][0])
     if proto.tensor_shape.unknown_rank or any(dim.size < 0 for dim in proto.tensor_shape.dim):
         raise InvalidRequest("A tensor has an unknown dimension; state the size of each.")
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)

@@ -80,7 +80,7 @@ def survey(store: Path) -> dict[str, Contents]:
     """
     found: dict[str, Contents] = {}
     with _reading(store):
-        for path in sorted(_folders(store)):
+        for path in sorted(path for path in _folders(store) if _is_text(path.name)):
             try:
                 contents = _look(path)
             except OSError as error:
@@ -88,6 +88,16 @@ def survey(store: Path) -> dict[str, Contents]:
             if contents.is_model:
                 found[path.name] = contents
     return found
+
+
+def misnamed(store: Path) -> list[Path]:
+    """Folders whose names are not UTF-8, so that no request, label or metric can name them.
+
+    Raises:
+        StoreError: the store can't be read.
+    """
+    with _reading(store):
+        return sorted(path for path in _folders(store) if not _is_text(path.name))
 
 
 def models(store: Path) -> dict[str, Path]:
@@ -314,3 +324,8 @@ def _why_misplaced(path: Path, alone: bool) -> str:
     if _number(below.name) is None:
         return f"is skipped; {path.name}/{below.name} holds a SavedModel, whose place is <model>/<version>/."
     return f"is skipped; it holds the version {below.name} and so is a model itself: its place is one folder higher."
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is UTF-8; Python gives bytes that are not as halves of surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)

@@ -56,6 +56,10 @@ class Definition:
 
     def why_not_run(self, name: str) -> str:
         """Why a signature can't be run anywhere but in the program that exported it; empty where it can."""
+        signature = self.signatures[name]
+        for spec in (*signature.inputs.values(), *signature.outputs.values()):
+            if spec.dtype_name not in protocol.TYPES:
+                return f"{spec.name!r} is of the type {spec.dtype_name}, which no request or answer can carry"
         if name in self.lacking:
             return f"it names the tensor {self.lacking[name]!r}, which the graph does not have"
         found = sorted(self.operations[name] & _PYTHON)

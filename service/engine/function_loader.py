@@ -5,14 +5,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from service.engine.batching import Run
 from service.engine.definition import Definition
 from service.engine.graph_loader import freezable
 from service.engine.interface import Array, Signature
 from service.engine.tf_errors import first_line, translated
-from service.engine.tf_session import Ends, Frozen, Opened
+from service.engine.tf_session import Ends, Frozen, Opened, as_array
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +130,7 @@ def _run_of(tf: Any, function: Any, signature: Signature) -> Run:
     def run(inputs: Mapping[str, Array], outputs: tuple[str, ...]) -> Mapping[str, Array]:
         try:
             answered = function(**{name: tf.constant(array) for name, array in inputs.items()})
-            arrays = [np.asarray(part.numpy()) for part in _parts(tf, answered)]
+            arrays = [as_array(part.numpy()) for part in _parts(tf, answered)]
         except (tf.errors.OpError, ValueError, TypeError) as error:
             raise translated(tf, error) from error
         given = dict(zip(signature.outputs, arrays, strict=True))

@@ -43,6 +43,11 @@ class Opened:
     close: Callable[[], None]
 
 
+def as_array(value: Any) -> Array:
+    """What TensorFlow gives as an array; it gives a single string as bytes, of which NumPy would make another type."""
+    return np.array(value, dtype=np.object_) if isinstance(value, bytes) else np.asarray(value)
+
+
 def open_session(tf: Any, graph_def: Any, device: DeviceSettings, place: str) -> Any:
     """A session over a graph of its own, on one device."""
     graph = tf.Graph()
@@ -79,7 +84,7 @@ def run_of(tf: Any, session: Any, ends: Ends, device: DeviceSettings) -> Run:
             arrays = made(*(inputs[name] for name in ends.feeds))
         except (tf.errors.OpError, ValueError, TypeError) as error:
             raise translated(tf, error) from error
-        found = dict(zip(computed, map(np.asarray, arrays), strict=True))
+        found = dict(zip(computed, map(as_array, arrays), strict=True))
         return (
             found if not through else {name: found[name] if name in found else inputs[through[name]] for name in wanted}
         )

@@ -32,6 +32,8 @@ def parse(body: bytes, max_depth: int) -> Any:
     except RecursionError as error:  # brackets in strings can hide depth
         raise _too_deep(max_depth) from error
     except ValueError as error:
+        if "integer string conversion" in str(error):  # Python's advice is for its programmers
+            raise InvalidRequest("The body's JSON has a whole number of more than 4,300 digits.") from error
         raise InvalidRequest(f"The body is no JSON: {error}.") from error
 
 

@@ -119,8 +119,8 @@ def to_json(outputs: Mapping[str, Array], rows: bool) -> dict[str, Any]:
 def _columns_of_rows(instances: Any, signature: Signature) -> dict[str, list[Any]]:
     if not isinstance(instances, list) or not instances:
         raise InvalidRequest('"instances" must be a list with at least one value.')
-    named = _is_named(instances[0])
-    if any(_is_named(instance) != named for instance in instances):
+    named = _is_named(instances[0], signature)
+    if any(_is_named(instance, signature) != named for instance in instances):
         raise InvalidRequest('"instances" must be either all objects with named inputs or all bare values.')
     if not named:
         return {_only_input(signature): instances}
@@ -137,7 +137,7 @@ def _columns_of_rows(instances: Any, signature: Signature) -> dict[str, list[Any
 
 
 def _columns(inputs: Any, signature: Signature) -> dict[str, Any]:
-    if not _is_named(inputs):
+    if not _is_named(inputs, signature):
         return {_only_input(signature): inputs}
     if missing := _required(signature) - inputs.keys():
         raise InvalidRequest(
@@ -147,8 +147,10 @@ def _columns(inputs: Any, signature: Signature) -> dict[str, Any]:
     return {name: inputs[name] for name in signature.inputs if name in inputs}
 
 
-def _is_named(value: Any) -> bool:
-    return isinstance(value, dict) and not is_b64(value)
+def _is_named(value: Any, signature: Signature) -> bool:
+    if is_b64(value):  # unless b64 is the name of an input, which has anything but the text of a string
+        return "b64" in signature.inputs and not isinstance(value["b64"], str)
+    return isinstance(value, dict)
 
 
 def _required(signature: Signature) -> set[str]:
@@ -159,6 +161,8 @@ def _required(signature: Signature) -> set[str]:
 def _only_input(signature: Signature) -> str:
     """The input that bare values are for: the only one, or the only one without a default."""
     candidates = sorted(signature.inputs if len(signature.inputs) == 1 else _required(signature))
+    if not signature.inputs:
+        raise InvalidRequest('The signature takes no inputs; send an empty object: {"inputs": {}}.')
     if len(candidates) != 1:
         raise InvalidRequest(f"The signature has several inputs; name them: {', '.join(sorted(signature.inputs))}.")
     return candidates[0]

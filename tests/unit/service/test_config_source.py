@@ -151,3 +151,17 @@ def test_writing_keeps_the_files_mode_and_leaves_nothing_behind(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
     with pytest.raises(StoreError, match="can't be written"):
         write_atomically(tmp_path / "missing" / "f", "three")
+
+
+def test_a_folder_whose_name_no_request_can_say_is_left_out_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in (b"good", b"lat\xe9in"):
+        version = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name, b"1")))  # noqa: PTH118 - bytes
+        version.mkdir(parents=True)
+        (version / "saved_model.pb").write_bytes(b"x")
+    source = ConfigSource(tmp_path)
+    for _ in range(2):
+        assert [config.name for config in source.read()] == ["good"]
+    assert len(caplog.records) == 1
+    assert "its name is not UTF-8; rename it" in caplog.text

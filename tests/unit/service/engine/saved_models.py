@@ -200,6 +200,7 @@ def strangers(folder: Path) -> Path:
         noise=signature(lambda x: {"y": x + tf.random.uniform(tf.shape(x))}, numbers),
         total=signature(lambda x: {"y": tf.reduce_sum(x)}, numbers),
         words=signature(lambda x: {"words": tf.strings.split(x), "count": tf.size(x)}, words),
+        first=signature(lambda x: {"word": x[0]}, words),
         defaults=by_default,
         python=signature(lambda x: {"y": tf.numpy_function(lambda a: a + 1, [x], tf.float32)}, numbers),
         fixed=signature(lambda x: {"y": x * 2.0}, spec("x", 2)),

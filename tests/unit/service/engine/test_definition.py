@@ -116,6 +116,16 @@ def test_what_makes_calls_differ_is_named(tmp_path: Path, operation: str, says: 
     assert definition.read(write(tmp_path / "m", operation), ["serve"]).why_calls_differ("s0") == says
 
 
+def test_a_type_that_no_request_can_carry_is_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "m", "Relu", "Relu")
+    model = protocol.saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    model.meta_graphs[0].signature_def["s0"].outputs["y"].dtype = protocol.types_pb2.DT_VARIANT
+    (folder / "saved_model.pb").write_bytes(model.SerializeToString())
+    found = definition.read(folder, ["serve"])
+    assert found.why_not_run("s0") == "'y' is of the type DT_VARIANT, which no request or answer can carry"
+    assert found.why_not_run("s1") == ""
+
+
 def test_ragged_and_sparse_tensors_are_told_by_their_parts() -> None:
     proto = protocol.meta_graph_pb2.SignatureDef()
     for tensor, dtype in (("values:0", FLOAT), ("splits:0", INT64)):

@@ -237,6 +237,7 @@ def test_only_what_is_shown_to_have_independent_rows_is_joined(load: Load, model
         "noise": "it draws random numbers (RandomUniform)",
         "total": "not an open one",
         "words": "not an open one",
+        "first": "not an open one",
         "defaults": "not an open one",
         "python": "it can't be run: it runs Python code (PyFunc)",
         "fixed": "not an open one",
@@ -257,6 +258,8 @@ def test_what_is_not_joined_gets_what_the_graph_gives(load: Load, models: Path) 
     assert split["words"].tolist() == [b"a", b"b", b"c"]
     assert split["words_1"].tolist() == [0, 2, 2, 3]
     assert split["count"].tolist() == 3
+    first = ask(model, "first", x=strings(b"a\0", b"b"))["word"]
+    assert (first.dtype, first.shape, first.tolist()) == (np.object_, (), b"a\0")
     assert ask(model, "words", "words_1", x=strings(b"a b"))["words_1"].tolist() == [0, 2]
     assert ask(model, "defaults", x=floats(1, 2))["y"].tolist() == [3, 6]
     assert ask(model, "defaults", x=floats(1, 2), k=np.float32(5))["y"].tolist() == [5, 10]

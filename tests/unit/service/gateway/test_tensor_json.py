@@ -416,3 +416,11 @@ def test_any_json_gives_arrays_of_the_right_type_or_is_refused(document: Any, wa
     else:
         assert found.keys() | wanted.defaults.keys() == wanted.inputs.keys()
         assert all(array.dtype == wanted.inputs[name].dtype for name, array in found.items())
+
+
+def test_an_input_may_be_called_b64() -> None:
+    named = signature([spec("b64", "DT_STRING", -1)], [spec("y", "DT_STRING", -1)])
+    for body in (b'{"inputs": {"b64": ["q"]}}', b'{"instances": [{"b64": {"b64": "cQ=="}}]}', b'{"inputs": ["q"]}'):
+        assert tensor_json.to_arrays(tensor_json.parse(body), named, None)["b64"].tolist() == [b"q"]
+    with pytest.raises(InvalidRequest, match="takes no inputs; send an empty object"):
+        tensor_json.to_arrays(tensor_json.parse(b'{"inputs": []}'), signature([], [spec("y", "DT_FLOAT")]), None)
