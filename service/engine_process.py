@@ -56,7 +56,8 @@ def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
     # The gateways choose between versions themselves and ask for one by its number; this is for clients of gRPC.
     engine = parts.canary_engine(settings, local, metrics.count_comparison)
     traces = tracing.from_environment(os.environ)
-    server = parts.grpc_server(settings, runtime, engine, metrics, parts.reload(settings, runtime, local), traces)
+    reload, repository = parts.reload(settings, runtime, local), parts.repository(settings, runtime, engine, local)
+    server = parts.grpc_server(settings, runtime, engine, metrics, reload, repository, traces)
     engine.start()
     until = time.monotonic() + _FIRST_LOOK_S
     while not engine.status().models and time.monotonic() < until and not _closed(lifeline, 0.01):

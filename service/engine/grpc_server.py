@@ -1,4 +1,4 @@
-"""TF Serving's gRPC services over an engine, and the standard health service: one server for them all.
+"""The gRPC server over an engine: TF Serving's services, the standard health service, and those it is given.
 
 The server's threads are gRPC's own; `close` ends them within a bounded time.
 """
@@ -43,6 +43,7 @@ class GrpcServer:
         draining: whether the service is to stop soon; its health is then told as that of one that does not serve.
         watch: who else is told of each call.
         queue: where calls wait for a thread, and which are refused; none are by default.
+        handlers: what answers the calls of further services.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class GrpcServer:
         draining: Callable[[], bool] = lambda: False,
         watch: Watch = _NOBODY,
         queue: FrontQueue | None = None,
+        handlers: Sequence[grpc.GenericRpcHandler] = (),
     ) -> None:
         """Make the server; nothing listens yet."""
         self._engine = engine
@@ -88,6 +90,7 @@ class GrpcServer:
             ModelService(engine, reload, watch), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._server.add_generic_rpc_handlers(handlers)
 
     def start(self, address: str, socket_path: Path | None = None, private_socket: Path | None = None) -> int:
         """Listen and answer.

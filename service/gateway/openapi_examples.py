@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 # A hand that shows the letter Y, drawn, 28 x 28 grey pixels: what the examples post. The file is among the page's.
 EXAMPLE_IMAGE: Final = "static/example.png"
-_EXAMPLE_B64: Final = (
+EXAMPLE_B64: Final = (
     "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcCAAAAABXZoBIAAABQ0lEQVR42s3Ry04CQRCF4XNqakYQnQENMaIYFEx8/+fwAYzEGHWh"
     "IyBBHLlNd7lAuSjs7VUnX6rS+ZvX2H4E/wzVf+Z7ug2HN5OL42DL2ln2ftfxWzCu6bDd3awSNU510O7b5tcWmrWgf7tRBSg2j+Wt"
     "PTAAsOV+70wBlFou7crlrszy3vAwLigAjNNJRQGgdGnpS69QzCa9UfmoWi8Ro8dX96EAwP2Wf3r2GtrYZ/1sfFUYPaWONs/HpFU2"
@@ -32,8 +32,8 @@ PREDICT_BODY: Final[Json] = {
     },
     **json_of(
         "TensorRequest",
-        image={"instances": [{"b64": _EXAMPLE_B64}]},
-        columns={"signature_name": "serving_default", "inputs": {"image": [{"b64": _EXAMPLE_B64}]}},
+        image={"instances": [{"b64": EXAMPLE_B64}]},
+        columns={"signature_name": "serving_default", "inputs": {"image": [{"b64": EXAMPLE_B64}]}},
     ),
 }
 _CLASSES: Final = list("ABCDEFGHIKLMNOPQRSTUVWXY")
