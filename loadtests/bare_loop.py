@@ -162,14 +162,14 @@ def _run(step: Callable[[], None], batch: int, began_s: float, until_s: float) -
 
 def _load(folder: Path, threads: int, mixed_precision: bool) -> tuple[Any, ImageSize]:
     """The newest version of a model, run in the way in which the service runs it."""
-    from service.engine import saved_model
+    from service.engine import definition, saved_model
     from service.engine.device import DeviceSettings
 
     newest = max((version for version in folder.iterdir() if version.name.isdigit()), key=lambda each: int(each.name))
-    signatures, tags = saved_model.read(newest, ("serve",))
+    found = definition.read(newest, ("serve",))
     device = DeviceSettings(threads=threads, mixed_precision=mixed_precision)
-    runs = saved_model.load(newest, signatures, tags, device).runs
-    size = signatures["serving_default"].image
+    runs = saved_model.load(newest, found, device).runs
+    size = found.signatures["serving_default"].image
     if size is None:
         raise ValueError(f"{newest} is no image classifier.")
     return runs["serving_default"], size

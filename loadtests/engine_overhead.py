@@ -51,7 +51,7 @@ def main(store: Path, model: str, callers: int, seconds: float) -> None:
     settings = Settings(store=store, port=0, rest_api_port=0)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        local = parts.local_engine(settings, Runtime(folder, 1, None, 0), ServingMetrics())
+        local = parts.local_engine(settings, Runtime(folder, 1, None, 0), ServingMetrics(), lambda *_: None)
         stack.callback(local.close)
         local.start()
         _wait(lambda: local.status().ready)

@@ -1,6 +1,7 @@
 """How requests are batched: flags, and TF Serving's file of batching parameters over them."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -23,9 +24,9 @@ def from_settings(settings: Settings) -> BatchingParameters | None:
     Raises:
         SettingsError: the file can't be read, or its parameters do not fit each other.
     """
-    if not settings.enable_batching:
+    if settings.enable_batching == "false":
         if settings.batching_parameters_file is not None:
-            raise SettingsError("--batching_parameters_file needs --enable_batching=true; leave one of them out.")
+            raise SettingsError("--batching_parameters_file has no use with --enable_batching=false; leave one out.")
         return None
     flags = BatchingParameters(
         max_batch_size=settings.max_batch_size,
@@ -33,6 +34,9 @@ def from_settings(settings: Settings) -> BatchingParameters | None:
         max_enqueued_batches=settings.max_enqueued_batches,
         num_batch_threads=settings.num_batch_threads,
         max_queue_s=settings.max_queue_ms / 1e3,
+        max_instances=settings.max_instances,
+        row_test=settings.enable_batching == "auto",
+        recheck_share=settings.recheck_share,
     )
     path = settings.batching_parameters_file or settings.store / CONFIG_NAME
     if settings.batching_parameters_file is None and not path.is_file():
@@ -62,13 +66,13 @@ def read(path: Path, defaults: BatchingParameters) -> BatchingParameters:
     if proto.pad_variable_length_inputs:
         log.info("%s: inputs of different lengths are not padded, they run in batches of their own.", path)
     try:
-        return BatchingParameters(
+        return replace(
+            defaults,
             max_batch_size=size,
             batch_timeout_micros=chosen("batch_timeout_micros"),
             max_enqueued_batches=chosen("max_enqueued_batches"),
             num_batch_threads=chosen("num_batch_threads"),
             allowed_batch_sizes=tuple(proto.allowed_batch_sizes),
-            max_queue_s=defaults.max_queue_s,
         )
     except ValueError as error:
         raise SettingsError(f"{path}: {error}.") from error

@@ -5,6 +5,7 @@ Commands are imported when they are asked for, so that `signpost --help` does no
 
 import importlib
 import os
+from dataclasses import Field
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,6 +57,15 @@ class _Number(click.ParamType[int]):
         return number
 
 
+class _Switch(click.ParamType[str]):
+    """True or false in any of the ways to write them, or auto."""
+
+    name = "boolean or auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return "auto" if str(value).lower() == "auto" else str(click.BOOL.convert(value, param, ctx)).lower()
+
+
 class _Group(click.Group):
     """A group whose commands may live in packages that are slow to import; errors of ours end with exit code 2."""
 
@@ -99,19 +109,28 @@ def main() -> None:
 def _setting_options(command: Any) -> Any:
     """Give a command an option for each setting."""
     for setting in reversed(list(service_settings.each_setting())):
-        kind: Any = _Path(path_type=Path) if "Path" in str(setting.type) else type(setting.default)
         default = service_settings.default_of(setting)
+        stands_alone = isinstance(setting.default, bool) or setting.metadata["switch"]
         command = click.option(
             *service_settings.flags(setting),
             setting.name,
-            type=_Number() if kind is int and default == "auto" else kind,
+            type=_kind(setting),
             default=default,
             show_default=default is not None,
             envvar=service_settings.variable(setting),
             help=setting.metadata["help"],
-            **(_MAY_STAND_ALONE if kind is bool else {}),
+            **(_MAY_STAND_ALONE if stands_alone else {}),
         )(command)
     return command
+
+
+def _kind(setting: Field[Any]) -> Any:
+    """What click reads the values of a setting with."""
+    if "Path" in str(setting.type):
+        return _Path(path_type=Path)
+    if setting.metadata["switch"]:
+        return _Switch()
+    return _Number() if setting.metadata["auto"] and isinstance(setting.default, int) else type(setting.default)
 
 
 def _unneeded_options(command: Any) -> Any:

@@ -51,7 +51,7 @@ def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
     shared_metrics.share(runtime.metrics)  # the gateways show them
     shared_metrics.take_over(runtime.metrics)
     serving_metrics = ServingMetrics()
-    local = parts.local_engine(settings, runtime, serving_metrics)
+    local = parts.local_engine(settings, runtime, serving_metrics, lambda *about: metrics.count_stopped(*about))
     metrics = Metrics(local, serving_metrics)
     # The gateways choose between versions themselves and ask for one by its number; this is for clients of gRPC.
     engine = parts.canary_engine(settings, local, metrics.count_comparison)

@@ -13,12 +13,15 @@ from service.serving_metrics import ServingMetrics
 from service.settings import Settings
 
 
-def make_loader(settings: Settings, metrics: ServingMetrics) -> Callable[[Path, str, int], ClosableServable]:
+def make_loader(
+    settings: Settings, metrics: ServingMetrics, stopped: Callable[[str, int, str], None] = lambda *_: None
+) -> Callable[[Path, str, int], ClosableServable]:
     """Make the function that loads a version, given its folder, its model's name and its number.
 
     Args:
         settings: how models are batched, warmed up and run.
         metrics: counts what it loads.
+        stopped: told of each signature whose requests are not joined any more: model, version, signature.
 
     Raises:
         SettingsError: the file of batching parameters or an objective has an error.
@@ -44,7 +47,7 @@ def make_loader(settings: Settings, metrics: ServingMetrics) -> Callable[[Path, 
         started_s = time.monotonic()
         succeeded = False
         try:
-            loaded = servable.load(folder, name, version, own, device, warm_up_times, tags)
+            loaded = servable.load(folder, name, version, own, device, warm_up_times, tags, stopped)
             succeeded = True
         finally:
             metrics.count_load(folder, succeeded, time.monotonic() - started_s)

@@ -90,6 +90,12 @@ class Metrics:
             ("model", "outcome"),
             registry=self.registry,
         )
+        self._stopped = Counter(
+            "signpost_joining_stopped",
+            "Signatures whose requests are not joined in batches any more, as a row depended on others.",
+            ("model", "version", "signature"),
+            registry=self.registry,
+        )
         self._queues = Gauge(
             "signpost_queue_instances",
             "Instances that wait for a batch, looked at several times a second.",
@@ -169,6 +175,10 @@ class Metrics:
     def count_comparison(self, model: str, outcome: str) -> None:
         """Count a request that was repeated on the canary; see `service.engine.canary`."""
         self._comparisons.labels(model, outcome).inc()
+
+    def count_stopped(self, model: str, version: int, signature: str) -> None:
+        """Count a signature whose requests are not joined any more; see `service.engine.batched_servable`."""
+        self._stopped.labels(model, str(version), signature).inc()
 
     def count_refusal(self) -> None:
         """Count a request that was refused before it was read; see `service.admission`."""

@@ -1,13 +1,14 @@
 """Engines and the gRPC server as the settings want them; each process of a service takes those that it needs."""
 
 import os
+from collections.abc import Callable
+from dataclasses import replace
 
 import grpc
 
 from service import access, batching_config, config_source, grpc_config, loading, tls
 from service.admission import Admission, FrontQueue, held_always
 from service.engine import link as engine_link
-from service.engine.batching_parameters import BatchingParameters
 from service.engine.canary import CanaryEngine, Compared, parse_shares
 from service.engine.grpc_exchange import Watch
 from service.engine.grpc_inference import InferenceService
@@ -30,24 +31,28 @@ from service.tracing import Tracing
 _CALLS = 2
 
 
-def local_engine(settings: Settings, runtime: Runtime, metrics: ServingMetrics) -> LocalEngine:
-    """The local engine, which runs models in this process; its owner starts and closes it."""
+def local_engine(
+    settings: Settings, runtime: Runtime, metrics: ServingMetrics, stopped: Callable[[str, int, str], None]
+) -> LocalEngine:
+    """The local engine, which runs models in this process; its owner starts and closes it.
+
+    Args:
+        settings: of the service.
+        runtime: of the service.
+        metrics: counts what is loaded.
+        stopped: told of each signature whose requests are not joined any more: model, version, signature.
+    """
     source = config_source.from_settings(settings, runtime.config_override)
-    load = loading.make_loader(settings, metrics)
+    load = loading.make_loader(settings, metrics, stopped)
     return LocalEngine(source.read, load, settings.file_system_poll_wait_seconds, len(os.sched_getaffinity(0)))
 
 
 def remote_engine(settings: Settings, runtime: Runtime) -> RemoteEngine:
     """The engine behind the addresses of `--engine`, or the engine process of this service."""
     addresses = settings.engine_addresses or (_socket(runtime),)
-    batching = batching_config.from_settings(settings)
-    parameters = BatchingParameters(
-        max_batch_size=settings.max_batch_size if batching is None else batching.max_batch_size,
-        batch_timeout_micros=0,  # the engine itself waits, where that is wanted
-        max_enqueued_batches=settings.max_enqueued_batches,
-        max_queue_s=settings.max_queue_ms / 1e3,
-        num_batch_threads=_CALLS if batching is not None else settings.threads,
-    )
+    parameters = batching_config.from_settings(settings)
+    if parameters is not None:  # the engine itself waits and pads, where that is wanted
+        parameters = replace(parameters, batch_timeout_micros=0, allowed_batch_sizes=(), num_batch_threads=_CALLS)
     models = tuple(name.strip() for name in settings.engine_models.split(",") if name.strip())
     return RemoteEngine(addresses, parameters, models, link=link(settings, runtime))
 

@@ -6,14 +6,16 @@ module named `tensorflow`, whose `__path__` is the real package, stands in `sys.
 """
 
 import importlib.util
+import itertools
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
 import ml_dtypes
 import numpy as np
+from google.protobuf import struct_pb2
 
 from service.engine.interface import Array, ModelSpec, Signature, TensorSpec
 from service.errors import InvalidRequest
@@ -76,15 +78,21 @@ __all__ = [
     "prediction_service_pb2_grpc",
     "read_signature",
     "read_spec",
+    "read_unjoined",
     "regression_pb2",
     "saved_model_pb2",
     "tensor_pb2",
     "to_tensor_proto",
     "write_signature",
+    "write_unjoined",
 ]
 
 # What a gateway's calls to an engine carry in their metadata: they would rather have tensors as `tensor_content`.
 PREFERS_CONTENT: Final = ("signpost-tensor-content", "1")
+# What a call carries whose rows are those of several requests.
+JOINED: Final = ("signpost-joined", "1")
+# The field of a model's metadata that says which signatures' requests may be joined; TF Serving has no such field.
+JOINING_FIELD: Final = "signpost_joining"
 
 # TensorFlow's name of each element type that signatures can carry: the NumPy type, and the field of TensorProto
 # that holds its values when they are not packed into tensor_content.
@@ -212,12 +220,53 @@ def _from_values(values: Any, name: str, dtype: np.dtype[Any]) -> Array:
 
 
 def read_signature(proto: meta_graph_pb2.SignatureDef) -> Signature:
-    """Turn a SignatureDef into a Signature."""
+    """Turn a SignatureDef into a Signature; a ragged or sparse tensor is told by its parts (see `part_names`)."""
     return Signature(
-        inputs={name: _read_tensor_info(name, info) for name, info in sorted(proto.inputs.items())},
-        outputs={name: _read_tensor_info(name, info) for name, info in sorted(proto.outputs.items())},
+        inputs=_read_tensor_infos(proto.inputs),
+        outputs=_read_tensor_infos(proto.outputs),
         method_name=proto.method_name,
+        defaults={name: from_tensor_proto(tensor) for name, tensor in sorted(proto.defaults.items())},
     )
+
+
+def part_names(name: str, count: int, taken: Container[str]) -> list[str]:
+    """What the parts of a ragged or sparse tensor are called: x, x_1, x_2, as TensorFlow calls those of inputs.
+
+    Args:
+        name: of the tensor.
+        count: how many parts it has.
+        taken: names that others have.
+    """
+    numbers = itertools.count(1)
+    further = (each for each in (f"{name}_{number}" for number in numbers) if each not in taken)
+    return [name, *itertools.islice(further, count - 1)]
+
+
+def _read_tensor_infos(infos: Mapping[str, meta_graph_pb2.TensorInfo]) -> dict[str, TensorSpec]:
+    specs: dict[str, TensorSpec] = {}
+    for name, info in sorted(infos.items()):
+        parts = _parts(info)
+        names = part_names(name, len(parts), infos.keys() | specs.keys())
+        specs.update((each, _read_tensor_info(each, part)) for each, part in zip(names, parts, strict=True))
+    return specs
+
+
+def _parts(info: meta_graph_pb2.TensorInfo) -> list[meta_graph_pb2.TensorInfo]:
+    """The tensors that hold a value: its own, or those of a ragged or sparse one."""
+    encoding = info.WhichOneof("encoding")
+    if encoding == "composite_tensor":
+        return list(info.composite_tensor.components)
+    if encoding != "coo_sparse":
+        return [info]
+    sparse, integers = info.coo_sparse, types_pb2.DataType.DT_INT64
+    parts = [
+        meta_graph_pb2.TensorInfo(name=sparse.indices_tensor_name, dtype=integers),
+        meta_graph_pb2.TensorInfo(name=sparse.values_tensor_name, dtype=info.dtype),
+        meta_graph_pb2.TensorInfo(name=sparse.dense_shape_tensor_name, dtype=integers),
+    ]
+    for part in parts:
+        part.tensor_shape.unknown_rank = True
+    return parts
 
 
 def _read_tensor_info(name: str, info: meta_graph_pb2.TensorInfo) -> TensorSpec:
@@ -241,7 +290,23 @@ def write_signature(signature: Signature) -> meta_graph_pb2.SignatureDef:
             infos[name].tensor_shape.unknown_rank = spec.shape is None
             for size in spec.shape or ():
                 infos[name].tensor_shape.dim.add(size=size)
+    for name, array in signature.defaults.items():
+        proto.defaults[name].CopyFrom(to_tensor_proto(array))
     return proto
+
+
+def write_unjoined(unjoined: Mapping[str, str]) -> struct_pb2.Struct:
+    """Turn the reasons why requests of signatures are not joined into a message."""
+    message = struct_pb2.Struct()
+    message.update(dict(unjoined))
+    return message
+
+
+def read_unjoined(packed: Any) -> dict[str, str]:
+    """Read what `write_unjoined` wrote, packed as metadata are."""
+    message = struct_pb2.Struct()
+    packed.Unpack(message)
+    return {name: str(value) for name, value in message.items()}
 
 
 def read_spec(proto: Any) -> ModelSpec:

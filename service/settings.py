@@ -26,12 +26,13 @@ def _setting(
     most: float | None = None,
     auto: bool = False,
     section: str = "",
+    switch: bool = False,
 ) -> Any:
     """A field; with `auto` the command chooses the value by the host (`service.shape`) unless it is told one.
 
-    A `section` begins with its first field.
+    A `section` begins with its first field. A `switch` takes true, false or auto; its flag alone is true.
     """
-    about = {"help": says, "least": least, "most": most, "auto": auto, "section": section}
+    about = {"help": says, "least": least, "most": most, "auto": auto, "section": section, "switch": switch}
     return field(default=default, metadata=about)
 
 
@@ -100,8 +101,15 @@ class Settings:
     engine_tls_ca_file: Path | None = _setting(
         None, "Certificates of authorities in PEM format: --engine HOST:PORT is asked over TLS."
     )
-    enable_batching: bool = _setting(
-        True, "Run requests that wait for the model together.", section="Batches and queues"
+    enable_batching: str = _setting(
+        "auto",
+        "Run requests that wait for the model together: auto, where a model's rows are shown to be independent; true, "
+        "wherever its shapes allow it; or false.",
+        section="Batches and queues",
+        switch=True,
+    )
+    recheck_share: float = _setting(
+        0.001, "Share of these batches that run again row by row and are compared, off the requests' path.", 0, 1
     )
     max_batch_size: int = _setting(
         32, "Instances that run in one batch at most; fewer where that is quicker.", 1, 65536
@@ -115,6 +123,9 @@ class Settings:
     )
     max_enqueued_batches: int = _setting(
         100, "Full batches that may wait for a model; requests beyond that are refused.", 1, 1_000_000
+    )
+    max_instances: int = _setting(
+        100_000, "Instances of one request at most, where requests run together.", 1, 100_000_000
     )
     max_queue_ms: int = _setting(
         300,
@@ -211,6 +222,8 @@ class Settings:
             if (least is not None and not value >= least) or (most is not None and not value <= most):
                 bounds = f"at least {least}" if most is None else f"between {least} and {most}"
                 raise SettingsError(f"{flag(each)} must be {bounds}, not {value}.")
+        if self.enable_batching not in ("auto", "true", "false"):
+            raise SettingsError(f"--enable_batching must be auto, true or false, not {self.enable_batching}.")
         if self.canary_mode not in ("route", "shadow"):
             raise SettingsError(f"--canary-mode must be route or shadow, not {self.canary_mode}.")
         if self.mixed_precision not in ("", "bfloat16"):

@@ -40,7 +40,7 @@ FLAGS: Final = (
     TfServingFlag("rest_api_num_threads", "threads", "another name of `--threads`"),
     _same("rest_api_timeout_in_ms"),
     _same("rest_api_enable_cors_support"),
-    _same("enable_batching", "the same; the default is true"),
+    _same("enable_batching", "the same; the default, `auto`, joins only what is shown to have independent rows"),
     TfServingFlag(
         "allow_version_labels_for_unavailable_models", says="a label may name any version here", boolean=True
     ),

@@ -50,7 +50,11 @@ class Worker:
         self._roster = Roster(runtime.folder, runtime.workers)
         self._stopping = threading.Event()
         serving_metrics = ServingMetrics()
-        local = None if settings.engine != "local" else parts.local_engine(settings, runtime, serving_metrics)
+        local = (
+            parts.local_engine(settings, runtime, serving_metrics, lambda *about: self._metrics.count_stopped(*about))
+            if settings.engine == "local"
+            else None
+        )
         engine: Engine = local or parts.remote_engine(settings, runtime)
         metrics = self._metrics = Metrics(engine, serving_metrics, self._pids)
         self.engine = parts.canary_engine(settings, engine, metrics.count_comparison)

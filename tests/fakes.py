@@ -67,6 +67,7 @@ class FakeServable:
     asked: list[tuple[Mapping[str, Array], Call]] = field(default_factory=list)
     closed: bool = False
     queue: Queue = field(default_factory=Queue)
+    unjoined: Mapping[str, str] = field(default_factory=dict)
     full: Exception | None = None
 
     def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:

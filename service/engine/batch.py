@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.engine.interface import Answer, Array, Call
-from service.errors import Abandoned, DeadlineExceeded, InvalidRequest, ModelFailed, SignpostError
+from service.errors import Abandoned, DeadlineExceeded, InvalidRequest, SignpostError
 
 
 class Request:
@@ -24,8 +24,8 @@ class Request:
     """
 
     __slots__ = (
-        "answered_rows", "arrived_s", "batch_rows", "call", "error", "infer_s", "inputs", "key", "leads", "parts",
-        "rows", "signalled", "started_s", "taken_rows", "wake",
+        "answered_rows", "apart", "arrived_s", "batch_rows", "call", "error", "infer_s", "inputs", "key", "leads",
+        "parts", "rows", "signalled", "started_s", "taken_rows", "wake",
     )  # fmt: skip
 
     def __init__(self, inputs: Mapping[str, Array], rows: int, call: Call, arrived_s: float) -> None:
@@ -39,6 +39,7 @@ class Request:
         self.taken_rows = 0
         self.answered_rows = 0
         self.parts: list[tuple[int, Mapping[str, Array]]] = []  # (first row, outputs)
+        self.apart = False  # it runs whole and by itself; what its slices gave no longer counts
         self.error: SignpostError | None = None
         self.leads = False
         self.started_s = 0.0
@@ -66,6 +67,14 @@ class Request:
             self.error = error
             self.signal()
 
+    def answer_whole(self, outputs: Mapping[str, Array], infer_s: float) -> None:
+        """Answer it with what a run of it alone gave, whatever the shapes, unless it is finished."""
+        if not self.finished:
+            self.parts = [(0, outputs)]
+            self.answered_rows = self.batch_rows = self.rows
+            self.infer_s += infer_s
+            self.signal()
+
     def outcome(self) -> Answer | SignpostError:
         """Its answer, put together from its slices, or its error if it failed."""
         if self.error is not None:
@@ -84,6 +93,11 @@ class Slice:
     request: Request
     start: int
     stop: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is all of its request."""
+        return self.start == 0 and self.stop == self.request.rows
 
 
 def halve(batch: Sequence[Slice]) -> tuple[list[Slice], list[Slice]]:
@@ -106,7 +120,7 @@ def deliver(batch: Sequence[Slice], outputs: Mapping[str, Array], infer_s: float
     for part in batch:
         start, stop = stop, stop + part.stop - part.start
         request = part.request
-        if request.finished:  # it failed or gave up meanwhile
+        if request.finished or request.apart:  # it failed, gave up, or runs whole meanwhile
             continue
         request.parts.append((part.start, {name: array[start:stop] for name, array in outputs.items()}))
         request.answered_rows += part.stop - part.start
@@ -131,16 +145,13 @@ def count_rows(inputs: Mapping[str, Array]) -> int:
     return int(rows)
 
 
-def check_rows(outputs: Mapping[str, Array], rows: int) -> None:
-    """Make sure that a model gave as many rows as it was given.
-
-    Raises:
-        ModelFailed: otherwise.
-    """
+def wrong_rows(outputs: Mapping[str, Array], rows: int) -> str:
+    """Which output has not one row for each row of input, in words; empty if all have."""
     for name, array in outputs.items():
         if array.ndim == 0 or len(array) != rows:
-            found = "a single value" if array.ndim == 0 else f"{len(array)} rows"
-            raise ModelFailed(f"The model gave {found} of {name!r} for {rows} rows of input; it needs one each.")
+            found = "a single value" if array.ndim == 0 else f"{len(array)} row{'s' * (len(array) != 1)}"
+            return f"its output {name!r} has {found} for {rows} row{'s' * (rows != 1)} of input"
+    return ""
 
 
 def check_wanted(request: Request, now: float) -> None:

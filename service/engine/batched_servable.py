@@ -1,5 +1,10 @@
-"""What local and remote servables have in common: a batcher for each signature, and how a call goes through it."""
+"""What local and remote servables have in common: a batcher for each signature whose requests are joined.
 
+A request of any other signature, or whose shapes are others than the signature declares, runs by itself and gets just
+what the model gives.
+"""
+
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -10,6 +15,11 @@ from service.engine.inputs import check_call
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Queue, Signature
 from service.errors import SignpostError
 
+log = logging.getLogger(__name__)
+
+# Told that requests of a signature are not joined any more: model, version, signature.
+Stopped = Callable[[str, int, str], None]
+
 
 class BatchedServable(ABC):
     """A servable (see `service.engine.interface.Servable`); a subclass fills `batchers` and says how to run alone.
@@ -18,15 +28,29 @@ class BatchedServable(ABC):
         name: the model's name.
         version: the version's number.
         signatures: by name.
+        unjoined: why requests of a signature are not joined, by its name.
+        stopped: told of each signature whose requests are not joined any more.
+
+    Attributes:
+        batchers: those of the signatures whose requests are joined.
     """
 
-    def __init__(self, name: str, version: int, signatures: Mapping[str, Signature]) -> None:
+    def __init__(
+        self,
+        name: str,
+        version: int,
+        signatures: Mapping[str, Signature],
+        unjoined: Mapping[str, str],
+        stopped: Stopped = lambda *_: None,
+    ) -> None:
         """It has no batcher yet, and is no image classifier until its `classes` are known."""
         self.name = name
         self.version = version
         self.signatures = signatures
+        self.unjoined = unjoined
         self.classes: tuple[str, ...] = ()
         self.batchers: Mapping[str, Batcher] = {}
+        self._stopped = stopped
 
     @property
     def queue(self) -> Queue:
@@ -60,6 +84,21 @@ class BatchedServable(ABC):
             return batcher.submit_all(wanted)
         return [_outcome(partial(self.run_alone, inputs, call)) for inputs, call in wanted]
 
+    def stop_joining(self, signature_name: str, why: str) -> None:
+        """Run each request of a signature by itself from now on."""
+        batcher = self.batchers.get(signature_name)
+        if batcher is None or signature_name in self.unjoined:
+            return
+        # Others read these without a lock, so each is replaced as a whole.
+        self.unjoined = {**self.unjoined, signature_name: why}
+        self.batchers = {name: each for name, each in self.batchers.items() if name != signature_name}
+        batcher.stop_joining()
+        log.error(
+            "%s version %d: requests of the signature %r are not joined in batches any more: %s.",
+            self.name, self.version, signature_name, why,
+        )  # fmt: skip
+        self._stopped(self.name, self.version, signature_name)
+
     def close(self) -> None:
         """Fail what waits."""
         for batcher in self.batchers.values():
@@ -67,11 +106,13 @@ class BatchedServable(ABC):
 
     @abstractmethod
     def run_alone(self, inputs: Mapping[str, Array], call: Call) -> Answer:
-        """Run a call of a signature that has no batcher."""
+        """Run a call by itself."""
 
     def _run(self, inputs: Mapping[str, Array], call: Call) -> Answer:
         batcher = self.batchers.get(call.signature_name)
-        return self.run_alone(inputs, call) if batcher is None else batcher.submit(inputs, call)
+        if batcher is not None and self.signatures[call.signature_name].has_rows(inputs):
+            return batcher.submit(inputs, call)
+        return self.run_alone(inputs, call)
 
 
 def _outcome(run: Callable[[], Answer]) -> Answer | SignpostError:

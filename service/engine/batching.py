@@ -6,6 +6,9 @@ is answered, then hands the lead to the first that still waits. So a lone reques
 always gets the largest batch there is. The caller's thread is started and stopped by whoever calls `submit`; a thread
 that dies while it leads has failed its batch and passed the lead on before (`finally`), so nobody waits for it.
 
+A result is never cut by guess. A request that runs whole and by itself gets what the model gave, whatever its shapes;
+where a batch gives anything but one row for each of its rows, its requests run again one by one.
+
 Pure Python and NumPy: `run` may be anything that maps a batch of inputs to outputs.
 """
 
@@ -15,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from service.engine.batch import Request, Slice, check_rows, check_wanted, count_rows, deliver, halve, join, too_late
+from service.engine.batch import Request, Slice, check_wanted, count_rows, deliver, halve, join, too_late, wrong_rows
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.interface import Answer, Array, Call
 from service.engine.room import Room
@@ -24,25 +27,43 @@ from service.errors import DeviceOutOfMemory, ModelFailed, SignpostError, Unavai
 log = logging.getLogger(__name__)
 
 Run = Callable[[Mapping[str, Array], tuple[str, ...]], Mapping[str, Array]]
+# Told of a batch that several requests shared: its inputs, the outputs wanted, and what the model gave.
+Joined = Callable[[Mapping[str, Array], tuple[str, ...], Mapping[str, Array]], None]
+
+
+class Unjoinable(Exception):
+    """What ran can't be shared out among the requests of the batch; the text says why."""
 
 
 class Batcher:
     """The queue of one signature of one servable.
 
     Args:
-        run: maps named inputs of a batch and the names of the outputs wanted (empty: all) to named outputs with as
-            many rows; called by one thread at a time for each of `num_batch_threads`.
+        run: maps named inputs of a batch and the names of the outputs wanted (empty: all) to named outputs; called by
+            one thread at a time for each of `num_batch_threads`.
         parameters: sizes and bounds.
         clock: seconds, steady; replaced in tests.
+        joined: told of each batch that was shared.
+        unjoinable: told why a batch could not be shared out, each time that its requests have to run one by one.
 
     Attributes:
         pace: the size of batches and their wait.
         queued_rows, running: rows that wait for a batch now, and batches that run or are about to.
     """
 
-    def __init__(self, run: Run, parameters: BatchingParameters, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        run: Run,
+        parameters: BatchingParameters,
+        clock: Callable[[], float] = time.monotonic,
+        joined: Joined | None = None,
+        unjoinable: Callable[[str], None] = lambda _: None,
+    ) -> None:
         """Make an empty queue; no thread is started."""
         self._run = run
+        self._joined = joined
+        self._unjoinable = unjoinable
+        self._joins = True
         self._parameters = parameters
         self._clock = clock
         self._lock = threading.Lock()
@@ -79,7 +100,7 @@ class Batcher:
 
         Raises:
             InvalidRequest: inputs with no rows, or of differing numbers.
-            TooLarge: more rows than the whole queue holds.
+            TooLarge: more rows than `max_instances`.
             Overloaded: the queue is full, or so long that the deadline would pass.
             DeadlineExceeded: the deadline passed first.
             Abandoned: the caller left before the request ran.
@@ -116,6 +137,11 @@ class Batcher:
             self._device_rows = rows
         log.warning("The device is short of memory: batches have at most %d instances from now on.", rows)
 
+    def stop_joining(self) -> None:
+        """Run each request whole and by itself from now on, those that wait too."""
+        with self._lock:
+            self._joins = False
+
     def close(self) -> None:
         """Refuse new requests and fail those that wait; what runs is finished by its leader."""
         with self._lock:
@@ -126,10 +152,20 @@ class Batcher:
             self._filled.notify_all()
 
     def invoke(
-        self, inputs: Mapping[str, Array], outputs: tuple[str, ...], calls: Sequence[Call]
+        self, inputs: Mapping[str, Array], outputs: tuple[str, ...], calls: Sequence[Call], joined: bool
     ) -> Mapping[str, Array]:
-        """Call `run`; overridden where it matters whose `calls` are in the batch, and until when they wait for it."""
-        del calls
+        """Call `run`; overridden where it matters whose `calls` are in the batch, and until when they wait for it.
+
+        Args:
+            inputs: of the batch.
+            outputs: those wanted.
+            calls: of the requests in it.
+            joined: whether it is anything but one request as it came.
+
+        Raises:
+            Unjoinable: this signature must not be run on several requests at once.
+        """
+        del calls, joined
         return self._run(inputs, outputs)
 
     def isolates(self, error: Exception) -> bool:
@@ -231,6 +267,10 @@ class Batcher:
             if batch and request.key != batch[0].request.key:
                 passed_over.append(request)
                 continue
+            if not self._joins:
+                request.started_s = now
+                self._take_whole(request)
+                return [Slice(request, 0, request.rows)]
             start = request.taken_rows
             stop = min(request.rows, start + self.most_rows - rows)
             if start == 0:
@@ -260,8 +300,12 @@ class Batcher:
         started_s = self._clock()
         try:
             outputs = self._call_model(batch, rows)
+        except Unjoinable as error:
+            self._unjoinable(str(error))
+            self._run_one_by_one(batch)
+            return
         except Exception as error:
-            if isinstance(error, DeviceOutOfMemory) and rows > 1:
+            if isinstance(error, DeviceOutOfMemory) and rows > 1 and self._joins:
                 self.limit(rows // 2)
                 for half in halve(batch):
                     self._run_batch(half)
@@ -276,16 +320,58 @@ class Batcher:
             self._room.note(rows, elapsed_s)
             ended_s = started_s + elapsed_s
             self.pace.note_batch(rows, elapsed_s, [ended_s - part.request.arrived_s for part in batch])
-            deliver(batch, outputs, elapsed_s, rows)
+            if len(batch) == 1 and batch[0].whole:
+                batch[0].request.answer_whole(outputs, elapsed_s)
+            else:
+                deliver(batch, outputs, elapsed_s, rows)
 
     def _call_model(self, batch: list[Slice], rows: int) -> Mapping[str, Array]:
-        padded, head = self._parameters.padded(rows), batch[0].request
+        """Run a batch.
+
+        Raises:
+            Unjoinable: it gave anything but one row for each of its rows, or must not be shared.
+        """
+        head = batch[0].request
+        alone = len(batch) == 1 and batch[0].whole
+        padded = self._parameters.padded(rows) if self._joins else rows
         inputs = head.inputs
-        if not head.rows == rows == padded or len(batch) > 1:
+        if not alone or padded != rows:
             inputs = {name: join(name, batch, rows, padded) for name in inputs}
-        outputs = self.invoke(inputs, head.call.outputs, [part.request.call for part in batch])
-        check_rows(outputs, padded)
-        return outputs
+        outputs = self.invoke(inputs, head.call.outputs, [part.request.call for part in batch], joined=not alone)
+        if alone and padded == rows:
+            if self._joined is not None and head.call.joined and not wrong_rows(outputs, rows):
+                self._joined(inputs, head.call.outputs, outputs)
+            return outputs
+        if reason := wrong_rows(outputs, padded):
+            raise Unjoinable(reason)
+        if self._joined is not None and len(batch) > 1:
+            self._joined(inputs, head.call.outputs, outputs)
+        return outputs if padded == rows else {name: array[:rows] for name, array in outputs.items()}
+
+    def _run_one_by_one(self, batch: list[Slice]) -> None:
+        """Run the requests of a batch again, each whole and by itself."""
+        for part in batch:
+            request = part.request
+            with self._lock:
+                if request.finished or request.apart:
+                    continue
+                if request.taken_rows < request.rows:
+                    self._queue.remove(request)
+                self._take_whole(request)
+            started_s = self._clock()
+            try:
+                outputs = self.invoke(request.inputs, request.call.outputs, [request.call], joined=False)
+            except Exception as error:
+                self._fail([part], error)
+                continue
+            with self._lock:
+                request.answer_whole(outputs, self._clock() - started_s)
+
+    def _take_whole(self, request: Request) -> None:
+        """Note that a request, which is in the queue no more, runs whole, whatever of it has run in slices."""
+        self.queued_rows -= request.rows - request.taken_rows
+        request.taken_rows = request.rows
+        request.apart = True
 
     def _fail(self, batch: list[Slice], error: Exception) -> None:
         shown = (

@@ -20,6 +20,10 @@ class BatchingParameters:
         num_batch_threads: how many batches may run at the same time.
         allowed_batch_sizes: batches are padded to the next of these; empty means any size.
         max_queue_s: how long a request may wait, by estimate; beyond that requests are refused.
+        max_instances: rows of one request at most. One with more than may wait is taken while nothing else waits.
+        row_test: whether requests are joined only where a signature has passed the row test, or is an image
+            classifier's; without it they are joined wherever the declared shapes allow it, as in TF Serving.
+        recheck_share: share of the joined batches that are run again row by row and compared.
         objective: the latency to keep; where there is one, size and wait are chosen by measuring, within the above.
     """
 
@@ -29,6 +33,9 @@ class BatchingParameters:
     num_batch_threads: int = 1
     allowed_batch_sizes: tuple[int, ...] = ()
     max_queue_s: float = math.inf
+    max_instances: int = 100_000
+    row_test: bool = True
+    recheck_share: float = 0.0
     objective: Objective | None = None
 
     def __post_init__(self) -> None:

@@ -52,19 +52,24 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
         """Run a signature on tensors."""
         response = protocol.predict_pb2.PredictResponse()
         with self._served(request, request.model_spec, "Predict", context, response) as (servable, current):
+            metadata = [tuple(each) for each in context.invocation_metadata()]
             call = self._call(request.model_spec, context, current, tuple(request.output_filter))
+            call = replace(call, joined=protocol.JOINED in metadata)
             if call.signature_name not in servable.signatures:
                 raise errors.UnfitSignature(
                     f'Serving signature key "{call.signature_name}" not found; '
                     f"the model has {', '.join(servable.signatures)}."
                 )
+            if call.joined and call.signature_name in servable.unjoined:
+                why = servable.unjoined[call.signature_name]
+                raise errors.UnfitSignature(f"Requests of {call.signature_name!r} are not joined: {why}.")
             started_s = time.monotonic()
             inputs = {name: protocol.from_tensor_proto(tensor) for name, tensor in request.inputs.items()}
             current.timings.add("decode", time.monotonic() - started_s)
             answer = servable.predict(inputs, call)
             self._count(servable, "Predict", answer, current)
             started_s = time.monotonic()
-            as_content = self._as_content or protocol.PREFERS_CONTENT in map(tuple, context.invocation_metadata())
+            as_content = self._as_content or protocol.PREFERS_CONTENT in metadata
             _name(response.model_spec, servable, call.signature_name)
             for name, array in answer.outputs.items():
                 response.outputs[name].CopyFrom(protocol.to_tensor_proto(array, as_content))
@@ -112,15 +117,18 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
             fields = request.metadata_field
             if not fields:
                 raise errors.InvalidRequest("GetModelMetadataRequest must specify at least one metadata_field")
-            if unknown := [field for field in fields if field != "signature_def"]:
+            if unknown := [field for field in fields if field not in ("signature_def", protocol.JOINING_FIELD)]:
                 raise errors.InvalidRequest(f"Metadata field {unknown[0]} is not supported; signature_def is.")
             with self._engine.lease(protocol.read_spec(request.model_spec)) as servable:
                 response.model_spec.name = servable.name
                 response.model_spec.version.value = servable.version
-                signatures = protocol.get_model_metadata_pb2.SignatureDefMap()
-                for name, signature in servable.signatures.items():
-                    signatures.signature_def[name].CopyFrom(protocol.write_signature(signature))
-                response.metadata["signature_def"].Pack(signatures)
+                if "signature_def" in fields:
+                    signatures = protocol.get_model_metadata_pb2.SignatureDefMap()
+                    for name, signature in servable.signatures.items():
+                        signatures.signature_def[name].CopyFrom(protocol.write_signature(signature))
+                    response.metadata["signature_def"].Pack(signatures)
+                if protocol.JOINING_FIELD in fields:
+                    response.metadata[protocol.JOINING_FIELD].Pack(protocol.write_unjoined(servable.unjoined))
                 return response
 
     def _classify(self, servable: Servable, proto: Any, call: Call, result: Any, current: Exchange) -> None:

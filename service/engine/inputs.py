@@ -29,22 +29,32 @@ def check_call(servable: Servable, inputs: Mapping[str, Array], call: Call) -> S
 
 
 def check_inputs(inputs: Mapping[str, Array], signature: Signature) -> None:
-    """Make sure that named inputs fit a signature in number, name, element type and shape.
+    """Make sure that named inputs fit a signature in number, name and element type.
+
+    The shapes that it declares are advice: the graph decides which it takes. Only an image classifier's are checked,
+    whose requests are joined without further ado. An input that has a default may be left out.
 
     Raises:
         InvalidRequest: they do not; the message says which and what would.
     """
-    if set(inputs) != set(signature.inputs):
-        raise InvalidRequest(_wrong_names(inputs.keys(), signature.inputs.keys()))
+    if not signature.inputs.keys() - signature.defaults.keys() <= inputs.keys() <= signature.inputs.keys():
+        raise InvalidRequest(_wrong_names(inputs.keys(), signature))
     for name, array in inputs.items():
         spec = signature.inputs[name]
         if array.dtype != spec.dtype:
             found = protocol.dtype_name(array.dtype)
             raise InvalidRequest(f"Input {name!r} is {found}; the signature takes {spec.dtype_name}.")
+    if signature.image is not None and (reason := unfit_shape(inputs, signature)):
+        raise InvalidRequest(reason)
+
+
+def unfit_shape(inputs: Mapping[str, Array], signature: Signature) -> str:
+    """Which input has another shape than the signature declares, in words; empty if all have theirs."""
+    for name, array in inputs.items():
+        spec = signature.inputs[name]
         if not spec.fits(array.shape):
-            raise InvalidRequest(
-                f"Input {name!r} has the shape {list(array.shape)}; the signature takes {list(spec.shape or ())}."
-            )
+            return f"Input {name!r} has the shape {list(array.shape)}; the signature takes {list(spec.shape or ())}."
+    return ""
 
 
 def _check_outputs(outputs: tuple[str, ...], signature: Signature) -> None:
@@ -58,20 +68,24 @@ def _check_outputs(outputs: tuple[str, ...], signature: Signature) -> None:
             raise InvalidRequest(f"duplicate output tensor alias: {name}")
 
 
-def _wrong_names(found: Set[str], wanted: Set[str]) -> str:
+def _wrong_names(found: Set[str], signature: Signature) -> str:
     """What TF Serving says, as its clients may look for it, and then what would be right."""
+    wanted = signature.inputs.keys()
     if len(found) != len(wanted):
         says = (
             f"input size does not match signature: {len(found)}!={len(wanted)} "
             f"len({_listed(found)}) != len({_listed(wanted)}). Sent extra: {_listed(found - wanted)}. "
-            f"Missing but required: {_listed(wanted - found)}."
+            f"Missing but required: {_listed(wanted - found - signature.defaults.keys())}."
         )
     else:
         says = (
             f"input tensor alias not found in signature: {min(found - wanted)}. "
             f"Inputs expected to be in the set {_listed(wanted)}."
         )
-    return f"{says} The signature takes the inputs {sorted(wanted)}, not {sorted(found)}; send each by its name."
+    optional = f" ({_listed(signature.defaults)} may be left out)" if signature.defaults else ""
+    return (
+        f"{says} The signature takes the inputs {sorted(wanted)}{optional}, not {sorted(found)}; send each by its name."
+    )
 
 
 def _listed(names: Iterable[str]) -> str:

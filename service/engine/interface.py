@@ -62,13 +62,24 @@ class Signature:
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
     method_name: str = "tensorflow/serving/predict"
+    # Values of inputs that a request may leave out.
+    defaults: Mapping[str, Array] = field(default_factory=dict, compare=False)
 
     @cached_property
     def batchable(self) -> bool:
-        """Whether requests can be joined along the first dimension of every input and output."""
-        return all(
-            spec.shape is not None and len(spec.shape) > 0 and spec.shape[0] == -1
-            for spec in (*self.inputs.values(), *self.outputs.values())
+        """Whether its declared shapes leave the first dimension of every input and output open, as that of a batch."""
+        return bool(self.inputs) and all(
+            spec.shape is None or spec.shape[:1] == (-1,) for spec in (*self.inputs.values(), *self.outputs.values())
+        )
+
+    def has_rows(self, inputs: Mapping[str, Array]) -> bool:
+        """Whether inputs are whole, of the declared shapes, and have one number of rows, at least one."""
+        rows = {len(array) if array.ndim else 0 for array in inputs.values()}
+        return (
+            len(rows) == 1
+            and min(rows) > 0
+            and len(inputs) == len(self.inputs)
+            and all(self.inputs[name].fits(array.shape) for name, array in inputs.items())
         )
 
     @cached_property
@@ -99,6 +110,7 @@ class Call:
         request_id: the request's ID, which goes along to an engine elsewhere.
         trace: what goes along too where the request is traced, e.g. `traceparent`, as names and values.
         limit: what sets the deadline, for people.
+        joined: whether its rows are those of several requests, joined by a gateway.
     """
 
     deadline: float
@@ -108,6 +120,7 @@ class Call:
     request_id: str = ""
     trace: tuple[tuple[str, str], ...] = ()
     limit: str = "the deadline"
+    joined: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,6 +185,11 @@ class Servable(Protocol):
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names of an image classifier, in the order of its scores; empty for any other model."""
+        ...
+
+    @property
+    def unjoined(self) -> Mapping[str, str]:
+        """Why requests of a signature are not joined, by its name; those of a signature that is not in it are."""
         ...
 
     def check_room(self, call: Call) -> None:

@@ -26,6 +26,7 @@ from service.errors import (
     SignpostError,
     TooLarge,
     Unavailable,
+    UnfitSignature,
     one_line,
     without_paths,
 )
@@ -40,11 +41,7 @@ _SILENT: Final = (grpc.StatusCode.DEADLINE_EXCEEDED,)
 _GONE: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 # What a server without `List` says; grpcio's own health service calls it an unforeseen error.
 _NOT_MADE: Final = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN)
-_REFUSED_INPUT: Final = (
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.FAILED_PRECONDITION,
-    grpc.StatusCode.OUT_OF_RANGE,
-)
+_REFUSED_INPUT: Final = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE)
 # The path of a socket in gRPC's own errors.
 _SOCKET: Final = re.compile(r"unix:[^\s:;]+:? ?")
 # How gRPC begins its text when a call found no connection on which it could have been sent.
@@ -242,6 +239,8 @@ def in_our_words(error: Any, peer: Peer) -> SignpostError:
         return TooLarge(f"The request is larger than the engine at {peer.shown} takes: {text}")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED or _is_overload(code, text):
         return Overloaded(text, retry_after_s=1.0)
+    if code is grpc.StatusCode.FAILED_PRECONDITION:
+        return UnfitSignature(text)
     if code in _REFUSED_INPUT:
         return InvalidRequest(text)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -34,13 +34,15 @@ from service.engine.link import Link
 from service.engine.peers import Peer, Statuses, VersionGone
 from service.engine.remote_servable import RemoteServable
 from service.engine.wrapped import WrappedServable
-from service.errors import ModelFailed, NotFound, SignpostError, Unavailable
+from service.errors import InvalidRequest, ModelFailed, NotFound, SignpostError, Unavailable
 
 # Seconds for calls that few requests wait for: metadata, the classes' names.
 _ASIDE_S: Final = 5.0
 # Seconds for which the version behind a label is remembered.
 _LABEL_S: Final = 1.0
 _PLAIN: Final = Link()
+_NOT_OPEN: Final = "the first dimension of an input or output that it declares is not an open one"
+_NOT_TOLD: Final = "the engine does not say whether its rows are independent"
 
 
 class RemoteEngine:
@@ -48,7 +50,8 @@ class RemoteEngine:
 
     Args:
         addresses: `host:port` or `unix:/path` of each peer.
-        parameters: how many of this process's requests one call gathers, and how many calls run at the same time.
+        parameters: how many of this process's requests one call gathers, and how many calls run at the same time; None
+            sends each request by itself.
         models: names of models that the peers serve; needed only where they can't list them and readiness counts.
         poll_s: seconds between two looks at the peers.
         link: how calls reach the peers.
@@ -59,7 +62,7 @@ class RemoteEngine:
     def __init__(
         self,
         addresses: Sequence[str],
-        parameters: BatchingParameters,
+        parameters: BatchingParameters | None,
         models: Sequence[str] = (),
         poll_s: float = 1.0,
         link: Link = _PLAIN,
@@ -180,13 +183,28 @@ class RemoteEngine:
             return known
 
     def _build(self, name: str, version: int) -> RemoteServable:
-        response = self._metadata(ModelSpec(name, version))
-        servable = RemoteServable(name, version, _signatures(response), self._send, self._parameters)
+        spec = ModelSpec(name, version)
+        signatures = _signatures(self._metadata(spec))
+        servable = RemoteServable(
+            name, version, signatures, self._send, self._parameters, self._unjoined(spec, signatures)
+        )
         servable.learn_classes(time.monotonic() + _ASIDE_S)
         return servable
 
-    def _metadata(self, spec: ModelSpec) -> Any:
-        request = protocol.get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    def _unjoined(self, spec: ModelSpec, signatures: Mapping[str, Signature]) -> dict[str, str]:
+        """Why requests of signatures must not be joined: what the peer says, or else all but image classifiers."""
+        if self._parameters is None:
+            return dict.fromkeys(signatures, "batching is off (--enable_batching=false)")
+        if not self._parameters.row_test:
+            return {name: _NOT_OPEN for name, signature in signatures.items() if not signature.batchable}
+        try:
+            response = self._metadata(spec, protocol.JOINING_FIELD)
+        except InvalidRequest:  # as TF Serving answers
+            return {name: _NOT_TOLD for name, signature in signatures.items() if signature.image is None}
+        return protocol.read_unjoined(response.metadata[protocol.JOINING_FIELD])
+
+    def _metadata(self, spec: ModelSpec, field: str = "signature_def") -> Any:
+        request = protocol.get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=[field])
         request.model_spec.name = spec.name
         if spec.version is not None:
             request.model_spec.version.value = spec.version

@@ -6,16 +6,17 @@ the local engine, and starts none.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from service import protocol
 from service.carried import Metadata, carried
 from service.engine.batched_servable import BatchedServable
-from service.engine.batching import Batcher
+from service.engine.batching import Batcher, Unjoinable
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.classifier import blank, read_classes
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Signature
-from service.errors import InvalidRequest, ModelFailed, Unavailable
+from service.errors import InvalidRequest, ModelFailed, Unavailable, UnfitSignature
 
 # Sends a Predict request for a version of a model and returns the response: request, model, version, deadline, and
 # what goes along with it as metadata.
@@ -30,7 +31,9 @@ class RemoteServable(BatchedServable):
         version: the version's number; every call asks for it by this number.
         signatures: as the engine's metadata tells them.
         send: makes the call; raises our errors.
-        parameters: how many requests one call gathers, and how many calls run at the same time.
+        parameters: how many requests one call gathers, and how many calls run at the same time; None sends each by
+            itself.
+        unjoined: why requests of a signature must not be joined, by its name.
     """
 
     def __init__(
@@ -39,14 +42,14 @@ class RemoteServable(BatchedServable):
         version: int,
         signatures: Mapping[str, Signature],
         send: Send,
-        parameters: BatchingParameters,
+        parameters: BatchingParameters | None,
+        unjoined: Mapping[str, str],
     ) -> None:
-        """Make an empty queue for each signature; `learn_classes` completes an image classifier."""
-        super().__init__(name, version, signatures)
+        """Make an empty queue for each signature that is joined; `learn_classes` completes an image classifier."""
+        super().__init__(name, version, signatures, unjoined)
         self._send = send
-        self.batchers = {
-            key: _CallBatcher(self, key, parameters) for key, signature in signatures.items() if signature.batchable
-        }
+        if parameters is not None:
+            self.batchers = {key: _CallBatcher(self, key, parameters) for key in signatures if key not in unjoined}
 
     def learn_classes(self, deadline: float) -> None:
         """Ask for the class names of an image classifier with one image of blank pixels.
@@ -102,7 +105,7 @@ class RemoteServable(BatchedServable):
         return answer
 
     def run_alone(self, inputs: Mapping[str, Array], call: Call) -> Answer:
-        """Run a call of a signature that has no batcher."""
+        """Run a call by itself."""
         started_s = time.monotonic()
         outputs = self.call(inputs, call.signature_name, call.outputs, call.deadline, carried([call]))
         return Answer(outputs, infer_s=time.monotonic() - started_s)
@@ -112,16 +115,24 @@ class _CallBatcher(Batcher):
     """A batcher whose batch is one call, given up when nobody in the batch waits any more."""
 
     def __init__(self, servable: RemoteServable, signature_name: str, parameters: BatchingParameters) -> None:
-        super().__init__(lambda _inputs, _outputs: {}, parameters)
+        super().__init__(
+            lambda _inputs, _outputs: {}, parameters, unjoinable=partial(servable.stop_joining, signature_name)
+        )
         self.pace = parameters.make_pace(search=False)  # what a call takes is not what the model takes
         self._servable = servable
         self._signature_name = signature_name
 
     def invoke(
-        self, inputs: Mapping[str, Array], outputs: tuple[str, ...], calls: Sequence[Call]
+        self, inputs: Mapping[str, Array], outputs: tuple[str, ...], calls: Sequence[Call], joined: bool
     ) -> Mapping[str, Array]:
         deadline = max(call.deadline for call in calls)
-        return self._servable.call(inputs, self._signature_name, outputs, deadline, carried(calls))
+        metadata = [*carried(calls), *([protocol.JOINED] if joined else [])]
+        try:
+            return self._servable.call(inputs, self._signature_name, outputs, deadline, metadata)
+        except UnfitSignature as error:
+            if joined:  # the engine has found meanwhile that it must not be
+                raise Unjoinable(str(error).rstrip(".")) from error
+            raise
 
     def isolates(self, error: Exception) -> bool:
         """An engine that is gone, full or too slow is so for each request; only what one of them may cause is."""

@@ -23,6 +23,7 @@ class Room:
     def __init__(self, parameters: BatchingParameters, clock: Callable[[], float] = time.monotonic) -> None:
         """Nothing was measured yet."""
         self._most_rows = parameters.max_batch_size * parameters.max_enqueued_batches
+        self._most_instances = parameters.max_instances
         self._admission = Admission(held_always(parameters.max_batch_size), parameters.max_queue_s, clock)
         self._clock = clock
         self._rows_per_s = 0.0
@@ -47,13 +48,16 @@ class Room:
             leaders: batches that run at a time.
 
         Raises:
-            TooLarge: the request is larger than the whole queue.
+            TooLarge: the request has more rows than one request may have.
             Overloaded: the queue is full, or too long for everyone or for its deadline.
         """
-        if rows > self._most_rows:
-            raise TooLarge(f"The request has {rows} instances; at most {self._most_rows} are taken.")
+        if rows > self._most_instances:
+            raise TooLarge(
+                f"The request has {rows} instances; at most {self._most_instances} are taken (--max-instances). "
+                "Send them in several requests."
+            )
         wait_s = self.wait_s(queued_rows, leaders)
-        if queued_rows + rows > self._most_rows:
+        if requests and queued_rows + rows > self._most_rows:  # a larger one is taken while nothing else waits
             # Before anything was measured a second is as good a guess as any.
             raise Overloaded(
                 f"The queue is full: {queued_rows} instances wait, at most {self._most_rows} may.", wait_s or 1.0

@@ -1,26 +1,49 @@
 """A version of a model as TensorFlow runs it: its signatures, batched, behind the interface of a servable."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from service import store
-from service.engine import saved_model, trial
-from service.engine.batched_servable import BatchedServable
+from service.engine import definition, saved_model, tf_errors, trial
+from service.engine.batched_servable import BatchedServable, Stopped
 from service.engine.batching import Batcher, Run
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.classifier import blank, computed, read_classes
+from service.engine.definition import Definition
 from service.engine.device import DeviceSettings, give_memory_back, has_gpu, import_tensorflow
+from service.engine.inputs import unfit_shape
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Signature
-from service.errors import LoadFailed
+from service.engine.recheck import Recheck
+from service.engine.row_test import why_not_joined
+from service.engine.saved_model import Loaded
+from service.errors import InvalidRequest, LoadFailed
 
 SERVE_TAG: Final = "serve"
 
+# How far numbers may differ that are the same but for rounding, as a share of the largest: other sizes of batches are
+# computed by other kernels. In 16 bits, and in those of TF32 on a GPU, they round more coarsely.
+_TOLERANCE: Final = 1e-4
+_COARSE_TOLERANCE: Final = 0.02
+
 
 class TensorflowServable(BatchedServable):
-    """One loaded version; see `service.engine.interface.Servable`. Made by `load`."""
+    """One loaded version; see `service.engine.interface.Servable`. Made by `load`.
+
+    Args:
+        name: the model's name.
+        version: the version's number.
+        signatures: by name.
+        runs: a function for each.
+        parameters: how requests are batched; None runs each by itself.
+        release: gives the memory back.
+        unjoined: why requests of a signature are not joined, by its name.
+        tolerance: see `row_test.rounding`.
+        stopped: told of each signature whose requests are not joined any more.
+    """
 
     def __init__(
         self,
@@ -30,24 +53,41 @@ class TensorflowServable(BatchedServable):
         runs: Mapping[str, Run],
         parameters: BatchingParameters | None,
         release: Callable[[], None],
+        unjoined: Mapping[str, str],
+        tolerance: float = _TOLERANCE,
+        stopped: Stopped = lambda *_: None,
     ) -> None:
-        """Put the parts together; `runs` holds a function for each signature."""
-        super().__init__(name, version, signatures)
+        """Put the parts together."""
+        super().__init__(name, version, signatures, unjoined, stopped)
         self._runs = runs
         self._release = release
-        self.batchers = {
-            signature_name: Batcher(runs[signature_name], parameters)
-            for signature_name, signature in signatures.items()
-            if signature.batchable and parameters is not None
-        }
+        self._rechecks: list[Recheck] = []
+        if parameters is not None:
+            self.batchers = {
+                each: self._batcher(each, parameters, tolerance) for each in signatures if each not in unjoined
+            }
+
+    def _batcher(self, signature_name: str, parameters: BatchingParameters, tolerance: float) -> Batcher:
+        run = self._runs[signature_name]
+        if not parameters.row_test:  # joined as asked for, whatever comes of it
+            return Batcher(run, parameters)
+        stop = partial(self.stop_joining, signature_name)
+        recheck = Recheck(run, parameters.recheck_share, tolerance, stop)
+        self._rechecks.append(recheck)
+        return Batcher(run, parameters, joined=recheck.note if parameters.recheck_share else None, unjoinable=stop)
 
     def run_alone(self, inputs: Mapping[str, Array], call: Call) -> Answer:
-        """Run a call of a signature that has no batcher."""
+        """Run a call by itself."""
+        signature = self.signatures[call.signature_name]
         started_s = time.monotonic()
-        outputs = self._runs[call.signature_name](inputs, call.outputs)
-        infer_s = time.monotonic() - started_s
-        batched = inputs and self.signatures[call.signature_name].batchable
-        return Answer(outputs, infer_s=infer_s, batch_rows=len(next(iter(inputs.values()))) if batched else 1)
+        try:
+            outputs = self._runs[call.signature_name]({**signature.defaults, **inputs}, call.outputs)
+        except InvalidRequest as error:
+            if reason := unfit_shape(inputs, signature):
+                raise type(error)(f"{reason} {error}") from error
+            raise
+        rows = len(next(iter(inputs.values()))) if signature.batchable and signature.has_rows(inputs) else 1
+        return Answer(outputs, infer_s=time.monotonic() - started_s, batch_rows=rows)
 
     def limit_batches(self, rows: int) -> None:
         """Make no batch larger than the device has memory for."""
@@ -57,6 +97,8 @@ class TensorflowServable(BatchedServable):
     def close(self) -> None:
         """Fail what waits and give the memory back."""
         super().close()
+        for recheck in self._rechecks:
+            recheck.close()
         self._release()
         give_memory_back()
 
@@ -69,8 +111,9 @@ def load(
     device: DeviceSettings,
     warm_up_times: int = 1,
     tags: Iterable[str] = (SERVE_TAG,),
+    stopped: Stopped = lambda *_: None,
 ) -> TensorflowServable:
-    """Load a version, check its golden samples on this device, and warm it up.
+    """Load a version, check its golden samples on this device, warm it up, and test which requests may be joined.
 
     Args:
         folder: the version's folder, a SavedModel.
@@ -80,49 +123,89 @@ def load(
         device: how TensorFlow uses the device.
         warm_up_times: how often each request of its warm-up file runs; 0 leaves the file alone.
         tags: those of the graph to serve.
+        stopped: told of each signature whose requests are not joined any more.
 
     Raises:
-        LoadFailed: the folder is no SavedModel that can be served, or gives other scores than were recorded.
+        LoadFailed: the folder is not a SavedModel that can be served, or gives other scores than were recorded.
     """
-    signatures, all_tags = saved_model.read(folder, tags)
-    default = signatures.get(DEFAULT_SIGNATURE)
-    size = None if default is None else default.image
+    found = definition.read(folder, tags)
+    default = found.signatures.get(DEFAULT_SIGNATURE)
+    size = None if default is None or found.why_not_run(DEFAULT_SIGNATURE) else default.image
     try:
         sample = None if size is None else {"image": blank(size, 1)}
-        loaded = saved_model.load(folder, signatures, all_tags, device, sample)
-        runs, copies = loaded.runs, loaded.copies
+        loaded = saved_model.load(folder, found, device, sample)
         if parameters is not None:  # a batch for each device at the same time
-            parameters = replace(parameters, num_batch_threads=max(parameters.num_batch_threads, copies))
-        servable = TensorflowServable(name, version, signatures, runs, parameters, loaded.release)
+            parameters = replace(parameters, num_batch_threads=max(parameters.num_batch_threads, loaded.copies))
     except Exception as error:
-        raise LoadFailed(f"{folder} can't be loaded: {saved_model.first_line(error)}") from error
+        raise LoadFailed(f"{folder} can't be loaded: {tf_errors.first_line(error)}") from error
     try:
+        runs = loaded.runs
+        classes = () if size is None else read_classes(loaded.first)
+        largest = None
         if size is not None:
-            servable.classes = read_classes(loaded.first)
             sizes = parameters.sizes(few=not has_gpu()) if parameters is not None else (1,)
-            largest = trial.warm_up(runs[DEFAULT_SIGNATURE], size, sizes, copies)
-            if largest < max(sizes):
-                servable.limit_batches(largest)
-        _replay_warmup_file(folder / store.WARMUP, servable, runs, warm_up_times, device)
-        for _ in range(copies):  # each call goes to the next device
+            largest = trial.warm_up(runs[DEFAULT_SIGNATURE], size, sizes, loaded.copies)
+        real = _replay_warmup_file(folder / store.WARMUP, found.signatures, runs, bool(classes), warm_up_times, device)
+        for _ in range(loaded.copies):  # each call goes to the next device
             trial.check_golden(folder, runs)
+        tolerance = _COARSE_TOLERANCE if device.mixed_precision or has_gpu() else _TOLERANCE
+        unjoined = _find_unjoined(folder, found, loaded, parameters, real, tolerance)
+        servable = TensorflowServable(
+            name, version, found.signatures, runs, parameters, loaded.release, unjoined, tolerance, stopped
+        )
+        servable.classes = classes
+        if largest is not None and largest < max(sizes):
+            servable.limit_batches(largest)
     except Exception as error:
-        servable.close()
+        loaded.release()
+        give_memory_back()
         if isinstance(error, LoadFailed):
             raise
-        raise LoadFailed(f"{folder} does not run: {saved_model.first_line(error)}") from error
+        raise LoadFailed(f"{folder} does not run: {tf_errors.first_line(error)}") from error
     give_memory_back()
     return servable
 
 
+def _find_unjoined(
+    folder: Path,
+    found: Definition,
+    loaded: Loaded,
+    parameters: BatchingParameters | None,
+    real: Mapping[str, Sequence[Mapping[str, Array]]],
+    tolerance: float,
+) -> dict[str, str]:
+    """Why requests of a signature are not to be joined, for each of which they are not."""
+    unjoined: dict[str, str] = {}
+    golden = trial.golden_inputs(folder)
+    for name, signature in found.signatures.items():
+        if name in loaded.refused:
+            unjoined[name] = f"it can't be run: {loaded.refused[name]}"
+        elif parameters is None:
+            unjoined[name] = "batching is off (--enable_batching=false)"
+        elif not signature.batchable:
+            unjoined[name] = "the first dimension of an input or output that it declares is not an open one"
+        elif parameters.row_test and signature.image is None:
+            known = [*real.get(name, ()), *(each for each in golden if each.keys() == signature.inputs.keys())]
+            reason = found.why_calls_differ(name) or why_not_joined(loaded.runs[name], signature, known, tolerance)
+            if reason:
+                unjoined[name] = reason
+    return unjoined
+
+
 def _replay_warmup_file(
-    path: Path, servable: TensorflowServable, runs: Mapping[str, Run], times: int, device: DeviceSettings
-) -> None:
+    path: Path,
+    signatures: Mapping[str, Signature],
+    runs: Mapping[str, Run],
+    is_classifier: bool,
+    times: int,
+    device: DeviceSettings,
+) -> dict[str, list[Mapping[str, Array]]]:
+    """Run the requests of a warm-up file, if there is one; returns their inputs by signature."""
     if not times or not path.is_file():
-        return
-    if servable.classes:
-        classifier, signature = runs[DEFAULT_SIGNATURE], servable.signatures[DEFAULT_SIGNATURE]
+        return {}
+    if is_classifier:
+        classifier, signature = runs[DEFAULT_SIGNATURE], signatures[DEFAULT_SIGNATURE]
         # As requests are run: TensorFlow prepares, and keeps, a graph for each set of outputs.
         runs = {**runs, DEFAULT_SIGNATURE: lambda inputs, outputs: classifier(inputs, computed(outputs, signature))}
     records = import_tensorflow(device).data.TFRecordDataset(str(path)).as_numpy_iterator()
-    trial.replay(records, path, servable.signatures, runs, times)
+    return trial.replay(records, path, signatures, runs, times)

@@ -36,12 +36,15 @@ def warm_up(run: Run, size: ImageSize, batches: Sequence[int], copies: int = 1) 
 
     Raises:
         DeviceOutOfMemory: not even the smallest fits.
+        LoadFailed: it has not one row of scores for each image.
     """
     largest = batches[0]
     for rows in batches:
         try:
             for _ in range(copies):
-                run({"image": blank(size, rows)}, ("scores",))
+                scores = run({"image": blank(size, rows)}, ("scores",))["scores"]
+                if len(scores) != rows:
+                    raise LoadFailed(f"It gives {len(scores)} rows of scores for {rows} images; it needs one for each.")
         except DeviceOutOfMemory:
             if rows == batches[0]:
                 raise
@@ -52,7 +55,7 @@ def warm_up(run: Run, size: ImageSize, batches: Sequence[int], copies: int = 1) 
 
 def replay(
     records: Iterable[bytes], path: Path, signatures: Mapping[str, Signature], runs: Mapping[str, Run], times: int
-) -> None:
+) -> dict[str, list[Inputs]]:
     """Run the requests of a warm-up file: Predict, Classify, Regress and MultiInference.
 
     Args:
@@ -62,9 +65,13 @@ def replay(
         runs: the function of each.
         times: how often each request runs.
 
+    Returns:
+        The inputs of the requests, by signature.
+
     Raises:
         LoadFailed: a record is none, or asks for what the version does not have.
     """
+    seen: dict[str, list[Inputs]] = {}
     for number, record in enumerate(records):
         if number == _MOST_RECORDS:
             raise LoadFailed(f"{path} holds more than {_MOST_RECORDS} requests; keep the most typical ones.")
@@ -75,7 +82,18 @@ def replay(
         for name, inputs, outputs in _requests(log, path, signatures):
             check_inputs(inputs, signatures[name])
             for _ in range(times):
-                runs[name](inputs, outputs)
+                runs[name]({**signatures[name].defaults, **inputs}, outputs)
+            seen.setdefault(name, []).append(inputs)
+    return seen
+
+
+def golden_inputs(folder: Path) -> list[Inputs]:
+    """The inputs of a version's golden samples, if it has any."""
+    path = folder / store.GOLDEN
+    if not path.is_file():
+        return []
+    with np.load(path, allow_pickle=False) as golden:
+        return [{"image": golden["image"]}]  # (N, H, W, C)
 
 
 def check_golden(folder: Path, runs: Mapping[str, Run]) -> None:

@@ -37,6 +37,11 @@ class WrappedServable:
         """Class names of an image classifier."""
         return self.inner.classes
 
+    @property
+    def unjoined(self) -> Mapping[str, str]:
+        """Why requests of a signature are not joined; see `Servable.unjoined`."""
+        return self.inner.unjoined
+
     def check_room(self, call: Call) -> None:
         """Make sure that a call would be taken now; see `Servable.check_room`."""
         self.inner.check_room(call)

@@ -222,7 +222,7 @@ def test_a_signature_is_read_with_its_names_types_and_shapes() -> None:
         "image": TensorSpec("image", "in:0", "DT_UINT8", np.dtype(np.uint8), (-1, 2, 3, 3)),
     }
     assert signature.outputs["any"].shape is None
-    assert not signature.batchable
+    assert signature.batchable  # of an open rank
     assert signature.method_name == "tensorflow/serving/predict"
 
 

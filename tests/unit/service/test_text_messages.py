@@ -77,10 +77,10 @@ def test_the_stores_batching_parameters_count_where_no_file_is_named(tmp_path: P
 
 
 def test_batching_can_be_turned_off(tmp_path: Path) -> None:
-    assert batching_config.from_settings(Settings(store=tmp_path, enable_batching=False)) is None
-    with pytest.raises(SettingsError, match="leave one of them out"):
+    assert batching_config.from_settings(Settings(store=tmp_path, enable_batching="false")) is None
+    with pytest.raises(SettingsError, match="no use with --enable_batching=false"):
         batching_config.from_settings(
-            Settings(store=tmp_path, enable_batching=False, batching_parameters_file=tmp_path)
+            Settings(store=tmp_path, enable_batching="false", batching_parameters_file=tmp_path)
         )
 
 

@@ -42,14 +42,17 @@ def test_every_flag_of_tf_serving_is_taken(served: list[Settings]) -> None:
         warned = f"Warning: --{flag.name} is not needed and is ignored" in result.stderr
         assert warned is (not flag.setting and not flag.refused)
         if flag.setting:
-            assert str(getattr(served[-1], flag.setting)) in (value, f"{value}.0", "True")
+            assert str(getattr(served[-1], flag.setting)) in (value, f"{value}.0", "True", "true")
 
 
 @pytest.mark.parametrize(
     ("arguments", "setting", "value"),
     [
-        (["--enable_batching"], "enable_batching", True),
-        (["--enable_batching=false"], "enable_batching", False),
+        (["--enable_batching"], "enable_batching", "true"),
+        (["--enable_batching=false"], "enable_batching", "false"),
+        (["--enable_batching=1"], "enable_batching", "true"),
+        (["--enable_batching=Auto"], "enable_batching", "auto"),
+        ([], "enable_batching", "auto"),
         (["--enable_batching", "--port=3"], "port", 3),
         (["--rest_api_enable_cors_support", "--port=3"], "rest_api_enable_cors_support", True),
         (["--rest_api_num_threads=3"], "threads", 3),
@@ -70,7 +73,7 @@ def test_values_stand_where_tf_serving_takes_them(
 
 def test_flags_of_true_or_false_are_variables_too(served: list[Settings]) -> None:
     assert run(environment={"SIGNPOST_ENABLE_BATCHING": "false"}).exit_code == 0
-    assert served[0].enable_batching is False
+    assert served[0].enable_batching == "false"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,11 +179,108 @@ def test_a_failing_request_costs_the_others_nothing(model: Doubler, pool: Thread
         bad.result(LONG_S)
 
 
-@pytest.mark.parametrize("shape", [(3, 1), (1, 1), ()])
-def test_results_must_match_the_inputs_in_number(shape: tuple[int, ...]) -> None:
-    batcher = Batcher(lambda _inputs, _outputs: {"y": np.zeros(shape)}, BatchingParameters())
-    with pytest.raises(ModelFailed, match="for 2 rows"):
-        batcher.submit(rows(1, 2), call())
+@pytest.mark.parametrize("shape", [(3, 1), (1, 1), (), (0,)])
+def test_a_request_that_runs_by_itself_gets_what_the_model_gives(shape: tuple[int, ...]) -> None:
+    told: list[str] = []
+    batcher = Batcher(lambda *_: {"y": np.zeros(shape)}, BatchingParameters(), unjoinable=told.append)
+    assert batcher.submit(rows(1, 2), call()).outputs["y"].shape == shape
+    assert told == []
+
+
+class Repeater(Doubler):
+    """Gives each number as often as it says, so that rows of a batch can't be told apart."""
+
+    def __call__(self, inputs: Mapping[str, Array], outputs: tuple[str, ...]) -> dict[str, Array]:
+        super().__call__(inputs, outputs)
+        flat = inputs["x"].ravel().astype(int)
+        return {"y": np.repeat(flat, flat)}
+
+
+def test_what_a_batch_gives_is_never_cut_by_guess(pool: ThreadPoolExecutor) -> None:
+    model = Repeater()
+    told: list[str] = []
+    batcher = Batcher(model, BatchingParameters(), unjoinable=told.append)
+    model.hold()
+    first = pool.submit(batcher.submit, rows(4), call())
+    model.wait_until_running()
+    several = [queue_up(pool, batcher, rows(*each), call()) for each in ([1], [2], [2, 0])]
+    model.may_run.set()
+    assert first.result(LONG_S).outputs["y"].tolist() == [4] * 4
+    assert [each.result(LONG_S).outputs["y"].tolist() for each in several] == [[1], [2, 2], [2, 2]]
+    assert told == ["its output 'y' has 5 rows for 4 rows of input"]
+    assert model.batches[2:] == [[1], [2], [2, 0]]  # one by one, each whole
+    assert batcher.queued_rows == 0
+
+
+def test_a_request_in_slices_runs_again_whole_where_they_can_not_be_trusted(pool: ThreadPoolExecutor) -> None:
+    model = Repeater()
+    batcher = Batcher(model, BatchingParameters(max_batch_size=2))
+    assert batcher.submit(rows(2, 0, 3), call()).outputs["y"].tolist() == [2, 2, 3, 3, 3]
+    model.hold()
+    first = pool.submit(batcher.submit, rows(1), call())
+    model.wait_until_running()
+    large = queue_up(pool, batcher, rows(2, 2, 2), call())
+    other = queue_up(pool, batcher, rows(3), call())
+    model.may_run.set()
+    assert first.result(LONG_S).outputs["y"].tolist() == [1]
+    assert large.result(LONG_S).outputs["y"].tolist() == [2] * 6
+    assert other.result(LONG_S).outputs["y"].tolist() == [3] * 3
+    assert batcher.queued_rows == 0
+
+
+def test_once_nothing_is_joined_any_more_each_request_runs_whole(pool: ThreadPoolExecutor) -> None:
+    model = Repeater()
+    batcher = Batcher(model, BatchingParameters(max_batch_size=2, allowed_batch_sizes=(2,)))
+    model.hold()
+    first = pool.submit(batcher.submit, rows(1, 1), call())
+    model.wait_until_running()
+    waiting = [queue_up(pool, batcher, rows(*each), call()) for each in ([1], [1, 2, 3], [2])]
+    batcher.stop_joining()
+    model.may_run.set()
+    assert first.result(LONG_S).outputs["y"].tolist() == [1, 1]
+    answers = [each.result(LONG_S).outputs["y"].tolist() for each in waiting]
+    assert answers == [[1], [1, 2, 2, 3, 3, 3], [2, 2]]
+    assert model.batches[1:] == [[1], [1, 2, 3], [2]]
+    assert batcher.queued_rows == 0
+
+
+def test_a_request_that_fails_alone_fails_alone(pool: ThreadPoolExecutor) -> None:
+    class Odd(Repeater):
+        def __call__(self, inputs: Mapping[str, Array], outputs: tuple[str, ...]) -> dict[str, Array]:
+            answered = super().__call__(inputs, outputs)
+            if inputs["x"].ravel().tolist() == [7]:
+                raise InvalidRequest("no seven")
+            return answered
+
+    model = Odd()
+    batcher = Batcher(model, BatchingParameters())
+    model.hold()
+    first = pool.submit(batcher.submit, rows(1), call())
+    model.wait_until_running()
+    bad, good = (queue_up(pool, batcher, rows(each), call()) for each in (7, 3))
+    model.may_run.set()
+    first.result(LONG_S)
+    with pytest.raises(InvalidRequest, match="no seven"):
+        bad.result(LONG_S)
+    assert good.result(LONG_S).outputs["y"].tolist() == [3] * 3
+
+
+def test_batches_that_were_shared_are_told_with_what_they_gave(pool: ThreadPoolExecutor) -> None:
+    model = Doubler()
+    told: list[Any] = []
+    batcher = Batcher(model, BatchingParameters(), joined=lambda *batch: told.append(batch))
+    batcher.submit(rows(1, 2), call())
+    assert told == []  # one request is not joined with anything
+    batcher.submit(rows(1, 2), replace(call(), joined=True))  # but a gateway may have joined several in it
+    assert len(told) == 1
+    model.hold()
+    first = pool.submit(batcher.submit, rows(1), call())
+    model.wait_until_running()
+    others = [queue_up(pool, batcher, rows(each), call()) for each in (5, 6)]
+    model.may_run.set()
+    wait([first, *others], LONG_S)
+    inputs, outputs, answered = told[1]
+    assert (inputs["x"].tolist(), outputs, answered["y"].tolist()) == ([[5], [6]], (), [[10], [12]])
 
 
 def test_requests_of_differing_shapes_or_outputs_never_share_a_batch(pool: ThreadPoolExecutor) -> None:
@@ -218,9 +317,13 @@ def test_a_full_queue_refuses_and_estimates_when_to_come_back(model: Doubler, po
     assert batcher.submit(rows(9), call()).outputs["y"].tolist() == [[18]]
 
 
-def test_a_request_larger_than_the_whole_queue_is_too_large(model: Doubler) -> None:
-    with pytest.raises(TooLarge, match="5 instances; at most 4"):
-        Batcher(model, BatchingParameters(max_batch_size=2, max_enqueued_batches=2)).submit(rows(*range(5)), call())
+def test_a_request_may_be_larger_than_the_queue_but_has_a_limit(model: Doubler) -> None:
+    parameters = BatchingParameters(max_batch_size=2, max_enqueued_batches=2, max_instances=6)
+    assert Batcher(model, parameters).submit(rows(*range(5)), call()).outputs["y"].tolist() == [
+        [0], [2], [4], [6], [8]
+    ]  # fmt: skip
+    with pytest.raises(TooLarge, match="7 instances; at most 6"):
+        Batcher(model, parameters).submit(rows(*range(7)), call())
 
 
 def test_a_request_past_its_deadline_is_answered_then_and_never_runs(model: Doubler, pool: ThreadPoolExecutor) -> None:

@@ -1,6 +1,7 @@
 """Do a call's inputs fit a signature: in TF Serving's words."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from service.engine.inputs import check_call
 from service.engine.interface import Call
 from service.errors import InvalidRequest
-from tests.fakes import FakeServable, signature, spec
+from tests.fakes import FakeServable, classifier, signature, spec
 
 SERVABLE = FakeServable(
     lambda *_: {},
@@ -49,13 +50,27 @@ def call(*outputs: str) -> Call:
         ),
         ({"a": X, "b": X}, ("y", "y"), "duplicate output tensor alias: y"),
         ({"a": X, "b": np.zeros(1)}, (), "Input 'b' is DT_DOUBLE; the signature takes DT_FLOAT."),
-        ({"a": X, "b": np.zeros((1, 1), np.float32)}, (), "Input 'b' has the shape [1, 1]; the signature takes [-1]."),
     ],
 )
 def test_what_does_not_fit_is_told(inputs: dict[str, Any], outputs: tuple[str, ...], says: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         check_call(SERVABLE, inputs, call(*outputs))
     assert str(caught.value).startswith(says)
+
+
+def test_shapes_are_for_the_graph_to_judge_but_for_an_image_classifiers() -> None:
+    check_call(SERVABLE, {"a": X, "b": np.zeros((3, 1), np.float32)}, call())
+    with pytest.raises(InvalidRequest, match=r"'image' has the shape \[1, 1\]; the signature takes \[-1, 2, 3, 3\]"):
+        check_call(classifier(), {"image": np.zeros((1, 1), np.uint8)}, call())
+
+
+def test_what_has_a_default_may_be_left_out() -> None:
+    plain = SERVABLE.signatures["serving_default"]
+    servable = FakeServable(lambda *_: {}, {"serving_default": replace(plain, defaults={"b": X})})
+    check_call(servable, {"a": X}, call())
+    check_call(servable, {"a": X, "b": X}, call())
+    with pytest.raises(InvalidRequest, match=r"Missing but required: \{a\}.*\(\{b\} may be left out\)"):
+        check_call(servable, {"b": X}, call())
 
 
 def test_what_fits_gives_the_signature() -> None:

@@ -84,7 +84,7 @@ class Small:
         self.batches.append(count)
         if count > self.fits:
             raise DeviceOutOfMemory("The device is out of memory.")
-        return {"y": next(iter(inputs.values())) * 2}
+        return {"y": next(iter(inputs.values())) * 2, "scores": np.zeros((count, 2))}
 
 
 def test_out_of_memory_halves_the_batch_answers_all_and_goes_on_smaller() -> None:

@@ -35,8 +35,18 @@ def test_a_full_queue_refuses_and_tells_when_there_is_room() -> None:
     with pytest.raises(Overloaded, match="30 instances wait, at most 40 may") as refused:
         room().check(11, PATIENT, 3, 30, 1)
     assert refused.value.retry_after_s == pytest.approx(0.3)
-    with pytest.raises(TooLarge, match="41 instances; at most 40"):
-        room().check(41, PATIENT, 0, 0, 0)
+
+
+def test_a_request_larger_than_the_queue_is_taken_while_nothing_waits_and_within_its_own_limit() -> None:
+    room().check(41, PATIENT, 0, 0, 1)
+    with pytest.raises(Overloaded, match="1 instances wait, at most 40 may"):
+        room().check(41, PATIENT, 1, 1, 1)
+    small = Room(BatchingParameters(max_batch_size=10, max_enqueued_batches=4, max_instances=100), lambda: NOW)
+    small.check(100, PATIENT, 0, 0, 1)
+    with pytest.raises(
+        TooLarge, match=r"101 instances; at most 100 are taken \(--max-instances\)\. Send them in several"
+    ):
+        small.check(101, PATIENT, 0, 0, 1)
 
 
 def test_who_would_only_wait_until_the_deadline_is_refused_at_once() -> None:

@@ -122,7 +122,9 @@ def test_every_batch_size_is_warmed() -> None:
         assert outputs == ("scores",)
         assert inputs["image"].shape[1:] == (2, 3, 3)
         sizes.append(len(inputs["image"]))
-        return {}
+        return {"scores": np.zeros((min(4, len(inputs["image"])), 3))}
 
     trial.warm_up(run, ImageSize(2, 3, 3), (1, 2, 4))
     assert sizes == [1, 2, 4]
+    with pytest.raises(LoadFailed, match="gives 4 rows of scores for 5 images; it needs one for each"):
+        trial.warm_up(run, ImageSize(2, 3, 3), (1, 5))

@@ -1,0 +1,78 @@
+"""Functions from arrays to arrays that run part of a graph in a session."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from service.engine.batching import Run
+from service.engine.device import DeviceSettings, callable_options, session_config
+from service.engine.interface import Array
+from service.engine.tf_errors import translated
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Where a signature begins and ends in a graph: names of tensors by the signature's names."""
+
+    feeds: Mapping[str, str]
+    fetches: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A graph whose variables are constants, and the signatures that it computes."""
+
+    graph_def: Any
+    ends: Mapping[str, Ends]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A SavedModel as a loader has read it.
+
+    Attributes:
+        frozen: the graphs of those signatures that can be frozen.
+        as_it_is: makes a function of any signature that runs on what was loaded.
+        close: gives the memory of what was loaded back.
+    """
+
+    frozen: list[Frozen]
+    as_it_is: Callable[[str], Run]
+    close: Callable[[], None]
+
+
+def open_session(tf: Any, graph_def: Any, device: DeviceSettings, place: str) -> Any:
+    """A session over a graph of its own, on one device."""
+    graph = tf.Graph()
+    with graph.as_default(), tf.device(place):
+        tf.graph_util.import_graph_def(graph_def, name="")
+    return tf.compat.v1.Session(graph=graph, config=session_config(tf, device))
+
+
+def run_of(tf: Any, session: Any, ends: Ends, device: DeviceSettings) -> Run:
+    """A function that runs a signature in a session.
+
+    Raises:
+        KeyError: the graph has no such tensor.
+    """
+    for tensor in (*ends.feeds.values(), *ends.fetches.values()):
+        session.graph.get_tensor_by_name(tensor)
+    callables: dict[tuple[str, ...], Callable[..., list[Array]]] = {}
+
+    def run(inputs: Mapping[str, Array], outputs: tuple[str, ...]) -> Mapping[str, Array]:
+        wanted = outputs or tuple(ends.fetches)
+        # Two threads may both make the first one; either works.
+        made = callables.get(wanted)
+        if made is None:
+            options = callable_options(list(ends.feeds.values()), [ends.fetches[name] for name in wanted], device)
+            # `make_callable` gives one that looks its feeds up each time, for as long as a small image runs.
+            made = callables[wanted] = session._make_callable_from_options(options)
+        try:
+            arrays = made(*(inputs[name] for name in ends.feeds))
+        except (tf.errors.OpError, ValueError, TypeError) as error:
+            raise translated(tf, error) from error
+        return dict(zip(wanted, map(np.asarray, arrays), strict=True))
+
+    return run

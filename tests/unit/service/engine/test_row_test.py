@@ -1,0 +1,138 @@
+"""Which signatures are shown to answer each row from its own input alone."""
+
+from collections.abc import Callable, Mapping
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from service.engine.interface import Array, Signature
+from service.engine.row_test import differ, rounding, why_not_joined
+from service.errors import InvalidRequest
+from tests.fakes import signature, spec
+
+Function = Callable[[Array], Array]
+ONE = signature([spec("x", "DT_FLOAT", -1, 2)], [spec("y", "DT_FLOAT", -1, 2)])
+INTEGERS = signature([spec("x", "DT_INT32", -1)], [spec("y", "DT_INT32", -1)])
+STRINGS = signature([spec("x", "DT_STRING", -1)], [spec("y", "DT_INT32", -1)])
+
+
+def reason(function: Function, wanted: Signature = ONE, real: tuple[Array, ...] = (), tolerance: float = 1e-4) -> str:
+    def run(inputs: Mapping[str, Array], outputs: tuple[str, ...]) -> Mapping[str, Array]:
+        assert outputs == ()
+        return {"y": function(inputs["x"])}
+
+    return why_not_joined(run, wanted, [{"x": array} for array in real], tolerance)
+
+
+def noisy(x: Array) -> Array:
+    """As rounding is: another for each size of batch."""
+    return x * 2 * np.float32(1 + len(x) * 1e-7)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x * 2,
+        lambda x: x.sum(axis=1),
+        lambda x: x[:, None, :] * np.ones((1, 5, 1), np.float32),
+        noisy,
+        lambda x: np.log(x),  # not a number for some
+        lambda x: np.argsort(x, axis=1),
+        lambda x: x.astype(ml_dtypes.bfloat16),
+        lambda x: x > 0,
+        lambda x: np.where(x > 0, b"yes", b"no").astype(object),
+        lambda x: x * 1j,
+        lambda x: x - x + np.random.default_rng(len(x)).normal(scale=1e-8, size=x.shape),  # nothing, but for rounding
+    ],
+)
+@pytest.mark.filterwarnings("ignore:(invalid value|divide by zero)")
+def test_rows_that_are_independent_pass(function: Function) -> None:
+    assert reason(function) == ""
+
+
+DEPENDS = "a row of its output 'y' depends on the other rows of the batch"
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (lambda x: x - x.mean(axis=0), DEPENDS),
+        (lambda x: x + 0.01 * x.mean(), DEPENDS),
+        (lambda x: np.exp(x - x.max()) / np.exp(x - x.max()).sum(), DEPENDS),
+        (lambda x: x[::-1], DEPENDS),
+        (lambda x: np.sort(x, axis=0), DEPENDS),
+        (lambda x: x.cumsum(axis=0), DEPENDS),
+        (lambda x: x * len(x), DEPENDS),
+        (lambda x: np.arange(len(x)), DEPENDS),
+        (lambda x: np.random.default_rng().random(x.shape), DEPENDS),
+        (lambda x: x.mean(), "its output 'y' has a single value for 3 rows of input"),
+        (lambda x: x[:1], "its output 'y' has 1 row for 3 rows of input"),
+        (lambda x: x.reshape(-1), "its output 'y' has 6 rows for 3 rows of input"),
+        (lambda x: x[x[:, 0] > 0], "row"),
+        (lambda x: x.T, "rows"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_rows_that_depend_on_each_other_are_found(function: Function, says: str) -> None:
+    assert says in reason(function)
+
+
+def test_repeated_rows_are_found() -> None:
+    assert "for 3 rows of input" in reason(lambda x: np.repeat(x, x), INTEGERS)
+
+
+def test_whole_numbers_are_drawn_small_first_as_they_may_be_places_in_a_table() -> None:
+    table = np.array([5, 6])
+
+    def pick(x: Array) -> Array:
+        if (x >= len(table)).any():
+            raise InvalidRequest("not in the table")
+        return table[x]
+
+    assert reason(pick, INTEGERS) == ""
+
+    def refuse(_: Array) -> Array:
+        raise InvalidRequest("Nothing will do.")
+
+    assert reason(refuse, INTEGERS) == "its row test did not run: Nothing will do."
+
+
+def test_strings_are_joined_only_where_two_real_rows_show_that_they_may_be() -> None:
+    def length(x: Array) -> Array:
+        return np.array([len(each) for each in x.tolist()])
+
+    def most(x: Array) -> Array:
+        return np.full(len(x), max(len(each) for each in x.tolist()))
+
+    one, two = np.array([b"a"], object), np.array([b"b", b"ccc"], object)
+    assert "it takes strings, and there are no two rows in the version's warm-up file" in reason(length, STRINGS)
+    assert "no two rows" in reason(most, STRINGS, (one, one))
+    assert reason(length, STRINGS, (one, two)) == ""
+    assert reason(length, STRINGS, (one, np.array([b"zz"], object))) == ""
+    assert reason(most, STRINGS, (one, two)) == DEPENDS
+
+
+def test_dimensions_of_any_size_want_real_rows_of_one_shape() -> None:
+    open_shape = signature([spec("x", "DT_FLOAT", -1, -1)], [spec("y", "DT_FLOAT", -1)])
+    a, b = np.ones((1, 3), np.float32), np.full((1, 3), 2, np.float32)
+    assert "several dimensions of any size" in reason(lambda x: x.sum(axis=1), open_shape)
+    assert "several dimensions of any size" in reason(lambda x: x.sum(axis=1), open_shape, (a, b[:, :2]))
+    assert reason(lambda x: x.sum(axis=1), open_shape, (a, b)) == ""
+    assert reason(lambda x: x.sum(axis=1) + len(x), open_shape, (a, b)) == DEPENDS
+
+
+def test_real_rows_that_do_not_fit_the_declared_shape_are_left_out() -> None:
+    assert reason(lambda x: x * 2, ONE, (np.ones((3,), np.float32), np.ones((0, 2), np.float32))) == ""
+
+
+def test_rounding_is_measured_on_the_whole_batch_and_nothing_else_is_forgiven() -> None:
+    batch = np.array([1000.0, 1e-5])
+    bound = rounding(batch, 1e-4)
+    assert not differ(batch[1:], batch[1:] + 1e-3, bound)
+    assert differ(batch[:1], batch[:1] + 1, bound)
+    assert differ(np.array([1]), np.array([2]), rounding(np.array([10**9]), 1e-4))
+    assert differ(np.zeros(2), np.zeros(3), 1.0)
+    assert differ(np.zeros(2), np.zeros(2, np.float32), 1.0)
+    assert not differ(np.array([np.nan, np.inf]), np.array([np.nan, np.inf]), 0.1)
+    assert differ(np.array([np.nan]), np.array([0.0]), 0.1)
