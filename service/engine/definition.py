@@ -130,9 +130,16 @@ def _read_file(folder: Path) -> Any:
     return saved_model
 
 
-def operations_behind(graph_def: Any, tensors: Iterable[str]) -> frozenset[str]:
-    """The kinds of operations that tensors of a graph depend on, those in the functions that it calls included."""
-    nodes = {node.name: node for node in graph_def.node}
+def operations_behind(graph_def: Any, tensors: Iterable[str], fed: Iterable[str] = ()) -> frozenset[str]:
+    """The kinds of operations that tensors of a graph depend on, those in the functions that it calls included.
+
+    Args:
+        graph_def: the graph.
+        tensors: their names.
+        fed: names of tensors that are given, so that what is behind them does not run.
+    """
+    known = set(map(_node_name, fed))
+    nodes = {node.name: node for node in graph_def.node if node.name not in known}
     functions = {function.signature.name: function.node_def for function in graph_def.library.function}
     kinds: set[str] = set()
     called: set[str] = set()
@@ -151,7 +158,8 @@ def operations_behind(graph_def: Any, tensors: Iterable[str]) -> frozenset[str]:
 
 
 def _operations(graph_def: Any, signature: Signature) -> frozenset[str]:
-    return operations_behind(graph_def, (spec.tensor for spec in signature.outputs.values()))
+    inputs, outputs = ([spec.tensor for spec in specs.values()] for specs in (signature.inputs, signature.outputs))
+    return operations_behind(graph_def, outputs, inputs)
 
 
 def _lacking(signature: Signature, nodes: Container[str]) -> str:

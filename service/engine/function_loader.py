@@ -1,9 +1,9 @@
 """SavedModels by TensorFlow 2's loader: objects with functions, whatever TensorFlow 1's does not find in the graph."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from service.engine.tf_errors import first_line, translated
 from service.engine.tf_session import Ends, Frozen, Opened
 
 log = logging.getLogger(__name__)
+
+# Of a constant that signatures should share.
+_LARGE_BYTES: Final = 1024
 
 
 def open_functions(tf: Any, folder: Path, definition: Definition, names: Iterable[str]) -> Opened:
@@ -40,45 +43,80 @@ def open_functions(tf: Any, folder: Path, definition: Definition, names: Iterabl
     return Opened(frozen, lambda name: _run_of(tf, functions[name], definition.signatures[name]), close)
 
 
-def _freeze_all(tf: Any, functions: Mapping[str, Any], definition: Definition, names: Sequence[str]) -> list[Frozen]:
-    """The frozen graphs: one for all signatures, or where some can't be frozen, one for each that can."""
-    names = [name for name in names if freezable(definition.operations[name])]
-    if not names:
-        return []
-    together = _freeze(tf, functions, definition, names)
-    if together is not None or len(names) == 1:
-        return [] if together is None else [together]
-    alone = [_freeze(tf, functions, definition, [name]) for name in names]
-    return [frozen for frozen in alone if frozen is not None]
+def _freeze_all(tf: Any, functions: Mapping[str, Any], definition: Definition, names: Iterable[str]) -> list[Frozen]:
+    """Those signatures that can be frozen, as one graph in which they share their weights."""
+    graph_def = tf.compat.v1.GraphDef()
+    constants: dict[bytes, str] = {}
+    ends: dict[str, Ends] = {}
+    for number, name in enumerate(names):
+        if not freezable(definition.operations[name]):
+            continue
+        frozen = _freeze(functions[name])
+        if frozen is None:
+            continue
+        prefix = f"signature_{number}/"
+        moved = _add(graph_def, frozen.graph.as_graph_def(), prefix, constants)
+        inputs = functions[name].structured_input_signature[1]
+        ends[name] = Ends(
+            {key: moved[tensor.op.name] + ":0" for key, tensor in zip(inputs, frozen.inputs, strict=True)},
+            {
+                key: f"{moved[tensor.op.name]}:{tensor.value_index}"
+                for key, tensor in zip(definition.signatures[name].outputs, frozen.outputs, strict=True)
+            },
+        )
+    return [Frozen(graph_def, ends)] if ends else []
 
 
-def _freeze(tf: Any, functions: Mapping[str, Any], definition: Definition, names: Sequence[str]) -> Frozen | None:
-    """What functions compute with their variables as constants, as one graph in which they share them."""
+def _freeze(function: Any) -> Any | None:
+    """A function with constants for its variables, or None where it has more than variables."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    specs = [(name, key, spec) for name in names for key, spec in functions[name].structured_input_signature[1].items()]
-
-    @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def together(*arrays: Any) -> Any:
-        given: dict[str, dict[str, Any]] = {name: {} for name in names}
-        for (name, key, _), array in zip(specs, arrays, strict=True):
-            given[name][key] = array
-        return [_parts(tf, functions[name](**given[name])) for name in names]
-
     try:
-        traced = together.get_concrete_function(*(tf.TensorSpec(spec.shape, spec.dtype) for *_, spec in specs))
-        frozen = convert_variables_to_constants_v2(traced)
+        frozen = convert_variables_to_constants_v2(function)
     except Exception as error:
         log.info("Running as it is what can't be frozen: %s", first_line(error))
         return None
-    if len(frozen.inputs) != len(specs):  # tables and the like come in as further inputs
-        return None
-    feeds: dict[str, dict[str, str]] = {name: {} for name in names}
-    for (name, key, _), tensor in zip(specs, frozen.inputs, strict=True):
-        feeds[name][key] = tensor.name
-    outputs = iter(frozen.outputs)
-    fetches = {name: {key: next(outputs).name for key in definition.signatures[name].outputs} for name in names}
-    return Frozen(frozen.graph.as_graph_def(), {name: Ends(feeds[name], fetches[name]) for name in names})
+    # Tables and the like come in as further inputs.
+    return frozen if len(frozen.inputs) == len(function.structured_input_signature[1]) else None
+
+
+def _add(graph_def: Any, other: Any, prefix: str, constants: dict[bytes, str]) -> dict[str, str]:
+    """Add a graph to another, under a prefix, but each large constant only once.
+
+    Args:
+        graph_def: the graph that grows.
+        other: the one to add.
+        prefix: of the names of its nodes.
+        constants: names of the large constants that are there, by what they hold; grows.
+
+    Returns:
+        The new name of each of its nodes.
+    """
+    moved: dict[str, str] = {}
+    for node in other.node:
+        moved[node.name] = prefix + node.name
+        if node.op == "Const" and node.ByteSize() > _LARGE_BYTES:
+            held = node.attr["value"].SerializeToString(deterministic=True)
+            moved[node.name] = constants.setdefault(held, moved[node.name])
+    for node in other.node:
+        name = moved[node.name]
+        if name != prefix + node.name:  # it is there already
+            continue
+        added = graph_def.node.add()
+        added.CopyFrom(node)
+        added.name = name
+        added.attr.pop("_class", None)  # it names other nodes
+        del added.input[:]
+        added.input.extend(_moved_input(each, moved) for each in node.input)
+    graph_def.library.MergeFrom(other.library)
+    graph_def.versions.CopyFrom(other.versions)
+    return moved
+
+
+def _moved_input(tensor: str, moved: Mapping[str, str]) -> str:
+    control = "^" if tensor.startswith("^") else ""
+    name, colon, index = tensor.removeprefix("^").partition(":")
+    return f"{control}{moved[name]}{colon}{index}"
 
 
 def _run_of(tf: Any, function: Any, signature: Signature) -> Run:

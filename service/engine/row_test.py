@@ -28,6 +28,9 @@ _BOUNDS: Final = (2, 10, 100)
 _SCALES: Final = (1.0, 0.1, 100.0)
 # Smaller numbers than this, where no larger ones are beside them, may be rounding and nothing else.
 _LEAST_SCALE: Final = 0.01
+# What is forgiven in any case, and so many times what the size of a batch alone was seen to change.
+_LEAST_TOLERANCE: Final = 2e-6
+_NOISE: Final = 8.0
 
 
 def why_not_joined(run: Run, signature: Signature, real: Sequence[Inputs], tolerance: float) -> str:
@@ -37,11 +40,13 @@ def why_not_joined(run: Run, signature: Signature, real: Sequence[Inputs], toler
         run: the function.
         signature: its inputs and outputs.
         real: inputs that it was made for; requests of any number of rows.
-        tolerance: how far numbers may differ that are the same but for rounding, as a share of the largest of them.
+        tolerance: how far numbers may differ at most that are the same but for rounding; see `rounding`.
 
     Returns:
         The reason in words; empty if the test is passed.
     """
+    if any(spec.shape is None or -1 in spec.shape[1:] for spec in signature.outputs.values()):
+        return "a row of an output may have any shape, which may follow from the other rows of the batch"
     trials = list(_real_trials(real, signature))
     if not trials:
         if any(spec.dtype.kind == "O" for spec in signature.inputs.values()):
@@ -98,15 +103,32 @@ def _find_dependence(run: Run, rows: Inputs, tolerance: float) -> str:
     together = run(rows, ())
     if reason := wrong_rows(together, count):
         return reason
-    orders = [*([number] for number in range(count)), list(reversed(range(count)))]
-    for order in orders:
-        outputs = run({name: array[order] for name, array in rows.items()}, ())
-        if reason := wrong_rows(outputs, len(order)):
+    alone = []
+    for number in range(count):
+        alone.append(run({name: array[number : number + 1] for name, array in rows.items()}, ()))
+        if reason := wrong_rows(alone[-1], 1):
             return reason
-        for name, array in outputs.items():
-            if differ(together[name][order], array, rounding(together[name], tolerance)):
-                return f"a row of its output {name!r} depends on the other rows of the batch"
+    # The same row several times shows how the size of a batch alone changes its numbers.
+    first = run({name: np.repeat(array[:1], count, axis=0) for name, array in rows.items()}, ())
+    backwards = run({name: array[::-1] for name, array in rows.items()}, ())
+    for name, array in together.items():
+        if {each[name].shape[1:] for each in alone} != {array.shape[1:]}:
+            return f"the shape of a row of its output {name!r} depends on the other rows of the batch"
+        apart = np.concatenate([each[name] for each in alone])
+        noise = _distance(first[name], np.repeat(apart[:1], count, axis=0))
+        bound = min(max(_NOISE * noise, rounding(array, _LEAST_TOLERANCE)), rounding(array, tolerance))
+        if differ(array, apart, bound) or differ(array[::-1], backwards[name], bound):
+            return f"a row of its output {name!r} depends on the other rows of the batch"
     return ""
+
+
+def _distance(one: Array, other: Array) -> float:
+    """The largest difference between two arrays of numbers of one shape; 0 where they are no numbers."""
+    if one.shape != other.shape or one.dtype.kind in "iubOS":
+        return 0.0
+    wide = np.complex128 if one.dtype.kind == "c" else np.float64
+    distances = np.abs(one.astype(wide) - other.astype(wide))
+    return float(distances[np.isfinite(distances)].max(initial=0.0))
 
 
 def _real_trials(real: Sequence[Inputs], signature: Signature) -> Iterator[Inputs]:

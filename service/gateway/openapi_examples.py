@@ -57,7 +57,12 @@ CLASSIFY_ANSWER: Final = json_of("Classification", one={"results": [[["large", 2
 REGRESS_BODY: Final = json_of("ExamplesRequest", one={"signature_name": "regress_x", "examples": [{"x": 1.5}]})
 REGRESS_ANSWER: Final = json_of("Regression", one={"results": [2.75]})
 
-_VERSION: Final = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+_VERSION: Final = {
+    "version": "1",
+    "state": "AVAILABLE",
+    "status": {"error_code": "OK", "error_message": ""},
+    "joining": {"serving_default": {"joined": True}},
+}
 MODELS: Final = json_of(
     "Models",
     one={

@@ -44,6 +44,15 @@ _VERSIONS: Final[Json] = {
                     "error_message": {"type": "string", "description": "Why it failed, if it did."},
                 },
             },
+            "joining": {
+                "type": "object",
+                "description": "For each signature, whether its requests run joined, and why not.",
+                "additionalProperties": {
+                    "type": "object",
+                    "required": ["joined"],
+                    "properties": {"joined": {"type": "boolean"}, "why": {"type": "string"}},
+                },
+            },
         },
     },
 }
@@ -166,7 +175,8 @@ SCHEMAS: Final[Json] = {
             "model_spec": {"type": "object"},
             "metadata": {
                 "type": "object",
-                "description": "`signature_def.signature_def` holds the signatures by name.",
+                "description": "`signature_def.signature_def` holds the signatures by name, `joining` (where it is "
+                "asked for) whether requests of each run joined.",
             },
         },
     },
@@ -242,5 +252,12 @@ QUERY: Final[Json] = {
         "description": "Keep only so many of the highest scores of each image.",
         "schema": {"type": "integer", "minimum": 1},
         "example": 2,
-    }
+    },
+    "joining": {
+        "name": "joining",
+        "in": "query",
+        "description": "Say too, for each signature, whether its requests run joined in batches, and if not, why.",
+        "schema": {"type": "boolean", "default": False},
+        "example": "true",
+    },
 }

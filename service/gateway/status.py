@@ -1,11 +1,18 @@
-"""What the engine holds, as TF Serving prints it: the status of versions and the signatures of a model."""
+"""What the engine holds, as TF Serving prints it: the status of versions and the signatures of a model.
 
+Which requests run joined is Signpost's own, and there are clients that take nothing in these forms which TF Serving
+does not send; so of a model it is told only where `?joining=true` asks for it.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
+from google.protobuf import json_format
 
-from service.engine.interface import Engine, ModelSpec, Signature, TensorSpec, VersionStatus
-from service.errors import NotFound
+from service import protocol
+from service.engine.interface import Engine, ModelSpec, Servable, Signature, State, TensorSpec, VersionStatus
+from service.errors import InvalidRequest, NotFound, SignpostError
 from service.gateway.openapi import described
 from service.gateway.openapi_examples import MODEL_STATUS, MODELS
 from service.gateway.openapi_schemas import ASKING, json_of
@@ -19,13 +26,13 @@ def blueprint(engine: Engine) -> Blueprint:
     @described("Models", MODELS)
     def list_models() -> Response:
         """Every model with the state of its versions."""
-        models = [{"name": name, **_versions(versions)} for name, versions in engine.status().models.items()]
-        return jsonify(models=models)
+        models = engine.status().models
+        return jsonify(models=[{"name": name, **status_of(name, versions, True)} for name, versions in models.items()])
 
     @routes.get("/v1/models/<name:name>")
     @routes.get("/v1/models/<name:name>/versions/<int:version>")
     @routes.get("/v1/models/<name:name>/labels/<name:label>")
-    @described("Models", MODEL_STATUS, errors=ASKING)
+    @described("Models", MODEL_STATUS, query=("joining",), errors=ASKING)
     def show_status(name: str, version: int | None = None, label: str | None = None) -> Response:
         """State of a model's versions, as TensorFlow Serving tells it."""
         if label is not None:
@@ -35,34 +42,59 @@ def blueprint(engine: Engine) -> Blueprint:
         if not found:
             asked = f"version {version} of model {name}" if version is not None else f"any versions of model {name}"
             raise NotFound(f"Could not find {asked}; GET /v1/models lists what there is.")
-        return jsonify(_versions(found))
+        return jsonify(status_of(name, found, _wants_joining()))
 
     @routes.get("/v1/models/<name:name>/metadata")
     @routes.get("/v1/models/<name:name>/versions/<int:version>/metadata")
     @routes.get("/v1/models/<name:name>/labels/<name:label>/metadata")
-    @described("Models", json_of("Metadata"), errors=ASKING)
+    @described("Models", json_of("Metadata"), query=("joining",), errors=ASKING)
     def show_metadata(name: str, version: int | None = None, label: str | None = None) -> Response:
         """The signatures: what the model takes and answers, by name, type and shape."""
         with engine.lease(ModelSpec(name, version, label)) as servable:
             signatures = {key: _signature(value) for key, value in servable.signatures.items()}
+            joining = {"joining": _joining(servable)} if _wants_joining() else {}
             return jsonify(
                 model_spec={"name": servable.name, "signature_name": "", "version": str(servable.version)},
-                metadata={"signature_def": {"signature_def": signatures}},
+                metadata={"signature_def": {"signature_def": signatures}, **joining},
             )
+
+    def status_of(name: str, versions: Sequence[VersionStatus], with_joining: bool) -> dict[str, Any]:
+        return {
+            "model_version_status": [
+                {
+                    "version": str(each.version),
+                    "state": each.state.name,
+                    "status": {"error_code": "UNKNOWN" if each.error else "OK", "error_message": each.error},
+                    **(joining_of(name, each) if with_joining else {}),
+                }
+                for each in versions
+            ]
+        }
+
+    def joining_of(name: str, version: VersionStatus) -> dict[str, Any]:
+        if version.state is not State.AVAILABLE:
+            return {}
+        try:
+            with engine.lease(ModelSpec(name, version.version)) as servable:
+                return {"joining": _joining(servable)}
+        except SignpostError:  # it was swapped out meanwhile
+            return {}
 
     return routes
 
 
-def _versions(versions: tuple[VersionStatus, ...] | list[VersionStatus]) -> dict[str, Any]:
+def _wants_joining() -> bool:
+    wanted = request.args.get("joining", "false").lower()
+    if wanted not in ("true", "false"):
+        raise InvalidRequest(f"joining must be true or false, not {wanted[:40]!r}.")
+    return wanted == "true"
+
+
+def _joining(servable: Servable) -> dict[str, Any]:
+    """Whether requests of each signature run joined, and why not."""
     return {
-        "model_version_status": [
-            {
-                "version": str(each.version),
-                "state": each.state.name,
-                "status": {"error_code": "UNKNOWN" if each.error else "OK", "error_message": each.error},
-            }
-            for each in versions
-        ]
+        name: {"joined": False, "why": servable.unjoined[name]} if name in servable.unjoined else {"joined": True}
+        for name in servable.signatures
     }
 
 
@@ -71,7 +103,12 @@ def _signature(signature: Signature) -> dict[str, Any]:
         "inputs": {name: _tensor(spec) for name, spec in signature.inputs.items()},
         "outputs": {name: _tensor(spec) for name, spec in signature.outputs.items()},
         "method_name": signature.method_name,
-        "defaults": {},
+        "defaults": {
+            name: json_format.MessageToDict(
+                protocol.to_tensor_proto(array, as_content=False), preserving_proto_field_name=True
+            )
+            for name, array in signature.defaults.items()
+        },
     }
 
 

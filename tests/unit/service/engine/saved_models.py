@@ -127,6 +127,58 @@ def keras_export(folder: Path) -> Any:
     return model
 
 
+def keras_saved(folder: Path, words: bool = False) -> Any:
+    """A Keras 3 model as `tf.saved_model.save()` writes it, whose variables TensorFlow 1's loader does not find.
+
+    With `words` it looks them up in a table, which can't be frozen. Returns the model.
+    """
+    import keras
+
+    keras.utils.set_random_seed(0)
+    if words:
+        inputs = keras.Input((1,), dtype="string", name="word")
+        found = keras.layers.StringLookup(vocabulary=["cat", "dog"], output_mode="one_hot")(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(2)(found))
+        tf.saved_model.save(model, str(folder))
+        return model
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(300), keras.layers.Dense(2)])
+    module = tf.Module()
+    module.model = model
+    features = spec("features", None, 4)
+    module.score = tf.function(lambda features: {"scores": model(features)}, input_signature=[features])
+    module.best = tf.function(lambda features: {"best": tf.argmax(model(features), 1)}, input_signature=[features])
+    save(module, folder, serving_default=module.score, best=module.best)
+    return model
+
+
+def strangers(folder: Path) -> Path:
+    """Signatures of many kinds, as others export them."""
+    module = tf.Module()
+    module.scale = tf.Variable(2.0)
+    module.seen = tf.Variable(0.0)
+
+    def signature(function: Any, *specs: Any) -> Any:
+        return tf.function(function).get_concrete_function(*specs)
+
+    numbers, words = spec("x", None), spec("x", None, dtype=tf.string)
+    three = tf.constant(3.0)
+    by_default = tf.function(lambda x, k=three: {"y": x * k}, input_signature=[numbers, spec("k")])
+    return save(
+        module,
+        folder,
+        serving_default=signature(lambda x: {"y": x * module.scale}, numbers),
+        centre=signature(lambda x: {"y": x - tf.reduce_mean(x)}, numbers),
+        repeat=signature(lambda x: {"y": tf.repeat(x, x)}, spec("x", None, dtype=tf.int32)),
+        count=signature(lambda x: {"y": x + module.seen.assign_add(1.0)}, numbers),
+        noise=signature(lambda x: {"y": x + tf.random.uniform(tf.shape(x))}, numbers),
+        total=signature(lambda x: {"y": tf.reduce_sum(x)}, numbers),
+        words=signature(lambda x: {"words": tf.strings.split(x), "count": tf.size(x)}, words),
+        defaults=by_default,
+        python=signature(lambda x: {"y": tf.numpy_function(lambda a: a + 1, [x], tf.float32)}, numbers),
+        fixed=signature(lambda x: {"y": x * 2.0}, spec("x", 2)),
+    )
+
+
 def golden(folder: Path, offset: float = 0.0) -> None:
     """Record the classifier's scores, or others by `offset`."""
     pixels = np.random.default_rng(0).integers(0, 256, (3, 2, 3, 3), dtype=np.uint8)

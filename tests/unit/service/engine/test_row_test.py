@@ -26,8 +26,8 @@ def reason(function: Function, wanted: Signature = ONE, real: tuple[Array, ...] 
 
 
 def noisy(x: Array) -> Array:
-    """As rounding is: another for each size of batch."""
-    return x * 2 * np.float32(1 + len(x) * 1e-7)
+    """As rounding is: another for each size of batch, here more than a single number would have."""
+    return x * 2 * np.float32(1 + len(x) * 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,7 @@ DEPENDS = "a row of its output 'y' depends on the other rows of the batch"
     [
         (lambda x: x - x.mean(axis=0), DEPENDS),
         (lambda x: x + 0.01 * x.mean(), DEPENDS),
+        (lambda x: x + np.float32(1e-4) * x.mean(), DEPENDS),
         (lambda x: np.exp(x - x.max()) / np.exp(x - x.max()).sum(), DEPENDS),
         (lambda x: x[::-1], DEPENDS),
         (lambda x: np.sort(x, axis=0), DEPENDS),
@@ -71,6 +72,7 @@ DEPENDS = "a row of its output 'y' depends on the other rows of the batch"
         (lambda x: x.reshape(-1), "its output 'y' has 6 rows for 3 rows of input"),
         (lambda x: x[x[:, 0] > 0], "row"),
         (lambda x: x.T, "rows"),
+        (lambda x: np.ones((len(x), 1 + int(abs(x).max()))), "the shape of a row of its output 'y' depends on"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:overflow")
@@ -120,6 +122,14 @@ def test_dimensions_of_any_size_want_real_rows_of_one_shape() -> None:
     assert "several dimensions of any size" in reason(lambda x: x.sum(axis=1), open_shape, (a, b[:, :2]))
     assert reason(lambda x: x.sum(axis=1), open_shape, (a, b)) == ""
     assert reason(lambda x: x.sum(axis=1) + len(x), open_shape, (a, b)) == DEPENDS
+
+
+def test_outputs_whose_rows_may_have_any_shape_are_not_joined() -> None:
+    """They may be padded to the longest of a batch, which real rows of one length do not show."""
+    ragged = signature([spec("x", "DT_STRING", -1)], [spec("y", "DT_INT32", -1, -1)])
+    rows = np.array([b"a b", b"c d"], object)
+    says = reason(lambda x: np.array([each.split() for each in x.tolist()]), ragged, (rows,))
+    assert says == "a row of an output may have any shape, which may follow from the other rows of the batch"
 
 
 def test_real_rows_that_do_not_fit_the_declared_shape_are_left_out() -> None:

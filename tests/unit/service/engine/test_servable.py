@@ -15,10 +15,10 @@ from service.engine.batching_parameters import BatchingParameters
 from service.engine.device import DeviceSettings
 from service.engine.interface import Array, Call
 from service.engine.servable import TensorflowServable
-from service.errors import InvalidRequest, LoadFailed, NotFound, Unavailable
+from service.errors import InvalidRequest, LoadFailed, NotFound, Unavailable, UnfitSignature
 
 LONG_S = 60.0
-Load = Callable[[Path], TensorflowServable]
+Load = Callable[..., TensorflowServable]
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +33,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make.counter(folder / "counter")
     make.namesakes(folder / "namesakes")
     make.picky(folder / "picky")
+    make.strangers(folder / "strangers")
     return folder
 
 
@@ -40,9 +41,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def load() -> Iterator[Load]:
     loaded: list[TensorflowServable] = []
 
-    def load(folder: Path) -> TensorflowServable:
+    def load(folder: Path, stopped: Any = lambda *_: None) -> TensorflowServable:
         parameters = BatchingParameters(max_batch_size=4)
-        loaded.append(servable.load(folder, "m", 3, parameters, DeviceSettings(threads=1)))
+        loaded.append(servable.load(folder, "m", 3, parameters, DeviceSettings(threads=1), stopped=stopped))
         return loaded[-1]
 
     yield load
@@ -185,6 +186,123 @@ def test_a_model_exported_by_keras_gives_the_answers_of_keras(load: Load, tmp_pa
     features = np.random.default_rng(0).random((5, 4), dtype=np.float32)
     (scores,) = ask(model, **{name: features}).values()
     np.testing.assert_allclose(scores, np.asarray(keras_model(features)), atol=1e-5)
+
+
+def test_a_keras_model_whose_variables_tensorflow_1_does_not_find_is_loaded_and_frozen_all_the_same(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.unit.service.engine import saved_models as make
+
+    opened: list[Any] = []
+    open_session = saved_model.open_session
+
+    def noting(*arguments: Any) -> Any:
+        opened.append(arguments[1])
+        return open_session(*arguments)
+
+    monkeypatch.setattr(saved_model, "open_session", noting)
+    keras_model = make.keras_saved(tmp_path / "saved")
+    model = load(tmp_path / "saved")
+    features = np.random.default_rng(0).random((5, 4), dtype=np.float32)
+    wanted = np.asarray(keras_model(features))
+    np.testing.assert_allclose(ask(model, features=features)["scores"], wanted, atol=1e-5)
+    assert ask(model, "best", features=features)["best"].tolist() == wanted.argmax(axis=1).tolist()
+    assert model.unjoined == {}
+    (graph,) = opened  # one for both signatures, which share the weights
+    assert sum(node.op == "Const" and node.ByteSize() > 300 * 4 for node in graph.node) == 3
+
+
+def test_a_table_of_such_a_model_works_too(load: Load, tmp_path: Path) -> None:
+    from tests.unit.service.engine import saved_models as make
+
+    keras_model = make.keras_saved(tmp_path / "saved", words=True)
+    model = load(tmp_path / "saved")
+    words = np.array([[b"dog"], [b"cow"], [b"cat"]], dtype=np.object_)
+    (name,) = model.signatures["serving_default"].inputs
+    (scores,) = ask(model, **{name: words}).values()
+    np.testing.assert_allclose(scores, np.asarray(keras_model(make.tf.constant(words))), atol=1e-6)
+
+
+def test_only_what_is_shown_to_have_independent_rows_is_joined(load: Load, models: Path) -> None:
+    model = load(models / "strangers")
+    assert set(model.batchers) == {"serving_default"}
+    reasons = {
+        "centre": "depends on the other rows",
+        "repeat": "rows of input",
+        "count": "it changes state (AssignAddVariableOp)",
+        "noise": "it draws random numbers (RandomUniform)",
+        "total": "not an open one",
+        "words": "not an open one",
+        "defaults": "not an open one",
+        "python": "it can't be run: it runs Python code (PyFunc)",
+        "fixed": "not an open one",
+    }
+    assert reasons.keys() == model.unjoined.keys()
+    assert {name for name, says in reasons.items() if says not in model.unjoined[name]} == set()
+
+
+def test_what_is_not_joined_gets_what_the_graph_gives(load: Load, models: Path) -> None:
+    model = load(models / "strangers")
+    assert ask(model, "repeat", x=np.array([3, 0, 1], np.int32))["y"].tolist() == [3, 3, 3, 1]
+    assert ask(model, "centre", x=floats(1, 3))["y"].tolist() == [-1, 1]
+    assert ask(model, "total", x=floats(1, 3))["y"].tolist() == 4
+    # The graph sums over the one dimension that it was traced for.
+    assert ask(model, "total", x=np.ones((2, 2), np.float32))["y"].tolist() == [2, 2]
+    assert ask(model, "fixed", x=floats(1, 2))["y"].tolist() == [2, 4]
+    split = ask(model, "words", x=strings(b"a b", b"", b"c"))
+    assert split["words"].tolist() == [b"a", b"b", b"c"]
+    assert split["words_1"].tolist() == [0, 2, 2, 3]
+    assert split["count"].tolist() == 3
+    assert ask(model, "words", "words_1", x=strings(b"a b"))["words_1"].tolist() == [0, 2]
+    assert ask(model, "defaults", x=floats(1, 2))["y"].tolist() == [3, 6]
+    assert ask(model, "defaults", x=floats(1, 2), k=np.float32(5))["y"].tolist() == [5, 10]
+
+
+def test_a_signature_that_can_not_be_run_says_why(load: Load, models: Path) -> None:
+    with pytest.raises(UnfitSignature, match=r"The signature 'python' can't be run: it runs Python code \(PyFunc\)"):
+        ask(load(models / "strangers"), "python", x=floats(1))
+
+
+def test_joined_as_tensorflow_serving_does_or_not_at_all_where_it_is_asked_for(models: Path) -> None:
+    for parameters, joined in (
+        (BatchingParameters(row_test=False), {"serving_default", "centre", "repeat", "count", "noise"}),
+        (None, set()),
+    ):
+        model = servable.load(models / "strangers", "m", 1, parameters, DeviceSettings(threads=1))
+        assert set(model.batchers) == joined
+        assert set(model.unjoined) == set(model.signatures) - joined
+        assert ask(model, x=floats(1, 2))["y"].tolist() == [2, 4]
+        model.close()
+
+
+def test_strings_are_joined_where_the_warm_up_file_shows_that_they_may_be(
+    load: Load, copy: Callable[[str], Path]
+) -> None:
+    from tests.unit.service.engine import saved_models as make
+
+    folder = copy("lookup")
+    assert "no two rows in the version's warm-up file" in load(folder).unjoined["serving_default"]
+    (folder / store.EXTRA).mkdir()
+    with make.tf.io.TFRecordWriter(str(folder / store.WARMUP)) as file:
+        for word in (b"cat", b"cow"):
+            file.write(protocol.predict_log("m", "", {"word": strings(word)}))
+    assert load(folder).unjoined == {}
+
+
+def test_a_model_that_is_found_to_mix_rows_is_not_joined_any_more(load: Load, models: Path, caplog: Any) -> None:
+    stopped: list[Any] = []
+    model = load(models / "strangers", lambda *about: stopped.append(about))
+    batcher = model.batchers["serving_default"]
+    model.stop_joining("serving_default", "its rows are not its own")
+    model.stop_joining("serving_default", "said twice")
+    assert "m version 3: requests of the signature 'serving_default' are not joined in batches any more: its rows" in (
+        caplog.text
+    )
+    assert stopped == [("m", 3, "serving_default")]
+    assert model.unjoined["serving_default"] == "its rows are not its own"
+    assert model.batchers == {}
+    assert ask(model, x=floats(1, 2))["y"].tolist() == [2, 4]
+    assert batcher.queued_rows == 0
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """Status, metadata and health as clients of TF Serving and those who run it read them."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
 from service.engine.interface import State, VersionStatus
-from tests.fakes import FakeEngine
+from tests.fakes import FakeEngine, FakeServable, signature, spec
 
 OK = {"error_code": "OK", "error_message": ""}
 
@@ -36,7 +39,33 @@ def test_a_version_that_failed_says_why(client: FlaskClient, engine: FakeEngine)
 
 def test_all_models_are_listed(client: FlaskClient) -> None:
     answer = client.get("/v1/models")
-    assert answer.json == {"models": [{"name": "letters", "model_version_status": [entry(2), entry(1)]}]}
+    joining = {"joining": {"serving_default": {"joined": True}}}
+    assert answer.json == {
+        "models": [{"name": "letters", "model_version_status": [entry(2) | joining, entry(1) | joining]}]
+    }
+
+
+def test_which_requests_run_joined_is_told_where_it_is_asked_for(client: FlaskClient, engine: FakeEngine) -> None:
+    engine.servables[-1].unjoined = {"serving_default": "it counts"}
+    version = engine.servables[-1].version
+    told = {"serving_default": {"joined": False, "why": "it counts"}}
+    found = client.get(f"/v1/models/letters/versions/{version}?joining=true").json
+    assert found == {"model_version_status": [entry(version) | {"joining": told}]}
+    assert client.get(f"/v1/models/letters/versions/{version}?joining=false").json == {
+        "model_version_status": [entry(version)]
+    }
+    metadata = client.get(f"/v1/models/letters/versions/{version}/metadata?joining=True").json["metadata"]
+    assert metadata["joining"] == told
+    answer = client.get("/v1/models/letters?joining=maybe")
+    assert (answer.status_code, answer.json) == (400, {"error": "joining must be true or false, not 'maybe'."})
+
+
+def test_a_default_is_told_as_tf_serving_does(client: FlaskClient, engine: FakeEngine) -> None:
+    plain = signature([spec("x", "DT_FLOAT", -1), spec("k", "DT_FLOAT")], [spec("y", "DT_FLOAT", -1)])
+    given = replace(plain, defaults={"k": np.array(3.0, np.float32)})
+    engine.servables.append(FakeServable(lambda inputs, _: inputs, {"serving_default": given}, "scaled"))
+    found = client.get("/v1/models/scaled/metadata").json["metadata"]["signature_def"]["signature_def"]
+    assert found["serving_default"]["defaults"] == {"k": {"dtype": "DT_FLOAT", "tensor_shape": {}, "float_val": [3.0]}}
 
 
 @pytest.mark.parametrize(
