@@ -168,11 +168,12 @@ def _load(folder: Path, threads: int, mixed_precision: bool) -> tuple[Any, Image
     newest = max((version for version in folder.iterdir() if version.name.isdigit()), key=lambda each: int(each.name))
     found = definition.read(newest, ("serve",))
     device = DeviceSettings(threads=threads, mixed_precision=mixed_precision)
-    runs = saved_model.load(newest, found, device).runs
+    loaded = saved_model.load(newest, found, device)
+    loaded.settle()
     size = found.signatures["serving_default"].image
     if size is None:
         raise ValueError(f"{newest} is no image classifier.")
-    return runs["serving_default"], size
+    return loaded.runs["serving_default"], size
 
 
 def _make_step(

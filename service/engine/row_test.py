@@ -8,7 +8,8 @@ ones where there are any, from a version's golden samples or its warm-up file; o
 Pure NumPy: `run` may be anything that maps inputs to outputs.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -25,7 +26,9 @@ _ROWS: Final = 3
 _TRIALS: Final = 3
 # Of whole numbers, which are often places in a table: drawn below each of these, as larger ones may not be there.
 _BOUNDS: Final = (2, 10, 100)
-_SCALES: Final = (1.0, 0.1, 100.0)
+_SCALES: Final = (1.0, 0.1, 10.0)
+# Seconds for a test; what a model does with drawn numbers may take any time.
+_MOST_S: Final = 20.0
 # Smaller numbers than this, where no larger ones are beside them, may be rounding and nothing else.
 _LEAST_SCALE: Final = 0.01
 # What is forgiven in any case, and so many times what the size of a batch alone was seen to change.
@@ -33,7 +36,13 @@ _LEAST_TOLERANCE: Final = 2e-6
 _NOISE: Final = 8.0
 
 
-def why_not_joined(run: Run, signature: Signature, real: Sequence[Inputs], tolerance: float) -> str:
+def why_not_joined(
+    run: Run,
+    signature: Signature,
+    real: Sequence[Inputs],
+    tolerance: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> str:
     """Find out why requests of a signature must not be joined.
 
     Args:
@@ -41,6 +50,7 @@ def why_not_joined(run: Run, signature: Signature, real: Sequence[Inputs], toler
         signature: its inputs and outputs.
         real: inputs that it was made for; requests of any number of rows.
         tolerance: how far numbers may differ at most that are the same but for rounding; see `rounding`.
+        clock: seconds, steady; replaced in tests.
 
     Returns:
         The reason in words; empty if the test is passed.
@@ -62,9 +72,18 @@ def why_not_joined(run: Run, signature: Signature, real: Sequence[Inputs], toler
         trials = list(_drawn_trials(signature))
     refusal = ""
     passed = False
+    until_s = clock() + _MOST_S
+
+    def in_time(inputs: Inputs, outputs: tuple[str, ...]) -> Inputs:
+        if clock() > until_s:
+            raise _OutOfTime
+        return run(inputs, outputs)
+
     for rows in trials:
         try:
-            found = _find_dependence(run, rows, tolerance)
+            found = _find_dependence(in_time, rows, tolerance)
+        except _OutOfTime:
+            return f"its row test took more than {_MOST_S:.0f} s"
         except SignpostError as error:
             refusal = refusal or str(error)
             continue
@@ -72,6 +91,10 @@ def why_not_joined(run: Run, signature: Signature, real: Sequence[Inputs], toler
             return found
         passed = True
     return "" if passed else f"its row test did not run: {refusal}"
+
+
+class _OutOfTime(Exception):
+    """The test has taken as long as it may."""
 
 
 def rounding(array: Array, tolerance: float) -> float:

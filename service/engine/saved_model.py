@@ -6,7 +6,7 @@ calling the function eagerly that takes 0.3 ms instead of 0.5 ms for one small i
 loaded.
 
 TensorFlow 1's loader comes first, as in TF Serving: it is the quicker one. Where it does not find what a signature
-needs, as with Keras 3 models written by `tf.saved_model.save`, TensorFlow 2's does (docs/decisions/0083).
+needs, as with Keras 3 models written by `tf.saved_model.save`, TensorFlow 2's does (docs/decisions/0084).
 """
 
 import logging
@@ -20,7 +20,7 @@ from service.engine.definition import Definition
 from service.engine.device import DeviceSettings, import_tensorflow, placements
 from service.engine.function_loader import open_functions
 from service.engine.graph_loader import open_graph
-from service.engine.interface import DEFAULT_SIGNATURE, Array
+from service.engine.interface import Array
 from service.engine.replicas import Replicas
 from service.engine.tf_errors import first_line
 from service.engine.tf_session import Opened, open_session, run_of
@@ -35,66 +35,74 @@ class Loaded:
 
     Attributes:
         runs: a function for each signature; of one that can't be run it raises UnfitSignature, which says why.
+        drafts: the same functions on what was loaded, until `settle`. What runs in a session makes it keep another copy
+            of the model for each set of outputs it was ever asked for, so whatever is only tried belongs there.
         refused: why signatures can't be run, by name.
-        release: gives their memory back.
+        settle: gives back the memory of what nothing runs on.
+        release: gives all memory back.
         copies: on how many devices they are.
-        first: what the default signature answered to the sample.
     """
 
     runs: Mapping[str, Run]
+    drafts: Mapping[str, Run]
     refused: Mapping[str, str]
+    settle: Callable[[], None]
     release: Callable[[], None]
     copies: int
-    first: Mapping[str, Array]
 
 
-def load(
-    folder: Path, definition: Definition, device: DeviceSettings, sample: Mapping[str, Array] | None = None
-) -> Loaded:
+def load(folder: Path, definition: Definition, device: DeviceSettings) -> Loaded:
     """Load a SavedModel.
 
     Args:
         folder: the SavedModel, of TensorFlow 2 or 1.
         definition: what its file says.
         device: how TensorFlow uses the device.
-        sample: inputs for the default signature. It is run once on them for all its outputs, in a session that is then
-            closed: one that stays keeps another copy of the model for each set of outputs it was ever asked for.
+
+    Raises:
+        UnfitSignature: no signature can be run.
+        Exception: what TensorFlow raises of a SavedModel that it can't load.
     """
     tf = import_tensorflow(device)
     places = placements(tf, device)
     refused = {name: why for name in definition.signatures if (why := definition.why_not_run(name))}
     opened = _open(tf, folder, definition, [name for name in definition.signatures if name not in refused], device)
     runs: dict[str, Run] = {}
+    drafts: dict[str, Run] = {}
     sessions: list[Any] = []
+
+    def settle() -> None:
+        drafts.clear()
+        if all(any(name in frozen.ends for frozen in opened.frozen) for name in runs.keys() - refused.keys()):
+            opened.close()
 
     def release() -> None:
         runs.clear()
+        drafts.clear()
         for session in sessions:
             session.close()
         opened.close()
 
     try:
-        first = {} if sample is None else opened.as_it_is(DEFAULT_SIGNATURE)(sample, ())
+        for name in definition.signatures.keys() - refused.keys():
+            try:
+                drafts[name] = opened.as_it_is(name)
+            except (KeyError, ValueError) as error:
+                refused[name] = f"its graph does not hold what the signature names: {first_line(error)}"
+        if not drafts:
+            raise UnfitSignature(next(iter(refused.values())))
         for frozen in opened.frozen:
             own = [open_session(tf, frozen.graph_def, device, place) for place in places]
             sessions += own
             for name, ends in frozen.ends.items():
                 runs[name] = Replicas([run_of(tf, session, ends, device) for session in own])
-        for name in definition.signatures.keys() - runs.keys() - refused.keys():
-            try:
-                runs[name] = opened.as_it_is(name)
-            except (KeyError, ValueError) as error:
-                refused[name] = f"its graph does not hold what the signature {name!r} names: {first_line(error)}"
-        if not runs:
-            raise UnfitSignature(next(iter(refused.values())))
+        runs.update((name, draft) for name, draft in drafts.items() if name not in runs)
     except BaseException:
         release()
         raise
-    if all(any(name in frozen.ends for frozen in opened.frozen) for name in runs):
-        opened.close()
     for name, why in refused.items():
         runs[name] = _refusing(name, without_paths(why))
-    return Loaded(runs, refused, release, len(places), first)
+    return Loaded(runs, drafts, refused, settle, release, len(places))
 
 
 def _open(tf: Any, folder: Path, definition: Definition, names: list[str], device: DeviceSettings) -> Opened:

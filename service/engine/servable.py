@@ -132,15 +132,14 @@ def load(
     default = found.signatures.get(DEFAULT_SIGNATURE)
     size = None if default is None or found.why_not_run(DEFAULT_SIGNATURE) else default.image
     try:
-        sample = None if size is None else {"image": blank(size, 1)}
-        loaded = saved_model.load(folder, found, device, sample)
+        loaded = saved_model.load(folder, found, device)
         if parameters is not None:  # a batch for each device at the same time
             parameters = replace(parameters, num_batch_threads=max(parameters.num_batch_threads, loaded.copies))
     except Exception as error:
         raise LoadFailed(f"{folder} can't be loaded: {tf_errors.first_line(error)}") from error
     try:
         runs = loaded.runs
-        classes = () if size is None else read_classes(loaded.first)
+        classes = () if size is None else read_classes(loaded.drafts[DEFAULT_SIGNATURE]({"image": blank(size, 1)}, ()))
         largest = None
         if size is not None:
             sizes = parameters.sizes(few=not has_gpu()) if parameters is not None else (1,)
@@ -150,6 +149,7 @@ def load(
             trial.check_golden(folder, runs)
         tolerance = _COARSE_TOLERANCE if device.mixed_precision or has_gpu() else _TOLERANCE
         unjoined = _find_unjoined(folder, found, loaded, parameters, real, tolerance)
+        loaded.settle()
         servable = TensorflowServable(
             name, version, found.signatures, runs, parameters, loaded.release, unjoined, tolerance, stopped
         )
@@ -186,7 +186,7 @@ def _find_unjoined(
             unjoined[name] = "the first dimension of an input or output that it declares is not an open one"
         elif parameters.row_test and signature.image is None:
             known = [*real.get(name, ()), *(each for each in golden if each.keys() == signature.inputs.keys())]
-            reason = found.why_calls_differ(name) or why_not_joined(loaded.runs[name], signature, known, tolerance)
+            reason = found.why_calls_differ(name) or why_not_joined(loaded.drafts[name], signature, known, tolerance)
             if reason:
                 unjoined[name] = reason
     return unjoined

@@ -14,7 +14,12 @@ import pytest
 from tests.e2e.processes import PATIENCE_S, Server, serving, wait_until
 
 # Small queues and short deadlines, so that both can be met in a test.
-LIMITS = ("--max_batch_size=8", "--max_enqueued_batches=2", "--rest_api_timeout_in_ms=5000")
+LIMITS = (
+    "--max_batch_size=8",
+    "--max_enqueued_batches=2",
+    "--max-instances=32",
+    "--rest_api_timeout_in_ms=5000",
+)
 SHAPES = {
     "local": (),
     "workers": ("--workers=2",),

@@ -3,7 +3,10 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
+
+from service import protocol
 
 SPARE_VERSIONS = 8
 
@@ -59,11 +62,13 @@ class Maths(tf.Module):
     def pick(self, index: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"picked": tf.gather(tf.constant([10, 20, 30]), index)}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="number")])
+    def repeat(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"repeated": tf.repeat(number, number)}
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float64, name="seconds")])
     def wait(self, seconds: tf.Tensor) -> dict[str, tf.Tensor]:
-        longest = tf.reduce_max(seconds)
-        # What loading a version draws to test its rows must not hold it up.
-        end = tf.timestamp() + tf.where(longest > 5.0, tf.zeros_like(longest), longest)
+        end = tf.timestamp() + tf.reduce_max(seconds)
         turns = tf.while_loop(lambda _: tf.timestamp() < end, lambda turn: [turn + 1], [tf.constant(0)])[0]
         return {"waited": seconds + 0.0 * tf.cast(turns, tf.float64)}
 
@@ -97,10 +102,11 @@ def write(store: Path) -> None:
         shade = Shade(*classes)
         tf.saved_model.save(shade, str(store / "shade" / str(version)), {"serving_default": shade.classify})
     maths = Maths()
-    signatures = {name: getattr(maths, name) for name in ("add", "scalar", "shout", "pick", "wait")}
+    signatures = {name: getattr(maths, name) for name in ("add", "scalar", "shout", "pick", "repeat", "wait")}
     tf.saved_model.save(maths, str(store / "maths" / "1"), {"serving_default": maths.both, **signatures})
     for name, module in (("dbl", Double()), ("every", Every())):
         tf.saved_model.save(module, str(store / name / "1"), {"serving_default": module.run})
+    _warm_up(store / "maths" / "1", "wait", [{"seconds": np.array([each])} for each in (0.0, 0.01)])
     for version in range(1, SPARE_VERSIONS + 1):
         times = Times(version)
         folder = store / "times" / "1" if version == 1 else store.with_name("spare") / str(version)
@@ -120,6 +126,14 @@ def write(store: Path) -> None:
         }}
         """
     )
+
+
+def _warm_up(version: Path, signature: str, requests: list[dict[str, np.ndarray]]) -> None:
+    path = version / "assets.extra" / "tf_serving_warmup_requests"
+    path.parent.mkdir()
+    with tf.io.TFRecordWriter(str(path)) as file:
+        for inputs in requests:
+            file.write(protocol.predict_log("maths", signature, inputs))
 
 
 if __name__ == "__main__":

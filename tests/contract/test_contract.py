@@ -50,10 +50,40 @@ def test_several_images_in_every_form(service: Server) -> None:
     }
 
 
-def test_more_rows_than_a_batch_holds(service: Server) -> None:
-    answer = ask(service, "times", {"instances": list(range(15))})
+@pytest.mark.parametrize("count", [15, 17, 32])
+def test_more_rows_than_a_batch_or_the_queue_holds(service: Server, count: int) -> None:
+    answer = ask(service, "times", {"instances": list(range(count))})
     version = int(answer.headers["X-Model-Version"])
-    assert answer.json() == {"predictions": [float(value * version) for value in range(15)]}
+    assert answer.json() == {"predictions": [float(value * version) for value in range(count)]}
+
+
+def test_a_batch_whose_rows_can_not_be_told_apart_answers_nobody_with_anothers(service: Server) -> None:
+    """Eight clients, each with a number of its own, of a model that repeats a number as often as it says."""
+
+    def repeated(number: int) -> requests.Response:
+        return ask(service, "maths", {"signature_name": "repeat", "inputs": [number]})
+
+    numbers = [0, 1, 2, 3] * 30
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(repeated, numbers))
+    assert [(each.status_code, each.json()) for each in answers] == [
+        (200, {"outputs": [number] * number}) for number in numbers
+    ]
+
+
+def test_the_service_says_which_requests_run_joined(service: Server) -> None:
+    found = requests.get(f"{service.url}/v1/models/maths/metadata?joining=true", timeout=60).json()["metadata"][
+        "joining"
+    ]
+    joined = {name for name, each in found.items() if each["joined"]}
+    why = {name: each["why"] for name, each in found.items() if not each["joined"]}
+    if any("does not say" in each for each in why.values()):
+        assert joined == set()  # an original tensorflow_model_server
+        return
+    assert {"serving_default", "add", "pick"} <= joined
+    assert "rows of input" in why["repeat"]
+    assert "it takes strings" in why["shout"]
+    assert "not an open one" in why["scalar"]
 
 
 @pytest.mark.parametrize(
@@ -66,6 +96,10 @@ def test_more_rows_than_a_batch_holds(service: Server) -> None:
         ({"inputs": [[1, 2]]}, {"outputs": {"double": [[2, 4]], "sum": [3]}}),
         ({"signature_name": "add", "inputs": {"a": [2**53 + 1], "b": [1]}}, {"outputs": [2**53 + 2]}),
         ({"signature_name": "scalar", "inputs": 1.5}, {"outputs": 2.5}),
+        # The shapes of a signature are advice; the graph takes others too.
+        ({"signature_name": "scalar", "instances": [1.5, 2.5]}, {"predictions": [2.5, 3.5]}),
+        ({"instances": [[1, 2, 3]]}, {"predictions": [{"double": [2, 4, 6], "sum": 6}]}),
+        ({"signature_name": "add", "inputs": {"a": [1, 2], "b": [1]}}, {"outputs": [2, 3]}),
         ({"signature_name": "shout", "instances": ["a", "bc"]}, {"predictions": ["A", "BC"]}),
     ],
 )
@@ -88,13 +122,12 @@ def test_versions_and_labels(service: Server) -> None:
         ("shade/versions/9", {"instances": [1]}, 404),
         ("shade/labels/nosuch", {"instances": [1]}, 404),
         ("maths", {"signature_name": "nosuch", "instances": [1]}, 404),
-        ("maths", {"instances": [[1, 2, 3]]}, 400),
         ("maths", {"instances": [["a", "b"]]}, 400),
         ("maths", {"inputs": {"wrong": [1]}}, 400),
-        ("maths", {"signature_name": "add", "inputs": {"a": [1, 2], "b": [1]}}, 400),
+        ("maths", {"signature_name": "add", "inputs": {"a": [1, 2], "b": [1, 2, 3]}}, 400),
         ("maths", {"signature_name": "pick", "instances": [7]}, 400),
         ("maths", {"instances": []}, 400),
-        ("times", {"instances": list(range(17))}, 413),
+        ("times", {"instances": list(range(33))}, 413),
     ],
 )
 def test_errors(service: Server, path: str, body: dict[str, Any], status: int) -> None:

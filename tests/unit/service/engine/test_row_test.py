@@ -100,6 +100,17 @@ def test_whole_numbers_are_drawn_small_first_as_they_may_be_places_in_a_table() 
     assert reason(refuse, INTEGERS) == "its row test did not run: Nothing will do."
 
 
+def test_a_test_that_takes_too_long_is_given_up() -> None:
+    now = [0.0]
+
+    def slow(inputs: Mapping[str, Array], _outputs: tuple[str, ...]) -> Mapping[str, Array]:
+        now[0] += 8.0
+        return {"y": inputs["x"]}
+
+    assert why_not_joined(slow, ONE, [], 1e-4, lambda: now[0]) == "its row test took more than 20 s"
+    assert now[0] == 24.0
+
+
 def test_strings_are_joined_only_where_two_real_rows_show_that_they_may_be() -> None:
     def length(x: Array) -> Array:
         return np.array([len(each) for each in x.tolist()])
