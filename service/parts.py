@@ -18,8 +18,8 @@ from service.engine.link import Link
 from service.engine.local import LocalEngine
 from service.engine.remote import RemoteEngine
 from service.metrics import Metrics
-from service.oip import rules
 from service.oip.repository import Repository
+from service.oip.requests import rules_of
 from service.reloading import Reload, forward, make_reload
 from service.repository import ForwardedRepository, LocalRepository
 from service.runtime import Runtime
@@ -119,7 +119,7 @@ def grpc_server(
         engine,
         settings.rest_api_timeout_in_ms / 1e3,
         metrics,
-        rules.from_settings(settings),
+        rules_of(settings),
         queue,
         repository,
         lambda: runtime.draining,

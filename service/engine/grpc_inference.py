@@ -22,8 +22,7 @@ from service.metrics import Metrics
 from service.oip import about, inference, repository, rpc, statistics
 from service.oip.messages import SERVICE, message
 from service.oip.repository import Repository
-from service.oip.requests import spec_of
-from service.oip.rules import Rules
+from service.oip.requests import Rules, spec_of
 
 log = logging.getLogger(__name__)
 

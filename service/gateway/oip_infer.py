@@ -19,9 +19,8 @@ from service.gateway.openapi import described
 from service.gateway.openapi_schemas import RUNNING
 from service.metrics import Metrics
 from service.oip import inference, json_data, json_request
-from service.oip import rules as rules_
 from service.oip.inference import Output
-from service.oip.requests import InferRequest, spec_of
+from service.oip.requests import InferRequest, rules_of, spec_of
 from service.oip.tensors import to_bytes
 from service.settings import Settings
 
@@ -38,7 +37,7 @@ _WORTH_THREADS_BYTES: Final = 32 * 1024
 def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint:
     """The `/infer` routes of a model, and of a version or label."""
     routes = Blueprint("oip_infer", __name__)
-    rules = rules_.from_settings(settings)
+    rules = rules_of(settings)
     pool = images_api.make_pool()
 
     @routes.post("/v2/models/<name:name>/infer")

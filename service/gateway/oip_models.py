@@ -10,8 +10,8 @@ from service.gateway import oip_openapi as examples
 from service.gateway.openapi import described
 from service.gateway.openapi_schemas import ASKING
 from service.metrics import Metrics
-from service.oip import about, inference, rules, statistics
-from service.oip.requests import spec_of
+from service.oip import about, inference, statistics
+from service.oip.requests import rules_of, spec_of
 from service.settings import Settings
 
 _STARTING: Final = "Not every model has a version that answers yet."
@@ -76,7 +76,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics, why_not: Cal
     def config(name: str, version_or_label: str = "") -> Response:
         """Triton's configuration of a model, as far as it means something here."""
         with inference.leased(engine, spec_of(name, version_or_label)) as servable:
-            return jsonify(about.config(servable, rules.from_settings(settings)))
+            return jsonify(about.config(servable, rules_of(settings)))
 
     @routes.get("/v2/models/stats")
     @described(examples.TAG, examples.STATISTICS)

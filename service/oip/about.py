@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from service.engine.interface import Servable, Signature, State, Status, TensorSpec
 from service.oip.inference import shown_outputs, signature_of
-from service.oip.rules import Rules
+from service.oip.requests import Rules
 from service.oip.tensors import BYTES, datatype_of
 from service.version import __version__
 
@@ -119,7 +119,7 @@ def _config_input(spec: TensorSpec, signature: Signature, from_: int) -> Json:
         "data_type": _data_type(spec),
         "format": "FORMAT_NHWC" if signature.image is not None else "FORMAT_NONE",
         "dims": list(_OPEN if spec.shape is None else spec.shape[from_:]),
-        "optional": False,
+        "optional": spec.name in signature.defaults,
     }
 
 

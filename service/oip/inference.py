@@ -23,8 +23,7 @@ from service.engine.interface import (
 )
 from service.errors import InvalidRequest, NotFound, TooLarge, Unavailable
 from service.oip.classification import classify
-from service.oip.requests import InferRequest, Wanted, check_once
-from service.oip.rules import Rules
+from service.oip.requests import InferRequest, Rules, Wanted, check_once
 from service.oip.tensors import BYTES, Tensor, datatype_of
 from service.timings import Timings
 

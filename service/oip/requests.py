@@ -1,4 +1,4 @@
-"""A request for inference as it is meant, however it came, and what its parameters may say."""
+"""A request for inference as it is meant, however it came: what its parameters may say, and what it may cost."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,9 @@ from typing import Any, Final
 
 from service.engine.interface import ModelSpec
 from service.errors import InvalidRequest
+from service.images import ImageLimits
 from service.oip.tensors import Tensor
+from service.settings import Settings
 
 # Longer numbers are no versions, and int() is slow with very long ones.
 _MOST_DIGITS: Final = 18
@@ -62,6 +64,33 @@ class InferRequest:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Wanted, ...] = ()
     options: Options = Options()
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What requests may cost.
+
+    Attributes:
+        image: one encoded image.
+        max_images: in a request.
+        max_rows: instances in a request, where requests are batched.
+        batch_wait_us: microseconds that a batch waits for more; None where requests are not batched.
+    """
+
+    image: ImageLimits
+    max_images: int
+    max_rows: int
+    batch_wait_us: int | None
+
+
+def rules_of(settings: Settings) -> Rules:
+    """The rules that the settings make."""
+    return Rules(
+        ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
+        settings.max_images,
+        settings.max_batch_size * settings.max_enqueued_batches,
+        settings.batch_timeout_micros if settings.enable_batching else None,
+    )
 
 
 def spec_of(name: str, version: str = "", request_id: str | None = None) -> ModelSpec:

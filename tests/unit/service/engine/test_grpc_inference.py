@@ -17,8 +17,8 @@ from service.engine.grpc_inference import InferenceService
 from service.engine.grpc_server import GrpcServer
 from service.engine.interface import Array, Call
 from service.metrics import Metrics
-from service.oip import rules
 from service.oip.messages import SERVICE, message
+from service.oip.requests import rules_of
 from service.oip.tensors import to_bytes
 from service.settings import Settings
 from tests.fakes import FakeEngine, FakeRepository, FakeServable, classifier, signature, spec
@@ -68,7 +68,7 @@ def serving(engine: FakeEngine, settings: Settings | None = None, **more: Any) -
     settings = settings or Settings(max_images=3)
     metrics, repository = Metrics(engine), FakeRepository()
     inference = InferenceService(
-        engine, 20.0, metrics, rules.from_settings(settings), FrontQueue(4), repository, watch=Watch(metrics), **more
+        engine, 20.0, metrics, rules_of(settings), FrontQueue(4), repository, watch=Watch(metrics), **more
     )
     decides = access.from_settings(settings)
     server = GrpcServer(engine, 4, 20.0, 1 << 20, access=decides, handlers=(inference.handler(),))

@@ -12,8 +12,7 @@ from service.errors import InvalidRequest, NotFound, Overloaded, TooLarge, Unava
 from service.images import ImageLimits
 from service.oip import about, inference, json_request
 from service.oip.inference import Ran, infer
-from service.oip.requests import InferRequest, Options, Wanted, spec_of
-from service.oip.rules import Rules
+from service.oip.requests import InferRequest, Options, Rules, Wanted, spec_of
 from service.oip.tensors import Tensor, objects
 from service.timings import Timings
 from tests.fakes import FakeEngine, FakeServable, classifier, signature, spec

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import InvalidRequest
-from service.oip import contents, json_data
+from service.oip import json_data, rpc
 from service.oip.classification import classify
 from service.oip.messages import message
 from service.oip.tensors import (
@@ -86,12 +86,12 @@ def test_json_there_and_back(datatype: str, shape: tuple[int, ...]) -> None:
 def test_contents_there_and_back(datatype: str, shape: tuple[int, ...]) -> None:
     array = of(datatype, shape)
     filled = message("InferTensorContents")()
-    if not contents.write(datatype, array, filled):
+    if not rpc.write_contents(datatype, array, filled):
         assert datatype in ("FP16", "BF16")
         with pytest.raises(InvalidRequest, match="raw_input_contents"):
-            contents.read("x", datatype, shape, filled)
+            rpc.read_contents("x", datatype, shape, filled)
         return
-    assert same(contents.read("x", datatype, shape, filled), array)
+    assert same(rpc.read_contents("x", datatype, shape, filled), array)
 
 
 def test_any_byte_but_nothing_is_true() -> None:
@@ -198,7 +198,7 @@ def test_contents_that_do_not_fit_are_refused() -> None:
         (BYTES, (2,), "belongs into bytes_contents"),
     ):
         with pytest.raises(InvalidRequest, match=says):
-            contents.read("x", datatype, shape, filled)
+            rpc.read_contents("x", datatype, shape, filled)
 
 
 @pytest.mark.parametrize(
