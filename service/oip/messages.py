@@ -4,7 +4,7 @@ They live in a descriptor pool of their own, so that a client's generated stubs 
 wire nobody can tell them apart.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -115,6 +115,11 @@ _ENUMS: Final[Mapping[str, tuple[str, ...]]] = {
 def message(name: str) -> Any:
     """The class of a message."""
     return _classes()[name]
+
+
+def names() -> Iterable[str]:
+    """The names of all messages."""
+    return _MESSAGES.keys()
 
 
 @cache

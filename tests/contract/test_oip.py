@@ -5,6 +5,7 @@ import gzip
 import re
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,8 +16,8 @@ import requests
 from service import protocol
 from service.oip.messages import SERVICE, message
 from service.oip.tensors import from_bytes, to_bytes
+from tests.contract import stock_clients
 from tests.contract.oip_exchanges import EXCHANGES, Exchange, asked
-from tests.contract.stock_clients import Ask, asker
 from tests.contract.test_contract import picture
 from tests.e2e.processes import Server
 
@@ -24,14 +25,15 @@ LENGTH = "Inference-Header-Content-Length"
 
 
 @pytest.fixture(scope="session")
-def stock_client(request: pytest.FixtureRequest) -> Ask:
+def cache(request: pytest.FixtureRequest) -> Path:
+    """Where the environments of other makers' clients are kept from one run of the tests to the next."""
     assert request.config.cache is not None
-    return asker(request.config.cache.mkdir("stock_clients"))
+    return request.config.cache.mkdir("stock_clients")
 
 
 @pytest.mark.parametrize("name", ["triton", "kserve_client"])
-def test_stock_clients_work_unchanged(service: Server, stock_client: Ask, name: str) -> None:
-    stock_client(name, service.rest_api_port, service.port or 0)
+def test_stock_clients_work_unchanged(service: Server, cache: Path, name: str) -> None:
+    stock_clients.ask(name, cache, service.rest_api_port, service.port or 0)
 
 
 def infer(service: Server, model: str, body: bytes, **headers: str) -> requests.Response:

@@ -3,9 +3,9 @@
 Each environment is made once, in pytest's cache folder. Where it can't be made (no network), its tests are skipped.
 """
 
+import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,27 +18,37 @@ PACKAGES = {
 _INSTALL_S = 400.0
 _RUN_S = 240.0
 
-Ask = Callable[[str, int, int], None]
+ROOT = Path(__file__).parents[3]
 
 
-def asker(cache: Path) -> Ask:
-    """The function that runs a program of this folder against the ports of a service."""
-    unavailable: dict[str, str] = {}
+def python_with(name: str, cache: Path) -> Path:
+    """The Python that has what a program of this folder needs; skips the test where it can't be had."""
+    folder = cache / name
+    if why := _install(folder, PACKAGES[name]):
+        pytest.skip(why)
+    return _python(folder)
 
-    def ask(name: str, http_port: int, grpc_port: int) -> None:
-        if name not in unavailable:
-            unavailable[name] = _install(cache / name, PACKAGES[name])
-        if unavailable[name]:
-            pytest.skip(unavailable[name])
-        command = [_python(cache / name), Path(__file__).with_name(f"{name}.py"), str(http_port), str(grpc_port)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_RUN_S, check=False)
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
-    return ask
+def ask(name: str, cache: Path, http_port: int, grpc_port: int) -> None:
+    """Run a program of this folder against the ports of a service."""
+    program = Path(__file__).with_name(f"{name}.py")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [python_with(name, cache), program, str(http_port), str(grpc_port)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_RUN_S, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+
+
+_unavailable: dict[Path, str] = {}
 
 
 def _install(folder: Path, packages: tuple[str, ...]) -> str:
-    """Make an environment; why it can't be made, or nothing."""
+    """Make an environment, or say why it can't be made; that is not tried twice."""
+    if folder not in _unavailable:
+        _unavailable[folder] = _try_to_install(folder, packages)
+    return _unavailable[folder]
+
+
+def _try_to_install(folder: Path, packages: tuple[str, ...]) -> str:
     wanted = f"{sys.version}\n{' '.join(packages)}"
     made = folder / "made.txt"
     if made.is_file() and made.read_text() == wanted:

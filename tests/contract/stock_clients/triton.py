@@ -16,7 +16,10 @@ import tritonclient.grpc as over_grpc
 import tritonclient.grpc.aio as over_grpc_aio
 import tritonclient.http as over_http
 import tritonclient.http.aio as over_http_aio
+from tritonclient.grpc import model_config_pb2, service_pb2
 from tritonclient.utils import InferenceServerException
+
+from service.oip import messages
 
 # Of each datatype two values that show most of what could go wrong.
 EVERY: dict[str, Any] = {
@@ -78,6 +81,30 @@ def until(condition: Callable[[], bool]) -> None:
         while not condition():
             assert time.monotonic() < end
             time.sleep(0.1)
+
+
+def check_messages() -> None:
+    """Each field has the name, number, type and cardinality that the protocol gives it."""
+    theirs: dict[str, Any] = {}
+    files = (service_pb2.DESCRIPTOR, model_config_pb2.DESCRIPTOR)
+    pending = [each for file in files for each in file.message_types_by_name.values()]
+    while pending:
+        found = pending.pop()
+        theirs[found.name] = found
+        pending += found.nested_types
+    for name in messages.names():
+        ours = messages.message(name).DESCRIPTOR
+        for field in ours.fields:
+            if name.startswith("RepositoryModel") and name.endswith("Response"):
+                continue  # KServe's, which Triton does not have
+            twin = theirs[name].fields_by_name[field.name]
+            assert (field.number, field.type, field.is_repeated) == (twin.number, twin.type, twin.is_repeated), field
+            if field.enum_type is not None:
+                known = twin.enum_type.values_by_name
+                assert all(known[value.name].number == value.number for value in field.enum_type.values)
+        if not name.startswith(("Model", "Repository")) or name in ("ModelInferRequest", "ModelInferResponse"):
+            lacking = set(theirs[name].fields_by_name) - {field.name for field in ours.fields}
+            assert not lacking, (name, lacking)
 
 
 def check_about(client: Any, as_json: dict[str, Any]) -> None:
@@ -313,6 +340,7 @@ async def grpc_aio(port: int) -> None:
 
 def main() -> None:
     http_port, grpc_port = int(sys.argv[1]), int(sys.argv[2])
+    check_messages()
     http(http_port)
     asyncio.run(http_aio(http_port))
     if grpc_port:
