@@ -12,7 +12,7 @@ import pytest
 
 # What each program needs; the versions are those against which the service was held.
 PACKAGES = {
-    "triton": ("tritonclient[http,grpc]==2.73.0", "ml-dtypes"),
+    "triton": ("tritonclient[http,grpc]==2.73.0", "ml-dtypes", "pillow"),
     "kserve_client": ("kserve==0.21.0",),
 }
 _INSTALL_S = 400.0
