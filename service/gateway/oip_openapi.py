@@ -5,7 +5,7 @@ The examples are those of `openapi_examples.py`'s store.
 
 from typing import Any, Final
 
-from service.gateway.openapi_examples import EXAMPLE_B64
+from service.gateway.openapi_examples import EXAMPLE_B64, SCORES
 from service.gateway.openapi_schemas import json_of, ref
 from service.oip import about
 from service.version import __version__
@@ -191,7 +191,6 @@ INFER_BODY: Final[Json] = {
         hand={
             "id": "1",
             "inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [{"b64": EXAMPLE_B64}]}],
-            "outputs": [{"name": "scores", "parameters": {"classification": 1}}],
         },
     ),
     "application/octet-stream": {
@@ -209,7 +208,7 @@ INFER_ANSWER: Final[Json] = {
             "id": "1",
             "model_name": "sign_language",
             "model_version": "1",
-            "outputs": [{"name": "scores", "datatype": "BYTES", "shape": [1, 1], "data": ["0.945366:23:Y"]}],
+            "outputs": [{"name": "scores", "datatype": "FP32", "shape": [1, 24], "data": SCORES}],
         },
     ),
     "application/octet-stream": {

@@ -37,7 +37,7 @@ PREDICT_BODY: Final[Json] = {
     ),
 }
 _CLASSES: Final = list("ABCDEFGHIKLMNOPQRSTUVWXY")
-_SCORES: Final = [
+SCORES: Final = [
     0.001467, 0.001626, 0.004823, 0.000147, 0.002436, 0.003487, 0.003477, 0.002909,
     0.002769, 0.002083, 0.004726, 0.000536, 0.000764, 0.001827, 0.00805, 0.002161,
     0.001053, 0.000801, 0.004799, 0.001456, 0.000827, 0.001224, 0.001185, 0.945366,
@@ -48,8 +48,8 @@ PREDICT_ANSWER: Final[Json] = json_of(
         "model": {"name": "sign_language", "version": 1},
         "predictions": [{"class": "Y", "score": 0.945366, "scores": {"Y": 0.945366, "P": 0.00805}}],
     },
-    image={"predictions": [{"classes": _CLASSES, "scores": _SCORES}]},
-    columns={"outputs": {"classes": [_CLASSES], "scores": [_SCORES]}},
+    image={"predictions": [{"classes": _CLASSES, "scores": SCORES}]},
+    columns={"outputs": {"classes": [_CLASSES], "scores": [SCORES]}},
 )
 
 CLASSIFY_BODY: Final = json_of("ExamplesRequest", one={"signature_name": "classify_x", "examples": [{"x": 1.5}]})
