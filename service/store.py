@@ -104,8 +104,7 @@ def publish(store: Path, model: str, write: Callable[[Path], None]) -> int:
     Raises:
         StoreError: the store can't be written, or `write` left no `saved_model.pb`.
     """
-    if not model or model.startswith(".") or "/" in model or not model.isprintable():
-        raise StoreError(f"{model!r} is no name for a model; use letters, digits, '_', '-' and '.', no '/'.")
+    check_name(model)
     folder = store / model
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -118,8 +117,20 @@ def publish(store: Path, model: str, write: Callable[[Path], None]) -> int:
             raise StoreError(f"Nothing was published for {model}: no {SAVED_MODEL} was written.")
         temporary.chmod(0o755)  # mkdtemp's 0700 would hide the version from a server that runs as another user
         return _rename_to_next(temporary, folder)
+    except OSError as error:
+        raise StoreError(f"The store {store} can't be written: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_name(model: str) -> None:
+    """Make sure that a model can have this name.
+
+    Raises:
+        StoreError: it can't.
+    """
+    if not model or model.startswith(".") or "/" in model or not model.isprintable():
+        raise StoreError(f"{model!r} is no name for a model; use letters, digits, '_', '-' and '.', no '/'.")
 
 
 def _rename_to_next(temporary: Path, folder: Path) -> int:

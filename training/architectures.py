@@ -42,7 +42,7 @@ def build(how: Architecture, shape: Shape, classes: int, precision: str = "float
         TrainingError: there is no such architecture, or it does not go with the shape.
     """
     if how.kind not in ARCHITECTURES:
-        raise TrainingError(f"There is no architecture {how.kind!r}; there are {', '.join(sorted(ARCHITECTURES))}.")
+        raise TrainingError(f"There is no architecture {how.kind!r}; there are {', '.join(ARCHITECTURES)}.")
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
@@ -60,6 +60,10 @@ def build(how: Architecture, shape: Shape, classes: int, precision: str = "float
             features = layers.Dropout(how.dropout)(features)
         logits = layers.Dense(classes, dtype="float32", kernel_regularizer=_l2(how), name="logits")(features)
         return keras.Model(pixels, logits, name=how.kind)
+    except ValueError as error:  # of Keras: an image that is too small for so many stages, say
+        raise TrainingError(
+            f"The architecture {how.kind} can't be built for images of shape {shape}: {str(error).splitlines()[0]}"
+        ) from error
     finally:
         keras.config.set_dtype_policy(before)
 

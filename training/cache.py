@@ -6,6 +6,7 @@ a changed file changes the hash. Decoding is `service.images`, the same as in se
 
 import hashlib
 import json
+import lzma
 import os
 import shutil
 import tempfile
@@ -96,6 +97,9 @@ def _fill(place: Path, files: Sequence[File], size: tuple[int, int], channels: i
         pixels = np.lib.format.open_memmap(
             temporary / "pixels.npy", mode="w+", dtype=np.uint8, shape=(len(files), *size, channels)
         )
+        # A disk that runs full under a memory map kills the process (SIGBUS); this makes it an error.
+        with (temporary / "pixels.npy").open("r+b") as reserved:
+            os.posix_fallocate(reserved.fileno(), 0, os.fstat(reserved.fileno()).st_size)
         rows: list[int] = []
         skipped: dict[str, int] = {}
         examples: list[str] = []
@@ -106,7 +110,7 @@ def _fill(place: Path, files: Sequence[File], size: tuple[int, int], channels: i
                 return decode(content, *size, channels) if content else "empty"
             except SignpostError:
                 return "no image"
-            except (OSError, EOFError, zipfile.BadZipFile, zlib.error):
+            except (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError):
                 return "unreadable"
 
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

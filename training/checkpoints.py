@@ -1,8 +1,6 @@
 """What a run needs to go on where it stopped: one file, written beside and renamed, after each epoch."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.errors import TrainingError
+from training.whole_files import whole_files
 
 FILE: Final = "checkpoint.npz"
 
@@ -48,7 +47,7 @@ def save(folder: Path, state: Checkpoint) -> Path:
     """Write the checkpoint; the one before stays until the new one is whole.
 
     Raises:
-        TrainingError: the folder can't be written, or the disk is full.
+        StoreError: the folder can't be written, or the disk is full.
     """
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name in ("network", "optimizer", "average", "best"):
@@ -60,23 +59,9 @@ def save(folder: Path, state: Checkpoint) -> Path:
         "average_steps": state.average_steps,
         "history": state.history,
     }
-    path = folder / FILE
-    temporary = None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".tmp-", delete=False) as file:
-            temporary = Path(file.name)
-            np.savez(file, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]  # NumPy's stub
-        os.replace(temporary, path)  # noqa: PTH105 - Path.replace is the same call
-    except OSError as error:
-        raise TrainingError(
-            f"The checkpoint {path} can't be written: {error.strerror or error}; "
-            "free the disk or name another folder with --checkpoints."
-        ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-    return path
+    with whole_files(folder, "checkpoints") as temporary:
+        np.savez(temporary / FILE, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]  # NumPy's stub
+    return folder / FILE
 
 
 def load(folder: Path) -> Checkpoint:
@@ -85,13 +70,12 @@ def load(folder: Path) -> Checkpoint:
     Raises:
         TrainingError: there is none, or it is broken.
     """
+    check(folder)
     path = folder / FILE
     try:
         with path.open("rb") as opened, np.load(opened) as file:
             about = json.loads(str(file["about"]))
             found = {name: file[name] for name in file.files if name != "about"}
-    except FileNotFoundError as error:
-        raise TrainingError(f"There is no checkpoint at {path}; start the run once without --resume.") from error
     except Exception as error:  # NumPy and zipfile raise many things on a broken file
         raise TrainingError(f"The checkpoint {path} is broken ({error}); remove it and start again.") from error
     return Checkpoint(
@@ -110,9 +94,14 @@ def _part(found: Mapping[str, npt.NDArray[Any]], name: str) -> Arrays:
     return [found[key] for key in sorted(found) if key.startswith(f"{name}.")]
 
 
-def exists(folder: Path) -> bool:
-    """Whether the folder holds a checkpoint."""
-    return (folder / FILE).is_file()
+def check(folder: Path) -> None:
+    """Make sure that the folder holds a checkpoint.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    if not (folder / FILE).is_file():
+        raise TrainingError(f"There is no checkpoint at {folder / FILE}; start the run once without --resume.")
 
 
 def same(first: Sequence[npt.NDArray[Any]], second: Sequence[npt.NDArray[Any]]) -> bool:

@@ -1,12 +1,22 @@
-"""The command `signpost train`. Importing this is quick: Keras comes in when a training starts."""
+"""The commands `signpost train` and `signpost evaluate`.
 
+Importing this is quick: Keras comes in when there is something to train, after all that was asked for has been checked
+and the images have been read.
+"""
+
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from training import recipes
+from training.class_folders import Level
+from training.errors import Interrupted, TrainingError
+from training.recipe import Recipe, Request
 
 _PATH = click.Path(path_type=Path)
 
@@ -29,9 +39,28 @@ _CACHE = click.option(
 )
 
 
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell in a sentence what stops a command from outside."""
+    try:
+        yield
+    except KeyboardInterrupt as error:  # outside of `fit`, which says more
+        raise Interrupted("Stopped; nothing was published.") from error
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # nobody reads what is printed: Click ends quietly
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        raise TrainingError(f"It can't go on: {error.strerror or error}{where}.") from error
+
+
 @click.command()
 @click.argument("recipe", type=click.Choice(recipes.NAMES))
 @_DATA
+@click.option(
+    "--class-folders",
+    type=click.Choice(["outer", "inner"]),
+    help="Which folders are the classes, where folders lie in folders and it is not clear.",
+)
 @click.option("--store", type=_PATH, default="model_store", show_default=True, help="Where to publish the model.")
 @click.option("--name", help="Name of the model; the recipe's own by default.")
 @click.option("--epochs", type=click.IntRange(0), help="Epochs, instead of the recipe's.")
@@ -52,6 +81,7 @@ _CACHE = click.option(
 def train(
     recipe: str,
     data: tuple[Path, ...],
+    class_folders: Level | None,
     store: Path,
     name: str | None,
     epochs: int | None,
@@ -71,21 +101,12 @@ def train(
     """Train RECIPE, evaluate it once on its test images, and publish the next version in the store."""
     # TensorFlow tells about oneDNN and the processor on every start; nobody who trains needs that.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from training import progress, run
-    from training.overrides import override
-    from training.schedule import stretch
+    from training import options as run_options
+    from training import progress
 
-    chosen = recipes.get(recipe)
-    for setting in settings:
-        chosen = override(chosen, setting)
-    if epochs is not None:
-        chosen = replace(chosen, phases=stretch(chosen.phases, epochs))
-    if batch_size is not None:
-        chosen = replace(chosen, batch_size=batch_size)
-    if learning_rate is not None:
-        chosen = replace(chosen, learning_rate=learning_rate)
+    chosen = _chosen(recipe, settings, epochs, batch_size, learning_rate)
     name = name or chosen.model
-    options = run.Options(
+    options = run_options.Options(
         data=data,
         store=store,
         name=name,
@@ -97,12 +118,36 @@ def train(
         resume=resume,
         weights=weights,
         tensorboard=tensorboard,
+        class_folders=class_folders,
+        find_rate=find_rate,
     )
-    with progress.for_terminal() as shown:
+    with _told(), progress.for_terminal() as shown:
+        run_options.check(chosen, options)
+        images = chosen.load(Request(data, seed, samples, cache, shown.say, class_folders))
+        from training import run  # and with it Keras
+
         if find_rate:
-            run.find_rate(chosen, options, shown)
+            run.find_rate(chosen, options, images, shown)
         else:
-            run.train(recipe, chosen, options, shown)
+            run.train(recipe, chosen, options, images, shown)
+
+
+def _chosen(
+    name: str, settings: tuple[str, ...], epochs: int | None, batch_size: int | None, learning_rate: float | None
+) -> Recipe:
+    from training.overrides import override
+    from training.schedule import stretch
+
+    recipe = recipes.get(name)
+    for setting in settings:
+        recipe = override(recipe, setting)
+    if epochs is not None:
+        recipe = replace(recipe, phases=stretch(recipe.phases, epochs))
+    if batch_size is not None:
+        recipe = replace(recipe, batch_size=batch_size)
+    if learning_rate is not None:
+        recipe = replace(recipe, learning_rate=learning_rate)
+    return recipe
 
 
 @click.command()
@@ -117,6 +162,11 @@ def evaluate(model: str, data: tuple[Path, ...], store: Path, report: Path | Non
     The latest version is taken when none is named. What the data call their test part is used, or else all of them.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from training import judge
+    from training import judge_options
 
-    judge.evaluate_version(judge.Options(model, data, store, report, cache), click.echo)
+    options = judge_options.Options(model, data, store, report, cache)
+    with _told():
+        version = judge_options.check(options)
+        from training import judge  # and with it Keras
+
+        judge.evaluate_version(version, options, click.echo)

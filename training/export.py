@@ -18,7 +18,7 @@ from PIL import Image
 from service import store
 from training.augmentation import resize
 from training.datasets import Dataset, Pixels
-from training.errors import TrainingError
+from training.errors import TrainingError, os_error
 from training.evaluate import Scores
 from training.grad_cam import grad_cam
 
@@ -49,6 +49,9 @@ def write(folder: Path, network: keras.Model, classes: Sequence[str], shape: tup
         classes: the K names.
         shape: (H, W, C).
         model: name in the store, for the warm-up requests.
+
+    Raises:
+        OSError: the folder can't be written, or the disk is full.
     """
     import tensorflow as tf
 
@@ -77,13 +80,15 @@ def write(folder: Path, network: keras.Model, classes: Sequence[str], shape: tup
     module = tf.Module()
     module.weights = [weight.value for weight in network.weights]  # only what is tracked gets saved
     signatures = {name: tf.function(function, input_signature=[image]) for name, function in functions.items()}
-    tf.saved_model.save(module, str(folder), signatures=signatures)
-    extra = folder / store.EXTRA
-    extra.mkdir()
-    with tf.io.TFRecordWriter(str(folder / store.WARMUP)) as warmup:
-        for count in (1, 8):
-            images = synthetic_pixels(shape, count)
-            warmup.write(predict_log(model, SIGNATURE, {"image": images}))
+    try:
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+        (folder / store.EXTRA).mkdir()
+        with tf.io.TFRecordWriter(str(folder / store.WARMUP)) as warmup:
+            for count in (1, 8):
+                images = synthetic_pixels(shape, count)
+                warmup.write(predict_log(model, SIGNATURE, {"image": images}))
+    except tf.errors.OpError as error:
+        raise os_error(error.message) from error
 
 
 @dataclass(frozen=True)

@@ -58,11 +58,13 @@ def confusion_matrix(confusion: npt.NDArray[np.int64], classes: Sequence[str], t
             colour = "white" if shares[row, column] > 0.5 else "#333333"
             size = 11 if count <= 6 else 6.5
             axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=colour, fontsize=size)
-    axes.set_xticks(range(count), classes, rotation=90 if max(map(len, classes)) > 3 else 0, fontsize=8)
-    axes.set_yticks(range(count), classes, fontsize=8)
+    rotation = 90 if max(map(len, classes)) > 3 else 0
+    axes.set_xticks(range(count), classes, rotation=rotation, fontsize=8, parse_math=False)
+    axes.set_yticks(range(count), classes, fontsize=8, parse_math=False)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    figure.suptitle(title, x=0.02, horizontalalignment="left", fontsize=11, wrap=True)
+    plain = title.replace("$", r"\$")  # `parse_math` and `wrap` don't go together
+    figure.suptitle(plain, x=0.02, horizontalalignment="left", fontsize=11, wrap=True)
     figure.colorbar(drawn, ax=axes, shrink=0.8, label="share of the true class")
     figure.savefig(path, dpi=_DPI)
 
@@ -107,7 +109,7 @@ def gallery(
             continue
         height, width, channels = images[index].shape
         axes.imshow(images[index].squeeze(), cmap="gray" if channels == 1 else None, vmin=0, vmax=255)
-        axes.set_title(titles[index], fontsize=8)
+        axes.set_title(titles[index], fontsize=8, parse_math=False)
         if overlays is not None and overlays.shape[1]:
             extent = (-0.5, width - 0.5, height - 0.5, -0.5)
             axes.imshow(overlays[index], cmap="inferno", alpha=0.45, extent=extent, interpolation="bilinear")

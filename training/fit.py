@@ -72,8 +72,7 @@ def fit(
     """
     keras.utils.set_random_seed(seed)
     # Any size is fine where the network ends in a mean over the places; `dense` and `vgg` need to know theirs.
-    growing = any(phase.size not in (None, *recipe.size) for phase in recipe.phases)
-    shape = (None, None, recipe.channels) if growing else (*recipe.size, recipe.channels)
+    shape = (None, None, recipe.channels) if recipe.is_growing else (*recipe.size, recipe.channels)
     network = architectures.build(recipe.architecture, shape, len(train.classes), recipe.precision)
     judge = architectures.build(recipe.architecture, shape, len(train.classes), recipe.precision)
     if recipe.architecture.mean_image:
@@ -95,6 +94,7 @@ def fit(
     history: History = []
     best: Weights = []
     identity = {"choices": recipe.choices(), "seed": seed, "images": len(train), "start": start_name}
+    identity["classes"] = list(train.classes)
     if resume:
         if keep is None:
             raise TrainingError("There is no folder to resume from; name it with --checkpoints.")

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from service import store
 from training import architectures
 from training.errors import TrainingError
+from training.options import weights_version
 from training.recipe import Architecture
 
 NORMALISATION: Final = f"{store.EXTRA}/normalisation.npz"
@@ -56,7 +57,7 @@ def load_into(network: keras.Model, path: Path) -> Origin:
     Raises:
         TrainingError: it is no version that Signpost trained, or one of another architecture.
     """
-    version = find_version(path)
+    version = weights_version(path)
     layers = _read(version)
     wanted = [layer for layer in network.layers if layer.weights]
     fitting = [layer for layer in wanted if _fits(layer, layers.get(layer.name))]
@@ -131,20 +132,6 @@ def _about(version: Path) -> tuple[Architecture, tuple[int, int, int], int]:
 
 def _fits(layer: Any, weights: list[npt.NDArray[np.float32]] | None) -> bool:
     return weights is not None and [w.shape for w in weights] == [tuple(w.shape) for w in layer.weights]
-
-
-def find_version(path: Path) -> Path:
-    """The folder of a version: the one that is named, or the latest of a model.
-
-    Raises:
-        TrainingError: there is none.
-    """
-    if (path / store.SAVED_MODEL).is_file():
-        return path
-    numbers = store.versions(path) if path.is_dir() else []
-    if not numbers:
-        raise TrainingError(f"There is no version at {path}; --weights takes a model's folder in the store.")
-    return path / str(numbers[-1])
 
 
 def _read(version: Path) -> Mapping[str, list[npt.NDArray[np.float32]]]:

@@ -2,53 +2,35 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service import store as model_store
-from service.errors import StoreError
 from training import card, evaluate, export, images, initial, report, sign_mnist
 from training.batches import plain_batches
 from training.datasets import Data, Dataset, dataset
 from training.errors import TrainingError
+from training.judge_options import Options, report_folder
 from training.recipe import Request
+from training.whole_files import whole_files
 
 if TYPE_CHECKING:
     import keras
 
 
-@dataclass(frozen=True)
-class Options:
-    """What to evaluate, on what.
-
-    Attributes:
-        model: a model's name, or `name/version`.
-        data: sources of labelled images; what they call their test part is used, or else all of them.
-        store: where the model is.
-        report: folder for the report; None for one below `reports/`.
-        cache: folder for decoded pixels.
-    """
-
-    model: str
-    data: tuple[Path, ...]
-    store: Path
-    report: Path | None
-    cache: Path
-
-
-def evaluate_version(options: Options, say: Callable[[str], None]) -> evaluate.Metrics:
+def evaluate_version(version: Path, options: Options, say: Callable[[str], None]) -> evaluate.Metrics:
     """Evaluate a version and write its report.
 
+    Args:
+        version: its folder.
+        options: what the user asks, checked.
+        say: prints a line for the user.
+
     Raises:
-        SignpostError: there is no such version, it is no image classifier, or the data do not fit it.
+        SignpostError: it is no image classifier, the data do not fit it, or the report can't be written.
     """
-    if not options.data:
-        raise TrainingError("evaluate needs --data: labelled images, in the same forms as for training.")
-    version = _find(options.store, options.model)
     loaded = export.load_version(version)
     data = _load(options, loaded.shape, loaded.classes, say)
     scores = np.concatenate([loaded.run(pixels) for pixels, _ in plain_batches(data.test, loaded.shape[:2])])
@@ -68,7 +50,7 @@ def evaluate_version(options: Options, say: Callable[[str], None]) -> evaluate.M
         "data": {"test": card.about(data.test), **data.facts},
         "sources": [path.name for path in options.data],
     }
-    folder = options.report or Path("reports") / name.replace("/", "-")
+    folder = report_folder(options, version)
     page = report.write(
         folder,
         title=f"Evaluated on {', '.join(path.name for path in options.data)}",
@@ -78,21 +60,11 @@ def evaluate_version(options: Options, say: Callable[[str], None]) -> evaluate.M
         history=[],
         network=_network(version),
     )
-    (folder / "evaluation.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    with whole_files(folder, "report") as temporary:
+        text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
+        (temporary / "evaluation.json").write_text(text, "utf-8")
     say(f"Report: {page}")
     return metrics
-
-
-def _find(store: Path, model: str) -> Path:
-    model_store.check(store)
-    name, _, number = model.partition("/")
-    found = model_store.versions(store / name) if (store / name).is_dir() else []
-    if not found:
-        known = ", ".join(model_store.models(store)) or "none"
-        raise StoreError(f"There is no model {name!r} in {store}; there are: {known}.")
-    if number and number not in map(str, found):
-        raise StoreError(f"{name} has no version {number!r} in {store}; it has {', '.join(map(str, found))}.")
-    return store / name / (number or str(found[-1]))
 
 
 def _load(options: Options, shape: tuple[int, int, int], classes: Sequence[str], say: Callable[[str], None]) -> Data:

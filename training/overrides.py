@@ -7,7 +7,7 @@ from training.errors import TrainingError
 from training.recipe import Recipe
 from training.schedule import Phase
 
-_FIXED: Final = ("load", "size", "channels")  # the data come in this size
+_FIXED: Final = ("load", "draws", "size", "channels")  # the data come so
 _WORDS: Final = {"true": True, "yes": True, "false": False, "no": False}
 
 

@@ -12,6 +12,9 @@ from typing import Any, Final, Protocol, Self
 
 import rich.progress
 
+from training.errors import os_error
+from training.whole_files import cannot_write
+
 _WORTH_SAYING: Final = 0.1
 
 
@@ -72,7 +75,7 @@ class Bar(AbstractContextManager["Bar"]):
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self._bar.console.print(text, highlight=False)
+        self._bar.console.print(text, highlight=False, markup=False)  # a class may be called [b]
 
     def step(self, epoch: int, epochs: int, step: int, steps: int, numbers: Mapping[str, float]) -> None:
         """Move the bar, ten times a second at most."""
@@ -102,10 +105,17 @@ class TensorBoard:
 
         self._shown = shown
         self._messages = tf.compat.v1
-        folder.mkdir(parents=True, exist_ok=True)
+        self._error: Any = tf.errors.OpError
+        self._folder = folder
         name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
-        self._writer = tf.io.TFRecordWriter(str(folder / name))
-        self._write(self._messages.Event(wall_time=time.time(), file_version="brain.Event:2"))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._writer: Any = tf.io.TFRecordWriter(str(folder / name))
+            self._write(self._messages.Event(wall_time=time.time(), file_version="brain.Event:2"))
+        except OSError as error:
+            raise cannot_write(folder, "tensorboard", error) from error
+        except tf.errors.OpError as error:
+            raise cannot_write(folder, "tensorboard", os_error(error.message)) from error
 
     def say(self, text: str) -> None:
         """Pass the line on."""
@@ -116,15 +126,21 @@ class TensorBoard:
         self._shown.step(epoch, epochs, step, steps, numbers)
 
     def epoch(self, epoch: int, epochs: int, numbers: Mapping[str, float]) -> None:
-        """Write the numbers, and pass them on."""
+        """Write the numbers as long as they can be written, and pass them on."""
         values = [self._messages.Summary.Value(tag=f"epoch/{name}", simple_value=n) for name, n in numbers.items()]
         summary = self._messages.Summary(value=values)
-        self._write(self._messages.Event(wall_time=time.time(), step=epoch, summary=summary))
+        try:
+            self._write(self._messages.Event(wall_time=time.time(), step=epoch, summary=summary))
+        except self._error as error:
+            self._writer = None
+            told = cannot_write(self._folder, "tensorboard", os_error(error.message))
+            self._shown.say(f"{told} The training goes on without it.")
         self._shown.epoch(epoch, epochs, numbers)
 
     def _write(self, event: Any) -> None:
-        self._writer.write(event.SerializeToString())
-        self._writer.flush()
+        if self._writer is not None:
+            self._writer.write(event.SerializeToString())
+            self._writer.flush()
 
 
 def describe(epoch: int, epochs: int, numbers: Mapping[str, float]) -> str:

@@ -6,11 +6,17 @@ Nothing here imports Keras, so that the command line can list the recipes at onc
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from training.augmentation import Augmentation
+from training.class_folders import Level
 from training.datasets import Data
 from training.schedule import Phase
+
+KINDS: Final = ("cnn", "dense", "resnet", "transfer", "vgg")
+OPTIMIZERS: Final = ("adam", "adamw", "rmsprop", "sgd")
+PRECISIONS: Final = ("float32", "mixed_bfloat16")
+_NO_CHOICES: Final = ("load", "draws")
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,7 @@ class Architecture:
     """Which network, and its knobs; a network ignores the knobs it has no use for.
 
     Attributes:
-        kind: a name in `ARCHITECTURES`.
+        kind: one of `KINDS`.
         widths: channels of each stage (units of each hidden layer for `dense`).
         depths: blocks of each stage; 1 for those not named.
         normalise: batch normalisation after each convolution.
@@ -62,6 +68,7 @@ class Request:
         samples: how many images to draw, for the recipes that draw; None for the recipe's own number.
         cache: folder for decoded pixels and downloads.
         say: prints a line for the user.
+        class_folders: which folders are the classes where folders lie in folders; None to find out.
     """
 
     paths: tuple[Path, ...]
@@ -69,6 +76,7 @@ class Request:
     samples: int | None
     cache: Path
     say: Callable[[str], None]
+    class_folders: Level | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,7 @@ class Recipe:
         augmentation: how the training images are varied.
         phases: epochs, in growing image sizes or at one.
         batch_size: images per step.
-        optimizer: `adamw`, `adam`, `rmsprop` or `sgd` (with momentum 0.9).
+        optimizer: one of `OPTIMIZERS`; `sgd` has momentum 0.9.
         learning_rate: the highest rate; a linear warm-up leads to it, half a cosine away from it.
         warmup: share of the run that the warm-up takes.
         weight_decay: for `adamw`, on the kernels only.
@@ -98,6 +106,7 @@ class Recipe:
         start_share: share of the weights that a training begins with in those it ends with (Wortsman et al. 2022,
             "Robust fine-tuning of zero-shot models"): the average of both is right more often than either.
         head_epochs: for `transfer`, epochs over the frozen backbone's features, before the phases train all of it.
+        draws: whether it draws its images, as many as `--samples` says.
     """
 
     model: str
@@ -121,15 +130,21 @@ class Recipe:
     restore_best: bool = False
     start_share: float = 0.0
     head_epochs: int = 0
+    draws: bool = False
 
     @property
     def epochs(self) -> int:
         """Epochs of all phases together."""
         return sum(phase.epochs for phase in self.phases)
 
+    @property
+    def is_growing(self) -> bool:
+        """Whether some epochs train at another size than the model's."""
+        return any(phase.size not in (None, *self.size) for phase in self.phases)
+
     def choices(self) -> Mapping[str, Any]:
         """All choices as plain data, for the model card and for telling runs apart."""
-        plain = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "load"}
+        plain = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _NO_CHOICES}
         for name in ("architecture", "augmentation"):
             plain[name] = asdict(plain[name])
         plain["phases"] = [asdict(phase) for phase in self.phases]

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 import jinja2
 import numpy as np
 
-from service.errors import StoreError
 from training import evaluate, figures, insight
 from training.checkpoints import History
 from training.datasets import Data, Dataset
 from training.evaluate import Scores
+from training.whole_files import whole_files
 
 if TYPE_CHECKING:
     import keras
@@ -64,11 +64,8 @@ def write(
     Raises:
         StoreError: the folder can't be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return _write(folder, title, card, data, scores, history, network)
-    except OSError as error:
-        raise StoreError(f"The report folder {folder} can't be written: {error.strerror or error}.") from error
+    with whole_files(folder, "report") as temporary:
+        return folder / _write(temporary, title, card, data, scores, history, network).name
 
 
 def _write(

@@ -1,87 +1,59 @@
-"""A whole training run in one page: read, split, fit, evaluate once, draw, publish."""
+"""A whole training run in one page: split, fit, evaluate once, draw, publish."""
 
-import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import keras
 import numpy as np
 
 from service import store as model_store
-from service.errors import StoreError
+from service.errors import SignpostError, StoreError
 from training import architectures, evaluate, export, figures, gate, initial, report
 from training.calibration import fit_temperature
 from training.card import card
 from training.checkpoints import History
 from training.datasets import Data, Dataset, split
-from training.errors import Interrupted, TrainingError
+from training.errors import TrainingError
 from training.fit import Start, fit, set_weights
 from training.folding import fold
+from training.options import Options, weights_version
 from training.progress import Progress, TensorBoard
-from training.recipe import Recipe, Request
+from training.recipe import Recipe
 from training.transfer import train_head
+from training.whole_files import whole_files
+
+_SHOWN: Final = 10
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the user says about a run beyond the recipe.
-
-    Attributes:
-        data: sources of images.
-        store: where to publish.
-        name: of the model.
-        seed: the same seed gives the same numbers.
-        samples: how many images to draw, for recipes that draw.
-        report: folder for the report and its figures.
-        cache: folder for decoded pixels and downloads.
-        checkpoints: folder of this run's checkpoint.
-        resume: go on from it.
-        weights: a version in the store to begin with, or None.
-        tensorboard: folder for TensorBoard's logs, or None.
-    """
-
-    data: tuple[Path, ...]
-    store: Path
-    name: str
-    seed: int
-    samples: int | None
-    report: Path
-    cache: Path
-    checkpoints: Path
-    resume: bool
-    weights: Path | None = None
-    tensorboard: Path | None = None
-
-
-def train(recipe_name: str, recipe: Recipe, options: Options, progress: Progress) -> int | None:
+def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progress: Progress) -> int | None:
     """Train a recipe and publish the result.
+
+    Args:
+        recipe_name: for the messages and the card.
+        recipe: its choices.
+        options: what the user says beyond them, checked.
+        data: what the recipe loaded.
+        progress: hears how it goes.
 
     Returns:
         The number of the new version; None on a backend of Keras that can't export, where the checkpoint is the result.
 
     Raises:
-        SignpostError: bad data or options, an unwritable store, numbers that went wrong, or Ctrl-C.
+        SignpostError: weights that don't fit, a full disk, numbers that went wrong, or Ctrl-C.
     """
-    _check_writable(options.store, "store")
-    _check_writable(options.report, "report")
-    try:
-        return _train(recipe_name, recipe, options, progress)
-    except KeyboardInterrupt as error:  # outside of `fit`, which says more
-        raise Interrupted("Stopped; nothing was published.") from error
-
-
-def _train(recipe_name: str, recipe: Recipe, options: Options, progress: Progress) -> int | None:
-    data = recipe.load(Request(options.data, options.seed, options.samples, options.cache, progress.say))
     training, validation = split(data.train, recipe.validation, options.seed)
     classes = training.classes
     progress.say(
-        f"{recipe_name}: {len(classes)} classes, {len(training)} images to learn from, "
+        f"{recipe_name}: {len(classes)} classes ({_some(classes)}), {len(training)} images to learn from, "
         f"{len(validation)} for validation, {len(data.test)} for the test."
     )
     for fact, value in data.facts.items():
         if value:
             progress.say(f"{fact.replace('_', ' ')}: {value}")
-    figures.contact_sheet(training, recipe, options.seed, options.report / "augmentation.png")
+    with whole_files(options.report, "report") as temporary:
+        figures.contact_sheet(training, recipe, options.seed, temporary / "augmentation.png")
     if options.tensorboard is not None:
         progress = TensorBoard(progress, options.tensorboard / options.name)
     shape = (*recipe.size, recipe.channels)
@@ -146,12 +118,26 @@ def _train(recipe_name: str, recipe: Recipe, options: Options, progress: Progres
 
     verdict = gate.compare(about, gate.card_before(options.store, options.name))
     about["gate"] = verdict.as_dict()
-    version = model_store.publish(options.store, options.name, write)
+    try:
+        version = model_store.publish(options.store, options.name, write)
+    except StoreError as error:
+        kept = f" The training is kept in {options.checkpoints}; with --resume the same command publishes it."
+        raise StoreError(f"{error} Nothing was published.{kept if recipe.epochs else ''}") from error
+    finally:
+        with suppress(OSError):  # an empty folder would be a model without a version
+            (options.store / options.name).rmdir()
     progress.say(f"Published {options.store / options.name / str(version)}; report: {options.report / 'report.html'}")
-    moved = gate.move_stable(options.store, options.name, version) if verdict.passed else ""
+    try:
+        moved = gate.move_stable(options.store, options.name, version) if verdict.passed else ""
+    except SignpostError as error:
+        raise StoreError(f"{error} Version {version} is published, but the label stable stays where it is.") from error
     for text in filter(None, (verdict.text, moved)):
         progress.say(text)
     return version
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _beginning(
@@ -161,8 +147,6 @@ def _beginning(
     if recipe.architecture.kind == "transfer":
         begun = train_head(recipe, training, validation, options.weights, options.seed, options.cache, progress)
         return (lambda network: set_weights(network, begun.weights)), begun.history
-    if not recipe.epochs:
-        raise TrainingError("There is nothing to train in 0 epochs; give --epochs 1 or more.")
     path = options.weights
     if path is None:
         return None, []
@@ -186,23 +170,22 @@ def _name_of(recipe: Recipe, weights: Path | None) -> str:
         return f"{recipe.architecture.backbone} from {weights.name if weights else 'ImageNet, as Keras publishes it'}"
     if weights is None:
         return "random weights"
-    version = initial.find_version(weights)
+    version = weights_version(weights)
     return f"{version.parent.name}/{version.name}"
 
 
-def find_rate(recipe: Recipe, options: Options, progress: Progress) -> float:
+def find_rate(recipe: Recipe, options: Options, data: Data, progress: Progress) -> float:
     """Suggest a learning rate, and draw how the loss follows the rate; nothing is trained or published.
 
     Raises:
-        SignpostError: bad data, or the loss diverges at once.
+        SignpostError: the loss diverges at once, or the report can't be written.
     """
     from training import lr_finder
 
-    _check_writable(options.report, "report")
-    data = recipe.load(Request(options.data, options.seed, options.samples, options.cache, progress.say))
     found = lr_finder.find(recipe, data.train, options.seed)
     path = options.report / "learning_rate.png"
-    figures.learning_rates(found, path)
+    with whole_files(options.report, "report") as temporary:
+        figures.learning_rates(found, temporary / path.name)
     progress.say(
         f"Suggested: --learning-rate {found.suggested:.2g} (the recipe's is {recipe.learning_rate:.2g}); {path}"
     )
@@ -227,15 +210,3 @@ def _say_results(progress: Progress, data: Data, scores: evaluate.Scores) -> Non
             f"{name}: {part.correct} of {part.images} right, accuracy {part.accuracy:.4f} "
             f"(95 % interval {low:.4f} to {high:.4f})."
         )
-
-
-def _check_writable(folder: Path, what: str) -> None:
-    """Fail before the training, not after it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder):
-            pass
-    except OSError as error:
-        raise StoreError(
-            f"The {what} {folder} can't be written: {error.strerror or error}; name another with --{what}."
-        ) from error

@@ -1,16 +1,19 @@
 """Sign Language MNIST in the form that Kaggle publishes: two CSV files, `label,pixel1,...,pixel784`.
 
-The files may lie in a folder, in a zip archive, or be gzipped. The letters J and Z need motion and are absent;
-labels count J all the same, so they run from 0 to 24 without 9.
+The files may lie in a folder, in a zip archive, or be gzipped. What spreadsheets make of them is read too: UTF-8 with
+or without a byte-order mark, UTF-16 with one, commas, semicolons or tabs, quoted values, line ends of any system.
+
+The letters J and Z need motion and are absent; labels count J all the same, so they run from 0 to 24 without 9.
 """
 
+import codecs
 import gzip
 import io
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +26,16 @@ LETTERS: Final = tuple("ABCDEFGHIKLMNOPQRSTUVWXY")
 _J: Final = 9
 _COLUMNS: Final = 1 + SIDE * SIDE
 _SUFFIXES: Final = (".csv", ".csv.gz")
+_SEPARATORS: Final = (b",", b";", b"\t")
+# The first bytes of a file that say how it is written; UTF-32's begin with UTF-16's.
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_LONGEST_LINE: Final = 16 * 1024  # of a header, in bytes
 
 
 def load(paths: Sequence[Path]) -> Data:
@@ -44,33 +57,63 @@ def load(paths: Sequence[Path]) -> Data:
 
 
 def looks_like(paths: Sequence[Path]) -> bool:
-    """Whether these are CSV files, or archives or folders of CSV files, rather than images."""
-    for path in paths:
-        if path.name.endswith(_SUFFIXES):
-            return True
-        if path.is_dir():
-            return any(next(path.rglob(f"*{suffix}"), None) for suffix in _SUFFIXES)
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                return any(name.endswith(_SUFFIXES) for name in archive.namelist())
-    return False
+    """Whether these are Sign MNIST's CSV files, or archives or folders of them, rather than images."""
+    try:
+        return any(_is_csv(path.name) or any(map(_begins_well, _heads(path))) for path in paths)
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError):
+        return False  # whoever reads it will say so
 
 
-def parse(name: str, text: bytes) -> Dataset:
+def _heads(path: Path) -> Iterator[bytes]:
+    """The beginnings of the CSV files in a folder or an archive; a list of images may be among them."""
+    if path.is_dir():
+        for file in path.rglob("*"):
+            if _is_csv(file.name):
+                with file.open("rb") as opened:
+                    yield _head(file.name, opened)
+    elif zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for name in filter(_is_csv, archive.namelist()):
+                with archive.open(name) as member:
+                    yield _head(name, member)
+
+
+def _head(name: str, file: IO[bytes]) -> bytes:
+    if name.lower().endswith(".gz"):
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            return unpacked.read(_LONGEST_LINE)
+    return file.read(_LONGEST_LINE)
+
+
+def _is_csv(name: str) -> bool:
+    base = name.rsplit("/", 1)[-1]
+    return base.lower().endswith(_SUFFIXES) and not base.startswith(".") and not name.startswith("__MACOSX/")
+
+
+def _begins_well(head: bytes) -> bool:
+    return _separator(_plain(head).partition(b"\n")[0]) is not None
+
+
+def parse(name: str, content: bytes) -> Dataset:
     """Read one CSV file.
 
     Args:
         name: of the file, for messages.
-        text: its content.
+        content: of it.
 
     Raises:
         TrainingError: it is empty, or a row of it is bad; the message names the line.
     """
-    header, _, body = text.partition(b"\n")
-    if not header.startswith(b"label,"):
-        raise TrainingError(f"{name} does not begin with the header 'label,pixel1,...'; is it Kaggle's CSV file?")
+    header, _, body = _plain(content).partition(b"\n")
+    separator = _separator(header)
+    if separator is None:
+        raise TrainingError(
+            f"{name}, line 1: it is not the header 'label,pixel1,...'; is it Kaggle's CSV file? "
+            "It is read as UTF-8, or as UTF-16 if it begins with a byte-order mark."
+        )
     if not body.strip():
         raise TrainingError(f"{name} has no rows below its header; is the file complete?")
+    body = body.replace(b'"', b"").replace(separator, b",")
     try:
         table = np.loadtxt(io.BytesIO(body), delimiter=",", dtype=np.int64, comments=None, ndmin=2)
     except ValueError:
@@ -82,6 +125,23 @@ def parse(name: str, text: bytes) -> Dataset:
     labels = labels - (labels > _J)
     pixels = table[:, 1:].astype(np.uint8).reshape(-1, SIDE, SIDE, 1)
     return dataset(pixels, labels.astype(np.int32), LETTERS)
+
+
+def _plain(content: bytes) -> bytes:
+    """The text in UTF-8 without a mark, each line ending in a newline alone."""
+    encoding = next((encoding for mark, encoding in _MARKS if content.startswith(mark)), None)
+    if encoding is not None:
+        content = content.decode(encoding, "replace").encode()  # what is no text is no number either: its line is told
+    return content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _separator(header: bytes) -> bytes | None:
+    """What separates the columns, if this is the header; it may be quoted."""
+    plain = header.replace(b'"', b"").replace(b" ", b"").lower()
+    for separator in _SEPARATORS:
+        if plain.startswith(b"label" + separator + b"pixel1" + separator):
+            return separator
+    return None
 
 
 def _bad(table: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -114,28 +174,28 @@ def _read(path: Path) -> dict[str, bytes]:
     """All CSV files at a path, unpacked, by name."""
     try:
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.name.endswith(_SUFFIXES))
+            found = sorted(file for file in path.rglob("*") if _is_csv(file.name))
             return {str(file): _unpack(str(file), file.read_bytes()) for file in found}
-        if path.name.endswith(_SUFFIXES):
+        if _is_csv(path.name):
             return {str(path): _unpack(str(path), path.read_bytes())}
         with zipfile.ZipFile(path) as archive:
             return {
                 f"{path}:{name}": _unpack(f"{path}:{name}", archive.read(name))
                 for name in archive.namelist()
-                if name.endswith(_SUFFIXES) and not name.startswith("__MACOSX/")
+                if _is_csv(name)
             }
     except FileNotFoundError as error:
         raise TrainingError(
             f"There is nothing at {path}; --data takes the folder, zip or CSV files of Sign MNIST."
         ) from error
-    except (zipfile.BadZipFile, zlib.error) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise TrainingError(f"{path} is neither a folder, a CSV file nor a whole zip archive.") from error
     except OSError as error:
         raise TrainingError(f"{path} can't be read: {error.strerror or error}.") from error
 
 
 def _unpack(name: str, content: bytes) -> bytes:
-    if not name.endswith(".gz"):
+    if not name.lower().endswith(".gz"):
         return content
     try:
         return gzip.decompress(content)
@@ -145,7 +205,7 @@ def _unpack(name: str, content: bytes) -> bytes:
 
 def _pick(files: dict[str, bytes], part: str, paths: Sequence[Path]) -> tuple[str, bytes]:
     """The one file whose own name holds `part`."""
-    names = [name for name in files if part in name.rsplit("/", 1)[-1]]
+    names = [name for name in files if part in name.rsplit("/", 1)[-1].lower()]
     if not names:
         where = " or ".join(map(str, paths))
         raise TrainingError(

@@ -1,24 +1,26 @@
-"""Where labelled images come from: folders and zip archives, in the layouts that people have.
+"""Where labelled images come from: folders and zip archives; `class_folders` tells which folders are the classes."""
 
-class/image                     a folder of class folders, as deep as it may lie
-train/class/image, test/class/image, validation/class/image
-PetImages/Cat/0.jpg             Microsoft's cats and dogs
-train/cat.0.jpg                 Kaggle's cats and dogs: the class is the beginning of the name
-"""
-
-import re
+import os
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from training import class_folders
+from training.class_folders import Level, Place
 from training.errors import TrainingError
 
-_TRAIN: Final = frozenset({"train", "training"})
-_TEST: Final = frozenset({"test", "testing", "validation", "valid", "val"})
-_FLAT: Final = re.compile(r"(?P<label>[A-Za-z_]+)\.\d+\.[A-Za-z]+")
-_IGNORED: Final = frozenset({"__MACOSX", "__pycache__"})
+# What macOS, NAS boxes and Python leave beside people's files.
+_IGNORED: Final = frozenset(
+    {"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+)
+_ENCRYPTED: Final = 0x1
+_SHOWN: Final = 3
+
+# A class's name from a folder's, or None where it is none that is known.
+Known = Callable[[str], str | None]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class File:
         part: `train`, `test`, or nothing where the source does not say.
         stamp: changes when the content does, without reading it.
         read: gives the bytes; may be called from several threads.
+        listed: whether the list `<source>.test.txt` beside the source names it; `part` is `test` then.
     """
 
     name: str
@@ -38,78 +41,170 @@ class File:
     part: str
     stamp: str
     read: Callable[[], bytes]
+    listed: bool = False
 
 
-def files(paths: Sequence[Path], label: Callable[[str], str] = str) -> list[File]:
-    """List the files of all sources, in the order of their names.
+@dataclass(frozen=True)
+class Found:
+    """What sources hold.
+
+    Attributes:
+        files: in the order of the sources and their names.
+        empty: class folders without an image: label and where it is.
+        outside: names of the files that may be images but are in no class folder.
+    """
+
+    files: Sequence[File]
+    empty: Sequence[tuple[str, str]]
+    outside: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    name: str
+    stamp: str
+    read: Callable[[], bytes] | None  # None for a folder
+
+
+def find(
+    paths: Sequence[Path], label: Callable[[str], str] = str, level: Level | None = None, known: Known | None = None
+) -> Found:
+    """List the files of all sources.
 
     Args:
         paths: folders or zip archives.
         label: turns a folder's name into a class's.
+        level: which folders are the classes, where they lie within others; found out where it is None.
+        known: tells folders that are called like a class; those are the class folders then, however deep they lie.
 
     Raises:
-        TrainingError: a path is missing or can't be read, or holds no file in a class folder.
+        TrainingError: a path is missing or can't be read, holds no file in a class folder, or does not show which
+            folders are the classes; or its test list is wrong.
     """
-    found: list[File] = []
-    for path in paths:
-        before = len(found)
-        for name, stamp, read in sorted(_entries(path), key=lambda entry: entry[0]):
-            place = _place(PurePosixPath(name), path)
-            if place is not None:
-                found.append(File(name, label(place[0]), place[1], stamp, read))
-        if len(found) == before:
-            raise TrainingError(
-                f"There are no images in class folders in {path}; --data takes a folder or zip that holds one folder "
-                "of images for each class."
-            )
-    return found
+    found = [_find_in(path, label, level, known) for path in paths]
+    return Found(
+        [file for each in found for file in each.files],
+        [empty for each in found for empty in each.empty],
+        [name for each in found for name in each.outside],
+    )
 
 
-def named(paths: Sequence[Path]) -> frozenset[str]:
-    """The names in the lists `<archive>.test.txt` that lie beside sources; they are for the test alone."""
-    names: set[str] = set()
-    for path in paths:
-        beside = path.with_name(f"{path.stem}.test.txt")
-        if beside.is_file():
-            names.update(line.strip() for line in beside.read_text("utf-8").splitlines() if line.strip())
-    return frozenset(names)
+def _find_in(path: Path, label: Callable[[str], str], level: Level | None, known: Known | None) -> Found:
+    entries = sorted(_entries(path), key=lambda entry: entry.name)
+    kept = [entry for entry in entries if not _ignored(PurePosixPath(entry.name))]
+    names = [entry.name for entry in kept if entry.read]
+    folders = [entry.name for entry in kept if not entry.read]
+    places = class_folders.places(names, folders, str(path), "outer" if known else level)
+    where: Sequence[Place | None] = places.files
+    if known:
+        by_name = class_folders.matching(names, str(path), lambda folder: known(folder) is not None)
+        where = [named or placed for named, placed in zip(by_name, places.files, strict=True)]
+    in_list = _test_list(path, names)
+
+    def class_of(folder: str) -> str:
+        name = unicodedata.normalize("NFC", folder)  # macOS takes letters and their accents apart
+        if not name.isprintable() or "\ufffd" in name:
+            raise TrainingError(f"The name of the class folder {name!r} in {path} is not text in UTF-8; rename it.")
+        return (known(name) if known else None) or label(name)
+
+    files: list[File] = []
+    for entry, place in zip((entry for entry in kept if entry.read), where, strict=True):
+        if place is not None and entry.read:
+            listed = entry.name in in_list
+            part = "test" if listed else place.part
+            files.append(File(entry.name, class_of(place.folder), part, entry.stamp, entry.read, listed))
+    if not files:
+        raise TrainingError(_nothing_in(path, names))
+    empty = [(class_of(PurePosixPath(name).name), f"{path}/{name}") for name in places.empty]
+    outside = [
+        name
+        for name, place in zip(names, where, strict=True)
+        if place is None and class_folders.may_be_image(PurePosixPath(name))
+    ]
+    return Found(files, empty, outside)
 
 
-def _place(name: PurePosixPath, source: Path) -> tuple[str, str] | None:
-    """Class and part of a file by its path; None for what belongs to no class."""
-    folders = name.parts[:-1]
-    if name.name.startswith(".") or any(part in _IGNORED or part.startswith(".") for part in folders):
-        return None
-    in_class = bool(folders) and folders[-1].lower() not in _TRAIN | _TEST
-    # What was given may itself be called train or test: `--data photos/train`, `--data rps-test-set.zip`.
-    above = " ".join((source.stem, *(folders[:-1] if in_class else folders))).lower()
-    words = set(re.split(r"[^a-z]+", above))
-    part = "test" if words & _TEST else "train" if words & _TRAIN else ""
-    if in_class:
-        return folders[-1], part
-    flat = _FLAT.fullmatch(name.name)
-    return (flat["label"], part) if flat else None
+def _nothing_in(path: Path, names: Sequence[str]) -> str:
+    archives = [name for name in names if name.lower().endswith((".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar"))]
+    inside = f" It holds another archive, {archives[0]}: unpack that." if archives else ""
+    return (
+        f"There are no images in class folders in {path}; --data takes a folder or zip that holds one folder "
+        f"of images for each class.{inside}"
+    )
 
 
-def _entries(path: Path) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
-    """Name, stamp and reader of each file of a source."""
+def _test_list(path: Path, names: Sequence[str]) -> frozenset[str]:
+    """The names in the list `<source>.test.txt` that lies beside a source; they are for the test alone."""
+    beside = path.with_name(f"{path.stem}.test.txt")
+    if not beside.is_file():
+        return frozenset()
+    try:
+        lines = beside.read_text("utf-8-sig").splitlines()
+    except OSError as error:
+        raise TrainingError(f"The test list {beside} can't be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise TrainingError(f"The test list {beside} is not text in UTF-8; write one name a line.") from error
+    listed = {PurePosixPath(line.strip().replace("\\", "/")).as_posix() for line in lines if line.strip()}
+    missing = sorted(listed - set(names))
+    if missing:
+        some = ", ".join(missing[:_SHOWN])
+        raise TrainingError(
+            f"The test list {beside} names {len(missing)} of {len(listed)} files that {path} does not hold ({some}); "
+            "write paths within it, as in CLASS/IMAGE, one a line."
+        )
+    return frozenset(listed)
+
+
+def _ignored(name: PurePosixPath) -> bool:
+    return any(part.startswith(".") or part in _IGNORED for part in name.parts)
+
+
+def _entries(path: Path) -> Iterator[_Entry]:
+    """Files and folders of a source."""
     try:
         if path.is_dir():
-            for file in path.rglob("*"):
-                if file.is_file():
-                    stat = file.stat()
-                    yield file.relative_to(path).as_posix(), f"{stat.st_size}-{stat.st_mtime_ns}", file.read_bytes
+            yield from _walk(path, "", frozenset())
             return
         archive = zipfile.ZipFile(path)  # stays open: the readers below use it
-        for info in archive.infolist():
-            if not info.is_dir():
-                yield info.filename, f"{info.file_size}-{info.CRC}", _Member(archive, info)
     except FileNotFoundError as error:
         raise TrainingError(f"There is nothing at {path}; --data takes a folder or zip archive of images.") from error
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise TrainingError(f"{path} is neither a folder nor a whole zip archive of images.") from error
     except OSError as error:
-        raise TrainingError(f"{path} can't be read: {error.strerror or error}.") from error
+        where = f" ({error.filename})" if error.filename and str(error.filename) != str(path) else ""
+        raise TrainingError(f"{path} can't be read: {error.strerror or error}{where}.") from error
+    for info in archive.infolist():
+        # Some archivers of Windows write its separators.
+        name = PurePosixPath(*(part for part in info.filename.replace("\\", "/").split("/") if part not in ("", "..")))
+        if info.flag_bits & _ENCRYPTED:
+            raise TrainingError(f"{path} is encrypted ({info.filename}); unpack it with its password first.")
+        yield _Entry(name.as_posix(), f"{info.file_size}-{info.CRC}", None if info.is_dir() else _Member(archive, info))
+
+
+def _walk(folder: Path, name: str, above: frozenset[tuple[int, int]]) -> Iterator[_Entry]:
+    """All that a folder holds; links are followed, but not those that lead back up."""
+    found = folder.stat()
+    here = (found.st_dev, found.st_ino)
+    if here in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            inside = f"{name}/{_shown(entry.name)}" if name else _shown(entry.name)
+            if _ignored(PurePosixPath(inside)):
+                continue
+            if entry.is_dir():
+                yield _Entry(inside, "", None)
+                yield from _walk(Path(entry.path), inside, above | {here})
+            elif entry.is_file():
+                info = entry.stat()
+                yield _Entry(inside, f"{info.st_size}-{info.st_mtime_ns}", Path(entry.path).read_bytes)
+            elif entry.is_symlink():  # that leads nowhere: it will be counted as unreadable
+                yield _Entry(inside, "nowhere", Path(entry.path).read_bytes)
+
+
+def _shown(name: str) -> str:
+    """A file's name as text; what is not UTF-8 in it could not be printed or written down."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 @dataclass(frozen=True)
@@ -118,4 +213,7 @@ class _Member:
     info: zipfile.ZipInfo
 
     def __call__(self) -> bytes:
-        return self.archive.read(self.info)
+        try:
+            return self.archive.read(self.info)
+        except (NotImplementedError, RuntimeError) as error:  # a compression that Python does not know
+            raise zipfile.BadZipFile(str(error)) from error

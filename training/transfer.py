@@ -5,6 +5,7 @@ The features of each image are computed once and kept, so an epoch over them tak
 
 import hashlib
 import time
+import zipfile
 from pathlib import Path
 
 import keras
@@ -15,10 +16,10 @@ from training import architectures, evaluate, initial
 from training.batches import plain_batches
 from training.checkpoints import History
 from training.datasets import Dataset
-from training.errors import TrainingError
 from training.fit import Fitted, make_optimizer
 from training.progress import Progress
 from training.recipe import Recipe
+from training.whole_files import whole_files
 
 Features = npt.NDArray[np.float32]
 
@@ -49,7 +50,7 @@ def train_head(
         The weights of the whole network, and the numbers of each epoch.
 
     Raises:
-        TrainingError: the weights can't be loaded, or the cache can't be written.
+        SignpostError: the weights can't be loaded, or the cache can't be written.
     """
     keras.utils.set_random_seed(seed)
     network = architectures.build(recipe.architecture, (*recipe.size, recipe.channels), len(train.classes))
@@ -89,26 +90,26 @@ def features(
     """What a frozen backbone makes of each image: float32 (N, F), from the cache or computed into it.
 
     Raises:
-        TrainingError: the cache can't be written.
+        StoreError: the cache can't be written.
     """
     key = hashlib.blake2b(f"{data.fingerprint()} {size} {mirrored}".encode(), digest_size=16)
     for weight in body.get_weights():
         key.update(np.ascontiguousarray(weight).tobytes())
-    path = cache / "features" / f"{key.hexdigest()}.npy"
-    try:
-        if path.is_file():
-            kept: Features = np.load(path)
+    path = cache / "features" / f"{key.hexdigest()}.npz"
+    if path.is_file():
+        try:
+            with np.load(path) as file:
+                kept: Features = file["features"]
             return kept
-        progress.say(f"Computing the features of {len(data)} images, once ...")
-        found = np.zeros((len(data), body.output_shape[-1]), dtype=np.float32)
-        for images, at in plain_batches(data, size, _BATCH):
-            found[at] = np.asarray(body.predict_on_batch(images[:, :, ::-1] if mirrored else images))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp.npy")
-        np.save(temporary, found)
-        temporary.rename(path)
-    except OSError as error:
-        raise TrainingError(f"The cache {cache} can't be used: {error.strerror or error}.") from error
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+            progress.say(f"{path} can't be read; it is computed again.")
+    progress.say(f"Computing the features of {len(data)} images, once ...")
+    found = np.zeros((len(data), body.output_shape[-1]), dtype=np.float32)
+    for images, at in plain_batches(data, size, _BATCH):
+        found[at] = np.asarray(body.predict_on_batch(images[:, :, ::-1] if mirrored else images))
+    with whole_files(path.parent, "cache") as temporary:
+        # Not `np.save`: of a full disk it only says how many numbers it wrote.
+        np.savez(temporary / path.name, features=found)
     return found
 
 

@@ -10,12 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from service.engine.batching import Batcher
-from service.engine.classifier import classify
+from service.engine.classifier import check_scores, classify
 from service.engine.inputs import check_call
 from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Queue, Signature
 from service.errors import SignpostError
 
 log = logging.getLogger(__name__)
+
+# Why requests are not joined, whatever the engine.
+BATCHING_IS_OFF = "batching is off (--enable_batching=false)"
+NOT_OPEN = "the first dimension of an input or output that it declares is not an open one"
 
 # Told that requests of a signature are not joined any more: model, version, signature.
 Stopped = Callable[[str, int, str], None]
@@ -73,7 +77,7 @@ class BatchedServable(ABC):
         check_call(self, inputs, call)
         if call.signature_name == DEFAULT_SIGNATURE and self.classes:
             signature = self.signatures[call.signature_name]
-            return classify(partial(self._run, inputs), call, signature, self.classes)
+            return classify(partial(self._run, inputs), call, signature, self.classes, len(inputs["image"]))
         return self._run(inputs, call)
 
     def score_all(self, images: Sequence[Array], calls: Sequence[Call]) -> list[Answer | SignpostError]:
@@ -81,8 +85,10 @@ class BatchedServable(ABC):
         batcher = self.batchers.get(DEFAULT_SIGNATURE)
         wanted = [({"image": pixels}, call) for pixels, call in zip(images, calls, strict=True)]
         if batcher is not None:
-            return batcher.submit_all(wanted)
-        return [_outcome(partial(self.run_alone, inputs, call)) for inputs, call in wanted]
+            outcomes = batcher.submit_all(wanted)
+        else:
+            outcomes = [_outcome(partial(self.run_alone, inputs, call)) for inputs, call in wanted]
+        return [check_scores(outcome, len(pixels)) for outcome, pixels in zip(outcomes, images, strict=True)]
 
     def stop_joining(self, signature_name: str, why: str) -> None:
         """Run each request of a signature by itself from now on."""

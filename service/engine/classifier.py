@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from service.engine.interface import Answer, Array, Call, ImageSize, Signature
-from service.errors import ModelFailed
+from service.errors import ModelFailed, SignpostError
 
 _OUTPUTS = frozenset({"scores", "classes"})
 
@@ -49,7 +49,17 @@ def computed(outputs: tuple[str, ...], signature: Signature) -> tuple[str, ...]:
     return ("scores",) if _OUTPUTS.issuperset(outputs or signature.outputs) else outputs
 
 
-def classify(run: Callable[[Call], Answer], call: Call, signature: Signature, classes: tuple[str, ...]) -> Answer:
+def check_scores(outcome: Answer | SignpostError, images: int) -> Answer | SignpostError:
+    """The outcome of scoring images, or an error where the model did not give one row of scores for each."""
+    if isinstance(outcome, Answer) and len(outcome.outputs["scores"]) != images:
+        rows = len(outcome.outputs["scores"])
+        return ModelFailed(f"The model gave {rows} rows of scores for {images} images; it needs one for each.")
+    return outcome
+
+
+def classify(
+    run: Callable[[Call], Answer], call: Call, signature: Signature, classes: tuple[str, ...], images: int
+) -> Answer:
     """Answer a call from its scores and the names that are known.
 
     Args:
@@ -57,11 +67,18 @@ def classify(run: Callable[[Call], Answer], call: Call, signature: Signature, cl
         call: the request's own.
         signature: of the classifier.
         classes: its class names.
+        images: how many the request has.
+
+    Raises:
+        ModelFailed: it did not give one row of scores for each image.
     """
     answer = run(replace(call, outputs=computed(call.outputs, signature)))
     wanted = call.outputs or tuple(signature.outputs)
     if not _OUTPUTS.issuperset(wanted):  # it gives more than a classifier must
         return answer
+    checked = check_scores(answer, images)
+    if isinstance(checked, SignpostError):
+        raise checked
     scores = answer.outputs["scores"]
     names = np.array([name.encode() for name in classes], dtype=np.object_)
     outputs = {"scores": scores, "classes": np.broadcast_to(names, scores.shape)}  # (N, K)

@@ -27,6 +27,10 @@ _RANDOM: Final = (
     "StatefulTruncated", "StatefulRandom",
 )  # fmt: skip
 _DETERMINISTIC: Final = frozenset({"ScatterNd"})
+# Of a constant that is a weight rather than a shape or an axis.
+_LARGE_BYTES: Final = 1024
+# Attributes of nodes that name other nodes, which may not be there, or say which shapes came out where it was exported.
+_REMARKS: Final = ("_class", "_output_shapes")
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Definition:
         operations: the kinds of operations that each of them may run, as TensorFlow names them.
         lacking: of those that name a tensor which the graph does not have, that tensor.
         tags: all tags of the graph.
+        outlines: of those signatures that are no image classifiers', the part of the graph that they need, without its
+            weights.
         has_objects: whether TensorFlow 2 wrote it, so that its loader finds more than the graph.
     """
 
@@ -46,6 +52,7 @@ class Definition:
     lacking: Mapping[str, str]
     tags: list[str]
     has_objects: bool
+    outlines: Mapping[str, Any]
 
     def why_not_run(self, name: str) -> str:
         """Why a signature can't be run anywhere but in the program that exported it; empty where it can."""
@@ -105,6 +112,11 @@ def read(folder: Path, tags: Iterable[str]) -> Definition:
         {name: lacking for name, signature in signatures.items() if (lacking := _lacking(signature, nodes))},
         list(graph.meta_info_def.tags),
         graph.HasField("object_graph_def"),
+        {
+            name: outline(graph.graph_def, [spec.tensor for spec in signature.outputs.values()])
+            for name, signature in signatures.items()
+            if signature.image is None
+        },
     )
     reasons = {name: definition.why_not_run(name) for name in signatures}
     if all(reasons.values()):
@@ -155,6 +167,45 @@ def operations_behind(graph_def: Any, tensors: Iterable[str], fed: Iterable[str]
             kinds.add(node.op)
             called.update(_called(node))
     return frozenset(kinds)
+
+
+def outline(graph_def: Any, tensors: Iterable[str]) -> Any:
+    """The part of a graph that tensors depend on, with placeholders for its weights: enough to infer shapes."""
+    part = protocol.meta_graph_pb2.MetaGraphDef().graph_def
+    part.versions.CopyFrom(graph_def.versions)
+    nodes = {node.name: node for node in graph_def.node}
+    functions = {function.signature.name: function for function in graph_def.library.function}
+    called: set[str] = set()
+    waiting = [_node_name(tensor) for tensor in tensors]
+    while waiting:
+        node = nodes.pop(waiting.pop(), None)
+        if node is not None:
+            _add_outline(part.node, node)
+            called.update(_called(node))
+            waiting.extend(map(_node_name, node.input))
+    while called:
+        function = functions.pop(called.pop(), None)
+        if function is not None:
+            copied = part.library.function.add()
+            copied.CopyFrom(function)
+            del copied.node_def[:]
+            for node in function.node_def:
+                _add_outline(copied.node_def, node)
+                called.update(_called(node))
+    return part
+
+
+def _add_outline(nodes: Any, node: Any) -> None:
+    added = nodes.add()
+    if node.op != "Const" or node.ByteSize() <= _LARGE_BYTES:
+        added.CopyFrom(node)
+        for remark in _REMARKS:
+            added.attr.pop(remark, None)
+        return
+    added.name, added.op = node.name, "Placeholder"
+    added.input.extend(each for each in node.input if each.startswith("^"))
+    added.attr["dtype"].CopyFrom(node.attr["dtype"])
+    added.attr["shape"].shape.CopyFrom(node.attr["value"].tensor.tensor_shape)
 
 
 def _operations(graph_def: Any, signature: Signature) -> frozenset[str]:

@@ -51,33 +51,40 @@ def _freeze_all(tf: Any, functions: Mapping[str, Any], definition: Definition, n
     for number, name in enumerate(names):
         if not freezable(definition.operations[name]):
             continue
-        frozen = _freeze(functions[name])
+        specs = functions[name].structured_input_signature[1]
+        frozen = _freeze(tf, functions[name], specs)
         if frozen is None:
             continue
-        prefix = f"signature_{number}/"
-        moved = _add(graph_def, frozen.graph.as_graph_def(), prefix, constants)
-        inputs = functions[name].structured_input_signature[1]
-        ends[name] = Ends(
-            {key: moved[tensor.op.name] + ":0" for key, tensor in zip(inputs, frozen.inputs, strict=True)},
-            {
-                key: f"{moved[tensor.op.name]}:{tensor.value_index}"
-                for key, tensor in zip(definition.signatures[name].outputs, frozen.outputs, strict=True)
-            },
-        )
+        moved = _add(graph_def, frozen.graph.as_graph_def(), f"signature_{number}/", constants)
+
+        def named(keys: Iterable[str], tensors: Iterable[Any], moved: Mapping[str, str] = moved) -> dict[str, str]:
+            return {
+                key: f"{moved[tensor.op.name]}:{tensor.value_index}" for key, tensor in zip(keys, tensors, strict=True)
+            }
+
+        ends[name] = Ends(named(specs, frozen.inputs), named(definition.signatures[name].outputs, frozen.outputs))
     return [Frozen(graph_def, ends)] if ends else []
 
 
-def _freeze(function: Any) -> Any | None:
-    """A function with constants for its variables, or None where it has more than variables."""
+def _freeze(tf: Any, function: Any, specs: Mapping[str, Any]) -> Any | None:
+    """A function with constants for its variables, or None where it has more than variables.
+
+    Its inputs are in the order of `specs`, its outputs in that of their names. A function from a SavedModel takes its
+    inputs by name alone, and in which order its graph has them is nowhere said; so it is called by another one.
+    """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+    def call(*arrays: Any) -> Any:
+        return _parts(tf, function(**dict(zip(specs, arrays, strict=True))))
+
     try:
-        frozen = convert_variables_to_constants_v2(function)
+        wanted = [tf.TensorSpec(spec.shape, spec.dtype) for spec in specs.values()]
+        frozen = convert_variables_to_constants_v2(tf.function(call, autograph=False).get_concrete_function(*wanted))
     except Exception as error:
         log.info("Running as it is what can't be frozen: %s", first_line(error))
         return None
     # Tables and the like come in as further inputs.
-    return frozen if len(frozen.inputs) == len(function.structured_input_signature[1]) else None
+    return frozen if len(frozen.inputs) == len(specs) else None
 
 
 def _add(graph_def: Any, other: Any, prefix: str, constants: dict[bytes, str]) -> dict[str, str]:

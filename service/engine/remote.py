@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from service import protocol
 from service.carried import Metadata
+from service.engine.batched_servable import BATCHING_IS_OFF, NOT_OPEN
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.fleet import Fleet
 from service.engine.interface import (
@@ -41,7 +42,6 @@ _ASIDE_S: Final = 5.0
 # Seconds for which the version behind a label is remembered.
 _LABEL_S: Final = 1.0
 _PLAIN: Final = Link()
-_NOT_OPEN: Final = "the first dimension of an input or output that it declares is not an open one"
 _NOT_TOLD: Final = "the engine does not say whether its rows are independent"
 
 
@@ -194,9 +194,9 @@ class RemoteEngine:
     def _unjoined(self, spec: ModelSpec, signatures: Mapping[str, Signature]) -> dict[str, str]:
         """Why requests of signatures must not be joined: what the peer says, or else all but image classifiers."""
         if self._parameters is None:
-            return dict.fromkeys(signatures, "batching is off (--enable_batching=false)")
+            return dict.fromkeys(signatures, BATCHING_IS_OFF)
         if not self._parameters.row_test:
-            return {name: _NOT_OPEN for name, signature in signatures.items() if not signature.batchable}
+            return {name: NOT_OPEN for name, signature in signatures.items() if not signature.batchable}
         try:
             response = self._metadata(spec, protocol.JOINING_FIELD)
         except InvalidRequest:  # as TF Serving answers

@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from service import store
 from service.engine import definition, saved_model, tf_errors, trial
-from service.engine.batched_servable import BatchedServable, Stopped
+from service.engine.batched_servable import BATCHING_IS_OFF, NOT_OPEN, BatchedServable, Stopped
 from service.engine.batching import Batcher, Run
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.classifier import blank, computed, read_classes
@@ -20,7 +21,8 @@ from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Sig
 from service.engine.recheck import Recheck
 from service.engine.row_test import why_not_joined
 from service.engine.saved_model import Loaded
-from service.errors import InvalidRequest, LoadFailed
+from service.engine.shape_judge import ShapeJudge
+from service.errors import InvalidRequest, LoadFailed, ModelFailed
 
 SERVE_TAG: Final = "serve"
 
@@ -42,6 +44,7 @@ class TensorflowServable(BatchedServable):
         release: gives the memory back.
         unjoined: why requests of a signature are not joined, by its name.
         tolerance: see `row_test.rounding`.
+        judges: for each signature that takes other shapes than it declares, what judges those.
         stopped: told of each signature whose requests are not joined any more.
     """
 
@@ -55,10 +58,12 @@ class TensorflowServable(BatchedServable):
         release: Callable[[], None],
         unjoined: Mapping[str, str],
         tolerance: float = _TOLERANCE,
+        judges: Mapping[str, ShapeJudge] = MappingProxyType({}),
         stopped: Stopped = lambda *_: None,
     ) -> None:
         """Put the parts together."""
         super().__init__(name, version, signatures, unjoined, stopped)
+        self._judges = judges
         self._runs = runs
         self._release = release
         self._rechecks: list[Recheck] = []
@@ -79,15 +84,33 @@ class TensorflowServable(BatchedServable):
     def run_alone(self, inputs: Mapping[str, Array], call: Call) -> Answer:
         """Run a call by itself."""
         signature = self.signatures[call.signature_name]
+        inputs = {**signature.defaults, **inputs}
         started_s = time.monotonic()
+        unfit = unfit_shape(inputs, signature)
+        if unfit and (reason := self._why_not_taken(inputs, call.signature_name)):
+            raise InvalidRequest(f"{unfit} The graph refuses it: {reason}.")
         try:
-            outputs = self._runs[call.signature_name]({**signature.defaults, **inputs}, call.outputs)
+            outputs = self._runs[call.signature_name](inputs, call.outputs)
         except InvalidRequest as error:
-            if reason := unfit_shape(inputs, signature):
-                raise type(error)(f"{reason} {error}") from error
-            raise
+            if not unfit:
+                raise
+            raise type(error)(f"{unfit} {error}") from error
         rows = len(next(iter(inputs.values()))) if signature.batchable and signature.has_rows(inputs) else 1
         return Answer(outputs, infer_s=time.monotonic() - started_s, batch_rows=rows)
+
+    def _run(self, inputs: Mapping[str, Array], call: Call) -> Answer:
+        try:
+            return super()._run(inputs, call)
+        except ModelFailed as error:
+            # Some operations fail on shapes that they can't take as if it were their own fault.
+            if reason := self._why_not_taken(inputs, call.signature_name):
+                raise InvalidRequest(f"The model does not take this input: {reason}.") from error
+            raise
+
+    def _why_not_taken(self, inputs: Mapping[str, Array], signature_name: str) -> str:
+        judge = self._judges.get(signature_name)
+        defaults = self.signatures[signature_name].defaults
+        return "" if judge is None else judge.why_not({name: a.shape for name, a in {**defaults, **inputs}.items()})
 
     def limit_batches(self, rows: int) -> None:
         """Make no batch larger than the device has memory for."""
@@ -151,8 +174,9 @@ def load(
         unjoined = _find_unjoined(folder, found, loaded, parameters, real, tolerance)
         loaded.settle()
         servable = TensorflowServable(
-            name, version, found.signatures, runs, parameters, loaded.release, unjoined, tolerance, stopped
-        )
+            name, version, found.signatures, runs, parameters, loaded.release, unjoined, tolerance,
+            _judges(found, loaded, device), stopped,
+        )  # fmt: skip
         servable.classes = classes
         if largest is not None and largest < max(sizes):
             servable.limit_batches(largest)
@@ -164,6 +188,15 @@ def load(
         raise LoadFailed(f"{folder} does not run: {tf_errors.first_line(error)}") from error
     give_memory_back()
     return servable
+
+
+def _judges(found: Definition, loaded: Loaded, device: DeviceSettings) -> dict[str, ShapeJudge]:
+    tf = import_tensorflow(device)
+    return {
+        name: ShapeJudge(tf, outline, found.signatures[name])
+        for name, outline in found.outlines.items()
+        if name not in loaded.refused
+    }
 
 
 def _find_unjoined(
@@ -181,9 +214,9 @@ def _find_unjoined(
         if name in loaded.refused:
             unjoined[name] = f"it can't be run: {loaded.refused[name]}"
         elif parameters is None:
-            unjoined[name] = "batching is off (--enable_batching=false)"
+            unjoined[name] = BATCHING_IS_OFF
         elif not signature.batchable:
-            unjoined[name] = "the first dimension of an input or output that it declares is not an open one"
+            unjoined[name] = NOT_OPEN
         elif parameters.row_test and signature.image is None:
             known = [*real.get(name, ()), *(each for each in golden if each.keys() == signature.inputs.keys())]
             reason = found.why_calls_differ(name) or why_not_joined(loaded.drafts[name], signature, known, tolerance)

@@ -30,6 +30,7 @@ def load(request: Request) -> Data:
 RECIPE = Recipe(
     model="circles",
     load=load,
+    draws=True,
     size=(32, 32),
     channels=1,
     architecture=Architecture("cnn", widths=(16, 32, 64)),

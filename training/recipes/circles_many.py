@@ -35,6 +35,7 @@ def _draw(samples: int, seed: int) -> Dataset:
 RECIPE = Recipe(
     model="circles_many",
     load=load,
+    draws=True,
     size=(64, 64),
     channels=1,
     architecture=Architecture("cnn", widths=(24, 32), depths=(2, 2)),

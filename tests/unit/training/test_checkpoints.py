@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.errors import StoreError
 from training import checkpoints
 from training.checkpoints import Checkpoint
 from training.errors import TrainingError
@@ -45,7 +46,7 @@ def test_a_full_disk_is_a_clear_error_and_the_last_checkpoint_stays(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(TrainingError, match="No space left on device"):
+    with pytest.raises(StoreError, match=r"can't be written: No space left on device; .*--checkpoints"):
         checkpoints.save(tmp_path, state(epoch=2))
     assert checkpoints.load(tmp_path).epoch == 1
     assert [path.name for path in tmp_path.iterdir()] == [checkpoints.FILE]

@@ -1,6 +1,10 @@
 """Folders of images become data sets, with their faults counted."""
 
+import errno
 import io
+import zipfile
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -117,11 +121,22 @@ def test_nothing_is_decoded_twice_until_a_file_changes(tmp_path: Path, monkeypat
     assert changed.train.fingerprint() != first.train.fingerprint()
 
 
+BROKEN = {"eel/1.png": b"broken", "eel/2.png": b""}
+
+
 @pytest.mark.parametrize(
     ("files", "problem"),
     [
         ({"cat/1.png": photo(1), "cat/2.png": photo(2)}, "one class, 'cat'"),
-        (pets() | {"eel/1.png": b"broken", "eel/2.png": b""}, "'eel' has 0 training images"),
+        ({"cat/1.png": photo(1)}, "one class, 'cat'"),
+        ({"cat/1.png": photo(1), "dog/1.png": photo(2)}, "'cat' has 1 training image, the class 'dog' has 1 training"),
+        ({f"{n % 2}/{n}.png": photo(n) for n in range(6)}, "too few images to hold some out"),
+        (pets() | BROKEN, r"'eel' has 0 training images \(2 of 2 files can't be read as images, eel/1.png among them"),
+        (pets() | {"eel/notes.txt": b"to do"}, "'eel' has 0 training images .*eel/notes.txt"),
+        ({f"test/{name}": content for name, content in pets().items()}, "pets is a test part"),
+        ({f"train/{name}": content for name, content in pets().items()} | {"test/cat/1.png": b"no"}, "None of the 1"),
+        ({f"train/{name}": photo(7) for name in pets()} | {"test/cat/1.png": photo(7)}, "beside 20 copies of test im"),
+        ({f"{when}/{name}": content for name, content in pets().items() for when in ("am", "pm")}, "cat, dog.*outer"),
     ],
 )
 def test_folders_that_can_not_be_learned_from_are_refused(
@@ -129,6 +144,69 @@ def test_folders_that_can_not_be_learned_from_are_refused(
 ) -> None:
     with pytest.raises(TrainingError, match=problem):
         images.load(request(tmp_path, tree(tmp_path / "pets", files)), LAYOUT)
+
+
+def test_an_empty_class_folder_is_refused_by_name(tmp_path: Path) -> None:
+    source = tree(tmp_path / "pets", pets())
+    (source / "eel").mkdir()
+    with pytest.raises(TrainingError, match=r"'eel' has 0 training images \(there is no image in .*pets/eel\)"):
+        images.load(request(tmp_path, source), LAYOUT)
+    assert images.load(
+        request(tmp_path, source, tree(tmp_path / "eels", {f"eel/{n}.png": photo(n) for n in range(9)})), LAYOUT
+    )
+
+
+def test_the_level_of_the_classes_can_be_said(tmp_path: Path) -> None:
+    files = {f"{when}/{name}": photo(hash_of) for hash_of, (when, name) in enumerate(product(("am", "pm"), pets()))}
+    asked = request(tmp_path, tree(tmp_path / "pets", files))
+    assert images.load(replace(asked, class_folders="outer"), LAYOUT).train.classes == ("am", "pm")
+    assert images.load(replace(asked, class_folders="inner"), LAYOUT).train.classes == ("cat", "dog")
+
+
+def test_what_is_worth_knowing_about_classes_is_told(tmp_path: Path) -> None:
+    files = {f"train/{name}": content for name, content in pets().items()}
+    files |= {f"train/Cat/{n}.png": photo(300 + n) for n in range(3)} | {"test/cat/1.png": photo(900)}
+    files |= {"title.png": photo(901)}
+    said: list[str] = []
+    data = images.load(request(tmp_path, tree(tmp_path / "pets", files), said=said), LAYOUT)
+    assert "The classes 'Cat' and 'cat' differ in case alone; they are learned as two." in said
+    assert data.facts["classes_without_test_images"] == ["Cat", "dog"]
+    assert data.facts["images_in_no_class_folder"] == 1
+
+
+def test_images_to_judge_by_are_matched_to_the_classes_wherever_they_lie(tmp_path: Path) -> None:
+    files = {f"{when}/{name}": photo(n) for n, name in enumerate(pets(2)) for when in ("2020", "2021")}
+    said: list[str] = []
+    asked = request(tmp_path, tree(tmp_path / "pets", files), said=said)
+    data = images.load_labelled(asked, ("Cat", "dog", "eel"), (6, 8, 3))
+    assert data.test.counts() == {"Cat": 4, "dog": 4, "eel": 0}
+    assert any("no image of 'eel'" in line for line in said)
+    both = images.load_labelled(asked, ("cat", "Cat", "dog"), (6, 8, 3))
+    assert both.test.counts() == {"cat": 4, "Cat": 0, "dog": 4}
+
+
+def test_an_archive_with_a_compression_that_is_not_known_is_unreadable(tmp_path: Path) -> None:
+    path = tmp_path / "pets.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in pets().items():
+            archive.writestr(name, content)
+    content = bytearray(path.read_bytes())
+    for mark, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        content[content.index(mark) + at] = 9  # Deflate64, as Windows packs large archives
+    path.write_bytes(content)
+    assert images.load(request(tmp_path, path), LAYOUT).facts["skipped"] == {"unreadable": 1}
+
+
+def test_a_full_disk_under_the_cache_is_told_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache.os, "posix_fallocate", full)
+    with pytest.raises(TrainingError, match=r"The cache .* can't be used: No space left on device; free the disk"):
+        images.load(request(tmp_path, tree(tmp_path / "pets", pets())), LAYOUT)
+    assert list((tmp_path / "cache" / "pixels").iterdir()) == []
 
 
 def test_a_cache_that_can_not_be_written_says_so(tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels[..., 0]).save(path)
     (folder / "images" / "3" / "notes.txt").write_text("not an image")
+    for name in ("5", "6"):
+        (folder / "others" / name).mkdir(parents=True)
+        Image.fromarray(data.pixels[0, ..., 0]).save(folder / "others" / name / "1.png")
     return folder
 
 
@@ -79,7 +82,7 @@ def test_a_model_that_signpost_did_not_train_is_judged_by_its_answers_alone(at: 
         ("squares", "images", "no model 'squares'.*circles"),
         ("circles/9", "images", "no version '9'"),
         ("circles", "missing", "nothing at"),
-        ("circles", "store", "folders called .*the classes of the model are 1, 2, 3, 4, 5"),
+        ("circles", "others", "folders called 6; the classes of the model are 1, 2, 3, 4, 5"),
     ],
 )
 def test_what_can_not_be_judged_says_so(model: str, folder: str, problem: str, at: Path) -> None:

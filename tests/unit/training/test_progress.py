@@ -32,7 +32,7 @@ def test_the_bar_ends_with_the_same_line(capsys: pytest.CaptureFixture[str]) -> 
         bar.step(1, 2, 1, 2, NUMBERS)
         bar.step(1, 2, 2, 2, NUMBERS)
         bar.epoch(1, 2, NUMBERS)
-        bar.say("done")
+        bar.say("done with [/b]")
     printed = " ".join(capsys.readouterr().out.split())
     assert "epoch 1/2: loss 0.5000" in printed
-    assert "done" in printed
+    assert "done with [/b]" in printed

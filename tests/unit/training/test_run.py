@@ -1,9 +1,13 @@
 """The command from end to end: what it publishes, and what it says when it can't."""
 
+import errno
 import json
 import re
 import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +16,8 @@ from click.testing import CliRunner, Result
 from service import store
 from service.cli import main
 from service.config_edit import ConfigFile, with_label
-from training import architectures, evaluate, export, fit, initial, recipes
+from service.errors import StoreError
+from training import architectures, evaluate, export, fit, gate, initial, recipes
 from training.errors import TrainingError
 from training.recipe import Architecture
 
@@ -197,7 +202,7 @@ def test_a_version_that_answers_otherwise_is_not_published(tmp_path: Path, monke
     result = train(tmp_path)
     assert result.exit_code == 2
     assert "does not give the trainer's answers" in result.output
-    assert not list((tmp_path / "store" / "circles").iterdir())
+    assert not (tmp_path / "store" / "circles").exists()
 
 
 def test_a_small_difference_of_the_scores_is_found_too() -> None:
@@ -232,7 +237,7 @@ def test_bad_data_is_one_sentence_and_exit_code_2(files: dict[str, str], problem
     assert result.output.startswith("Error: ")
     assert result.output.count("\n") == 1
     assert re.search(problem, result.output)
-    assert not list((tmp_path / "store").iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
 
 
 def test_a_store_that_can_not_be_written_is_found_before_the_training(tmp_path: Path) -> None:
@@ -241,6 +246,100 @@ def test_a_store_that_can_not_be_written_is_found_before_the_training(tmp_path: 
     assert result.exit_code == 2
     assert "can't be written" in result.output
     assert "epoch" not in result.output
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def full_for_tensorflow(*_: object, **__: object) -> None:
+    import tensorflow as tf
+
+    message = "{{node SaveV2}} store/circles/.tmp-1/variables.data; No space left on device [Op:SaveV2]"
+    raise tf.errors.ResourceExhaustedError(None, None, message)
+
+
+def last_line(result: Result) -> str:
+    """The one line about an error, which is all that is said of it."""
+    lines = str(result.output).splitlines()
+    assert [line for line in lines if line.startswith("Error: ")] == lines[-1:], result.output
+    return lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("place", "refuse", "told"),
+    [
+        (
+            "tensorflow.saved_model.save",
+            full_for_tensorflow,
+            r"The store .* can't be written: No space left on device\.",
+        ),
+        ("tensorflow.io.TFRecordWriter.write", full_for_tensorflow, r"The store .* can't be written: No space left"),
+        ("numpy.savez_compressed", full, r"The store .* can't be written: No space left on device\."),
+        ("training.figures.confusion_matrix", full, r"The folder .*report can't be written: No space .* with --report"),
+    ],
+)
+def test_a_full_disk_while_publishing_is_one_sentence_and_resume_publishes(
+    place: str, refuse: Any, told: str, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_folder = published / "store"
+    before = sorted(store_folder.rglob("*")), sorted((published / "report").iterdir())
+    with monkeypatch.context() as disk:
+        disk.setattr(place, refuse)
+        result = train(published, "--resume")
+    assert result.exit_code == 2
+    line = last_line(result)
+    assert re.search(told, line)
+    assert f"Nothing was published. The training is kept in {published / 'cache'}/checkpoints/circles; " in line
+    assert "--resume" in line
+    assert (sorted(store_folder.rglob("*")), sorted((published / "report").iterdir())) == before
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 120 KB, too small for any version."""
+    at = tmp_path / "disk"
+    at.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120k", "tmpfs", at], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"mounting a small disk takes rights that this test does not have: {mounted.stderr.decode()}")
+    try:
+        yield at
+    finally:
+        subprocess.run(["umount", at], check=True)
+
+
+def test_a_disk_that_is_full_indeed(published: Path, small_disk: Path) -> None:
+    result = train(published, "--resume", "--store", str(small_disk))
+    assert result.exit_code == 2
+    assert "can't be written: No space left on device" in last_line(result)
+    assert list(small_disk.iterdir()) == []
+    assert "can't be written: No space left on device" in last_line(train(published, "--checkpoints", str(small_disk)))
+    assert list(small_disk.iterdir()) == []
+    subprocess.run(["mount", "-o", "remount,size=10m", small_disk], check=True)
+    assert "Published" in train(published, "--resume", "--store", str(small_disk)).output
+    assert store.versions(small_disk / "circles") == [1]
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    result = train(published, "--resume", "--store", str(small_disk))
+    assert "circles can't be written: Read-only file system; name another with --store." in last_line(result)
+    assert "epoch" not in result.output
+
+
+def test_a_label_that_can_not_move_says_that_the_version_is_published(
+    published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StoreError("models.config can't be written: No space left on device.")
+
+    monkeypatch.setattr(store, "publish", lambda *_: 2)
+    monkeypatch.setattr(gate, "move_stable", refuse)
+    line = last_line(train(published, "--resume"))
+    assert line.endswith("Version 2 is published, but the label stable stays where it is.")
+
+
+def test_output_that_can_not_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.progress.Lines.say", full)
+    assert "It can't go on: No space left on device." in last_line(train(tmp_path))
 
 
 def test_an_interruption_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,47 @@ def test_every_form_gives_the_same_images(place: Callable[[Path], list[Path]], t
     assert data.train.pixels[:, 5, 6, 0].tolist() == [1, 2, 3, 255]
 
 
+def quoted(text: str) -> str:
+    return "\n".join(",".join(f'"{value}"' for value in line.split(",")) for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda text: text.encode("utf-8-sig"),
+        lambda text: text.encode("utf-16"),
+        lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
+        lambda text: text.replace(",", ";").encode("utf-8-sig"),
+        lambda text: text.replace(",", "\t").replace("\n", "\r\n").encode("utf-16"),
+        lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: text.replace("\n", "\r").encode(),
+        lambda text: text.replace(",", ", ").replace("label", "Label").encode(),
+        lambda text: quoted(text).encode(),
+        lambda text: quoted(text).replace(",", ";").replace("\n", "\r\n").encode("utf-8-sig"),
+    ],
+)
+def test_a_file_as_spreadsheets_write_it_gives_the_same_images(written: Callable[[str], bytes], tmp_path: Path) -> None:
+    text = TRAIN.decode()
+    found = sign_mnist.parse("train.csv", written(text))
+    assert found.fingerprint() == sign_mnist.parse("train.csv", TRAIN).fingerprint()
+    with pytest.raises(TrainingError, match=r"train\.csv, line 5: a value is no integer"):
+        sign_mnist.parse("train.csv", written(text.replace("24,255", "24,x")))
+    (tmp_path / "Train.CSV").write_bytes(written(text))
+    assert sign_mnist.looks_like([tmp_path])
+
+
+def test_a_list_of_images_is_not_taken_for_sign_mnist(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("file,label\n1.png,cat\n")
+    assert not sign_mnist.looks_like([tmp_path])
+    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as archive:
+        archive.writestr("labels.csv", "file,label\n")
+        archive.writestr("__MACOSX/._train.csv", TRAIN)
+    assert not sign_mnist.looks_like([tmp_path / "pets.zip"])
+    (tmp_path / "again").mkdir()
+    assert sign_mnist.looks_like(in_zip(tmp_path / "again"))
+    assert sign_mnist.looks_like([tmp_path / "again" / "x.csv.gz"])
+
+
 def test_pixels_are_in_reading_order() -> None:
     text = csv("0," + ",".join(str(n % 256) for n in range(784)))
     np.testing.assert_array_equal(sign_mnist.parse("x", text).pixels.ravel(), np.arange(784) % 256)
@@ -93,6 +134,7 @@ def test_a_bad_row_is_named_by_its_line(bad: str, problem: str) -> None:
         (b"", "header"),
         (b"\x00\x01\x02", "header"),
         (b"<html>", "header"),
+        ("label,pixel1".encode("utf-16-le"), "line 1: .* byte-order mark"),
         (HEADER.encode(), "no rows"),
         (HEADER.encode() + b"\n\n", "no rows"),
     ],

@@ -146,8 +146,17 @@ def keras_saved(folder: Path, words: bool = False) -> Any:
     module.model = model
     features = spec("features", None, 4)
     module.score = tf.function(lambda features: {"scores": model(features)}, input_signature=[features])
+    both = [spec("b", None), spec("a", None), spec("c10", None), spec("c9", None)]
+    scale = model.weights[-1]
+    module.digits = tf.function(
+        lambda b, a, c10, c9: {
+            "y": b * 1000 + a * 100 + c10 * 10 + c9 + 0 * scale[0],
+            **{f"o{n}": tf.fill([1], n) for n in range(12)},
+        },
+        input_signature=both,
+    )
     module.best = tf.function(lambda features: {"best": tf.argmax(model(features), 1)}, input_signature=[features])
-    save(module, folder, serving_default=module.score, best=module.best)
+    save(module, folder, serving_default=module.score, best=module.best, digits=module.digits)
     return model
 
 
@@ -177,6 +186,16 @@ def strangers(folder: Path) -> Path:
         python=signature(lambda x: {"y": tf.numpy_function(lambda a: a + 1, [x], tf.float32)}, numbers),
         fixed=signature(lambda x: {"y": x * 2.0}, spec("x", 2)),
     )
+
+
+def convolution(folder: Path) -> Path:
+    """Images of any size; what operations do with other ranks, and with images that are too small, is their own."""
+    import keras
+
+    layers = [keras.layers.Conv2D(4, 3), keras.layers.MaxPooling2D(), keras.layers.GlobalAveragePooling2D()]
+    model = keras.Sequential([keras.Input((None, None, 3), name="pixels"), *layers])
+    model.export(str(folder), verbose=False)
+    return folder
 
 
 def golden(folder: Path, offset: float = 0.0) -> None:

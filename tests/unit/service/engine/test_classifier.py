@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from service.engine.classifier import classify, read_classes
+from service.engine.classifier import check_scores, classify, read_classes
 from service.engine.interface import Answer, Call
 from service.errors import ModelFailed
 from tests.fakes import signature, spec
@@ -36,7 +36,7 @@ def test_only_what_must_be_run_is_run(wanted: tuple[str, ...], run: tuple[str, .
         everything = {"classes": NAMES, "scores": SCORES, "embedding": np.zeros((2, 3), dtype=np.float32)}
         return Answer({name: everything[name] for name in call.outputs or everything}, 0.1, 0.2, 5)
 
-    answer = classify(model, Call(time.monotonic() + 1, outputs=wanted), SIGNATURE, ("cat", "dog"))
+    answer = classify(model, Call(time.monotonic() + 1, outputs=wanted), SIGNATURE, ("cat", "dog"), 2)
     assert asked == [run]
     assert set(answer.outputs) == set(wanted or SIGNATURE.outputs)
     assert answer.batch_rows == 5
@@ -59,3 +59,13 @@ def test_the_names_are_read() -> None:
 def test_names_of_another_form_are_refused(classes: np.ndarray, says: str) -> None:
     with pytest.raises(ModelFailed, match=says):
         read_classes({"classes": classes, "scores": SCORES})
+
+
+def test_another_number_of_rows_than_images_is_the_models_failure() -> None:
+    answer = Answer({"scores": SCORES})
+    assert check_scores(answer, 2) is answer
+    assert isinstance(check_scores(answer, 3), ModelFailed)
+    failed = ModelFailed("as it was")
+    assert check_scores(failed, 2) is failed
+    with pytest.raises(ModelFailed, match="gave 2 rows of scores for 5 images"):
+        classify(lambda _: answer, Call(time.monotonic() + 1, outputs=("scores",)), SIGNATURE, ("cat", "dog"), 5)

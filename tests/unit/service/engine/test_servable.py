@@ -34,6 +34,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make.namesakes(folder / "namesakes")
     make.picky(folder / "picky")
     make.strangers(folder / "strangers")
+    make.convolution(folder / "convolution")
     return folder
 
 
@@ -207,8 +208,11 @@ def test_a_keras_model_whose_variables_tensorflow_1_does_not_find_is_loaded_and_
     wanted = np.asarray(keras_model(features))
     np.testing.assert_allclose(ask(model, features=features)["scores"], wanted, atol=1e-5)
     assert ask(model, "best", features=features)["best"].tolist() == wanted.argmax(axis=1).tolist()
-    assert model.unjoined == {}
-    (graph,) = opened  # one for both signatures, which share the weights
+    digits = ask(model, "digits", a=floats(1), b=floats(2), c9=floats(3), c10=floats(4))
+    assert digits.pop("y").tolist() == [2143]
+    assert {name: array.tolist() for name, array in digits.items()} == {f"o{n}": [n] for n in range(12)}
+    assert set(model.unjoined) == {"digits"}
+    (graph,) = opened  # one for all signatures, which share the weights
     assert sum(node.op == "Const" and node.ByteSize() > 300 * 4 for node in graph.node) == 3
 
 
@@ -306,6 +310,32 @@ def test_a_model_that_is_found_to_mix_rows_is_not_joined_any_more(load: Load, mo
 
 
 @pytest.mark.parametrize(
+    ("shape", "says"),
+    [
+        # On these TensorFlow ends the process, unless something asks before.
+        (
+            (),
+            r"has the shape \[\]; the signature takes \[-1, -1, -1, 3\]\. The graph refuses it: Shape must be rank 4",
+        ),
+        ((5,), "The graph refuses it: Shape must be rank 4 but is rank 1"),
+        ((2, 0, 1), "rank 3"),
+        ((1, 5, 5, 3, 1), "rank 5"),
+        ((1, 5, 5, 2), r"has the shape \[1, 5, 5, 2\].*[Dd]epth"),
+        # And on these it says that it failed, though they are what the signature declares.
+        ((1, 3, 5, 3), "does not take this input: .*[Nn]egative dimension size"),
+        ((1, 0, 5, 3), "does not take this input"),
+    ],
+)
+def test_no_shape_costs_more_than_its_own_answer(load: Load, models: Path, shape: tuple[int, ...], says: str) -> None:
+    model = load(models / "convolution")
+    for _ in range(2):  # the judgement is remembered
+        with pytest.raises(InvalidRequest, match=says):
+            ask(model, pixels=np.zeros(shape, np.float32))
+    (pooled,) = ask(model, pixels=np.zeros((2, 8, 7, 3), np.float32)).values()
+    assert pooled.shape == (2, 4)
+
+
+@pytest.mark.parametrize(
     ("inputs", "says"),
     [
         ({}, r"takes the inputs \['image'\], not \[\]"),
@@ -342,7 +372,7 @@ def test_shapes_that_differ_from_the_declared_ones_get_what_the_graph_gives(load
     with pytest.raises(InvalidRequest, match=r"^The model does not take this input: .*[Ii]ncompatible shapes"):
         ask(model, z=floats(1, 2, 3), a=floats(1, 2), m=floats(1))
     with pytest.raises(
-        InvalidRequest, match=r"^Input 'z' has the shape \[2, 3\]; the signature takes \[-1\]\. The model"
+        InvalidRequest, match=r"^Input 'z' has the shape \[2, 3\]; the signature takes \[-1\]\. The graph"
     ):
         ask(model, z=np.ones((2, 3), np.float32), a=floats(1, 2), m=floats(1))
     none = ask(load(models / "classifier"), image=WHITE[:0])
