@@ -2,31 +2,25 @@
 
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
-import orjson
 from flask import Blueprint, Response, request
 
-from service.engine.interface import Array, Call, Engine, Servable
+from service.engine.interface import Engine, Servable
 from service.errors import InvalidRequest
-from service.gateway import calls, images_api, json_body, oip_openapi, tensor_json
+from service.gateway import calls, images_api, json_body, oip_answers, oip_openapi, tensor_json
 from service.gateway.exchange import answered, request_id, served_by, timings
-from service.gateway.json_numbers import shorten
+from service.gateway.oip_answers import JSON, LENGTH_HEADER
 from service.gateway.openapi import described
 from service.gateway.openapi_schemas import RUNNING
 from service.metrics import Metrics
-from service.oip import inference, json_data, json_request
+from service.oip import inference, json_request
 from service.oip.inference import Output
 from service.oip.requests import InferRequest, rules_of, spec_of
-from service.oip.tensors import to_bytes
 from service.settings import Settings
 
-LENGTH_HEADER: Final = "Inference-Header-Content-Length"
-_BYTES: Final = "application/octet-stream"
-_JSON: Final = "application/json"
 # How zlib is told which of the two formats to write. Clients that take several name several, and would rather have the
 # answer at once; those that name exactly one have been asked for it by their user.
 _WINDOWS: Final = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
@@ -56,7 +50,8 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
             started_s = time.monotonic()
             wanted = _read(servable, body, settings.max_json_depth)
             timings().add("decode", time.monotonic() - started_s)
-            call = _within(call, wanted.options.timeout_us, started_s)
+            deadline, limit = earlier(call.deadline, call.limit, wanted.options.timeout_us, started_s)
+            call = replace(call, deadline=deadline, limit=limit)
             apart = pool is not None and len(body) >= _WORTH_THREADS_BYTES
             each = pool.map if pool is not None and apart else map
             ran = inference.infer(servable, wanted, call, rules, timings(), each)
@@ -74,57 +69,50 @@ def _read(servable: Servable, body: bytes, max_depth: int) -> InferRequest:
     length = json_request.header_length(stated, body)
     if stated is not None and length == 0:
         _, signature = inference.signature_of(servable)
-        return json_request.read_raw(body, signature, binary=request.accept_mimetypes.best != _JSON)
+        return json_request.read_raw(body, signature, binary=request.accept_mimetypes.best != JSON)
     if not body:
         raise InvalidRequest("The body is empty; send JSON with the inputs.")
+    return read(body, None if stated is None else length, max_depth)
+
+
+def read(body: bytes, length: int | None, max_depth: int) -> InferRequest:
+    """Read a request.
+
+    Args:
+        body: the whole body.
+        length: bytes of its JSON; None where there is nothing else.
+        max_depth: lists and objects of the JSON within each other at most.
+
+    Raises:
+        InvalidRequest: it is malformed.
+    """
     document = json_body.parse(body[:length], max_depth)
-    binary = None if stated is None else memoryview(body)[length:]
+    binary = None if length is None else memoryview(body)[length:]
     return json_request.read(document, binary, tensor_json.decode_b64)
 
 
-def _within(call: Call, timeout_us: int, started_s: float) -> Call:
-    """The call, with the client's own limit where that is the earlier one."""
-    deadline = started_s + timeout_us / 1e6
-    if not timeout_us or deadline >= call.deadline:
-        return call
-    return replace(call, deadline=deadline, limit=f"the {timeout_us} µs of the parameter timeout")
+def earlier(deadline: float, limit: str, timeout_us: int, since_s: float) -> tuple[float, str]:
+    """The earlier of a request's deadline and its client's own, and what sets it, for people.
+
+    Args:
+        deadline: time (`time.monotonic()`) of the former.
+        limit: what sets that.
+        timeout_us: microseconds that the client waits; 0 sets no limit.
+        since_s: time since when it waits.
+    """
+    own = since_s + timeout_us / 1e6
+    if not timeout_us or own >= deadline:
+        return deadline, limit
+    return own, f"the {timeout_us} µs of the parameter timeout"
 
 
-def _respond(servable: Servable, sent_id: str, outputs: Sequence[Output]) -> Response:
+def _respond(servable: Servable, sent_id: str, outputs: Iterable[Output]) -> Response:
     started_s = time.monotonic()
-    entries: list[dict[str, Any]] = []
-    parts: list[bytes] = []
-    for output in outputs:
-        entry: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": list(output.array.shape)}
-        if output.binary:
-            parts.append(to_bytes(output.array))
-            entry["parameters"] = {"binary_data_size": len(parts[-1])}
-        else:
-            entry["data"] = json_data.write(output.name, output.array)
-        entries.append(entry)
-    about = {"model_name": servable.name, "model_version": str(servable.version), "outputs": entries}
-    head = _encode({"id": sent_id, **about} if sent_id else about)
-    response = Response(b"".join((head, *parts)), mimetype=_BYTES if parts else _JSON)
-    if parts:
-        response.headers[LENGTH_HEADER] = str(len(head))
+    body, headers = oip_answers.write(servable, sent_id, outputs)
+    response = Response(body, headers=headers)
     _compress(response)
     timings().add("encode", time.monotonic() - started_s)
     return response
-
-
-def _encode(answer: Mapping[str, Any]) -> bytes:
-    """Write JSON; numbers that JSON does not know as TF Serving and Triton write them: NaN, Infinity."""
-    arrays = [entry["data"] for entry in answer["outputs"] if isinstance(entry.get("data"), np.ndarray)]
-    if all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in arrays):
-        return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    entries = [{**entry, "data": _plain(entry["data"])} if "data" in entry else entry for entry in answer["outputs"]]
-    return calls.encode({**answer, "outputs": entries})
-
-
-def _plain(data: Array | list[Any]) -> Any:
-    if isinstance(data, np.ndarray) and data.dtype == np.float32:
-        data = shorten(data)
-    return data.tolist() if isinstance(data, np.ndarray) else data
 
 
 def _compress(response: Response) -> None:

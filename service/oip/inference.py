@@ -1,7 +1,7 @@
 """A request for inference, run: fitted to a signature, images decoded, outputs chosen."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -253,15 +253,28 @@ def _check_output(wanted: Wanted, signature: Signature) -> None:
         raise InvalidRequest(f"Output {wanted.name!r} is of strings, which can't be classified; ask for it as it is.")
 
 
+def scores_of(servable: Servable, wanted: Wanted, scores: Array) -> Output:
+    """The scores of an image classifier as they are wanted.
+
+    Args:
+        servable: knows the classes.
+        wanted: asks for `scores`.
+        scores: float32 (N, K).
+    """
+    if wanted.classes:
+        return Output(wanted.name, BYTES, classify(scores, wanted.classes, servable.classes), wanted.binary)
+    return Output(wanted.name, "FP32", scores, wanted.binary)
+
+
 def _output(
     servable: Servable, wanted: Wanted, arrays: Mapping[str, Array], signature_name: str, signature: Signature
 ) -> Output:
     array = arrays[wanted.name]
+    if wanted.name in _SHOWN_OF_IMAGES and shown_outputs(signature_name, signature) == _SHOWN_OF_IMAGES:
+        return scores_of(servable, wanted, array)
     if wanted.classes:
-        labels: Sequence[str] = ()
-        if wanted.name in _SHOWN_OF_IMAGES and shown_outputs(signature_name, signature) == _SHOWN_OF_IMAGES:
-            labels = servable.classes
-        return Output(wanted.name, BYTES, classify(array, wanted.classes, labels, signature.batchable), wanted.binary)
+        told = classify(array, wanted.classes, by_row=signature.batchable)
+        return Output(wanted.name, BYTES, told, wanted.binary)
     return Output(wanted.name, datatype_of(signature.outputs[wanted.name]), array, wanted.binary)
 
 
