@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from email.utils import formatdate
 from typing import Final
 
 import numpy as np
@@ -29,7 +28,7 @@ from service.engine.interface import (
     Servable,
 )
 from service.errors import Abandoned, NotFound, Overloaded, SignpostError, Unavailable, UnsupportedMedia
-from service.gateway import calls, exchange, express_infer, images_api, oip_answers, oip_infer, overload
+from service.gateway import calls, exchange, express_infer, images_api, oip_answers, oip_infer, overload, raw_answers
 from service.gateway.posts import Post
 from service.images import ImageLimits
 from service.logs import Answered
@@ -278,8 +277,10 @@ def _respond(servable: Servable, answered: list[tuple[_Boarded, Answer]], keep_a
         one.timings.add("encode", (now_s - began_s) / len(answered))
         one.timings.add("total", now_s - one.arrived.at_s)
     version = str(servable.version)
-    pairs = zip(answered, written, strict=True)
-    return [_response(body, kind, one, version, keep_alive) for (one, _), (body, kind) in pairs]
+    return [
+        raw_answers.write(body, {**kind, **exchange.headers_of(one.request_id, one.timings, version)}, keep_alive)
+        for (one, _), (body, kind) in zip(answered, written, strict=True)
+    ]
 
 
 def _bodies_of_images(servable: Servable, answers: Sequence[Answer]) -> Iterator[bytes]:
@@ -295,25 +296,3 @@ def _rule(post: Post) -> str:
     if post.label is not None:
         return _OF_LABEL
     return _OF_MODEL if post.version is None else _OF_VERSION
-
-
-def _response(body: bytes, kind: Mapping[str, str], one: _Boarded, version: str, keep_alive: bool) -> bytes:
-    headers = {**kind, **exchange.headers_of(one.request_id, one.timings, version)}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    head = (
-        f"HTTP/1.1 200 OK\r\nServer: gunicorn\r\nDate: {_date()}\r\n"
-        f"Connection: {'keep-alive' if keep_alive else 'close'}\r\nContent-Length: {len(body)}\r\n{lines}\r\n"
-    )
-    return head.encode("latin-1") + body
-
-
-_dates: dict[int, str] = {}
-
-
-def _date() -> str:
-    """The time as HTTP writes it, made once a second."""
-    now = int(time.time())
-    if now not in _dates:
-        _dates.clear()
-        _dates[now] = formatdate(now, usegmt=True)
-    return _dates.get(now) or formatdate(now, usegmt=True)
