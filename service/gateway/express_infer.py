@@ -2,11 +2,14 @@
 
 from typing import Final
 
+import orjson
+
 from service.engine.interface import DEFAULT_SIGNATURE, Array, ImageSize, Servable
 from service.errors import InvalidRequest
-from service.gateway import images_api, oip_answers, oip_infer
+from service.gateway import images_api, oip_answers, tensor_json
 from service.gateway.posts import Post
 from service.images import ImageLimits
+from service.oip import json_request
 from service.oip.inference import scores_of
 from service.oip.requests import InferRequest, Wanted
 from service.oip.tensors import BYTES
@@ -21,7 +24,14 @@ def read(post: Post, max_depth: int) -> InferRequest:
     Raises:
         InvalidRequest: it asks for anything else, or is malformed; Flask finds out what.
     """
-    wanted = oip_infer.read(post.image, post.json_length, max_depth)
+    head = post.image[: post.json_length]
+    if head.count(b"[") + head.count(b"{") > max_depth:
+        raise InvalidRequest("It may be nested too deep.")
+    try:
+        document = orjson.loads(head)
+    except ValueError as error:
+        raise InvalidRequest("It is no JSON, or one with numbers that JSON does not know.") from error
+    wanted = json_request.read(document, memoryview(post.image)[post.json_length :], tensor_json.decode_b64)
     options, names = wanted.options, [tensor.name for tensor in wanted.inputs]
     is_usual = names == ["image"] and options.signature_name in ("", DEFAULT_SIGNATURE)
     if not is_usual or len(wanted.outputs) > 1 or any(output.name != _SCORES for output in wanted.outputs):

@@ -72,22 +72,8 @@ def _read(servable: Servable, body: bytes, max_depth: int) -> InferRequest:
         return json_request.read_raw(body, signature, binary=request.accept_mimetypes.best != JSON)
     if not body:
         raise InvalidRequest("The body is empty; send JSON with the inputs.")
-    return read(body, None if stated is None else length, max_depth)
-
-
-def read(body: bytes, length: int | None, max_depth: int) -> InferRequest:
-    """Read a request.
-
-    Args:
-        body: the whole body.
-        length: bytes of its JSON; None where there is nothing else.
-        max_depth: lists and objects of the JSON within each other at most.
-
-    Raises:
-        InvalidRequest: it is malformed.
-    """
     document = json_body.parse(body[:length], max_depth)
-    binary = None if length is None else memoryview(body)[length:]
+    binary = None if stated is None else memoryview(body)[length:]
     return json_request.read(document, binary, tensor_json.decode_b64)
 
 

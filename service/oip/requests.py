@@ -108,6 +108,8 @@ def read_options(parameters: Mapping[str, Any]) -> Options:
     Raises:
         InvalidRequest: one has a value that it can't have, or asks for a sequence, which models here do not keep.
     """
+    if not parameters:
+        return Options()
     for name in _OF_SEQUENCES:
         if parameters.get(name):
             raise InvalidRequest(

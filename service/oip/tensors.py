@@ -107,11 +107,11 @@ def check_shape(name: str, shape: Any) -> tuple[int, ...]:
     """
     if not isinstance(shape, Sequence) or isinstance(shape, str | bytes):
         raise InvalidRequest(f"Input {name!r} needs a shape: a list of sizes such as [1, 2].")
-    if any(type(size) is not int or size < 0 for size in shape):
+    if not {int}.issuperset(map(type, shape)) or min(shape, default=0) < 0:
         raise InvalidRequest(f"The shape of input {name!r} must be of whole numbers from 0, the sizes that are sent.")
     if len(shape) > _MOST_DIMENSIONS:
         raise InvalidRequest(f"Input {name!r} has {len(shape)} dimensions; at most {_MOST_DIMENSIONS} are taken.")
-    if math.prod(max(size, 1) for size in shape) > _MOST_ELEMENTS:
+    if math.prod(filter(None, shape)) > _MOST_ELEMENTS:  # those of an empty tensor too
         raise InvalidRequest(f"Input {name!r} has more elements than the {_MOST_ELEMENTS} that are taken.")
     return tuple(shape)
 
@@ -170,7 +170,8 @@ def _elements(name: str, shape: tuple[int, ...], data: bytes) -> Array:
             f"Input {name!r} of datatype BYTES and shape {list(shape)} needs {count} elements with a length of 4 bytes "
             f"before each; {len(data)} bytes hold no more than {len(data) // _PREFIX_BYTES}."
         )
-    elements, at = [], 0
+    elements: list[bytes] = []
+    at = 0
     for number in range(count):
         begin = at + _PREFIX_BYTES
         at = begin + int.from_bytes(data[begin - _PREFIX_BYTES : begin], "little")
