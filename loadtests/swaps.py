@@ -2,10 +2,11 @@
 
     .venv/bin/python -m loadtests.swaps
 
-Trains two small versions of `circles`, serves them beside `sign_language`, and prints: requests lost and versions mixed
-up in swaps under load; p99 of one model while another is loaded and swapped, relative to quiet; memory of the service
-after many reloads; seconds from a version's rename into the store until it serves. Exits with 1 when a request was lost
-or mixed up.
+Trains two small versions of `circles`, serves them beside `sign_language`, and prints: requests lost, versions mixed up
+and answers that went back in swaps under load; p99 of one model while another is loaded and swapped, relative to quiet;
+memory of the service after many reloads; seconds from a version's rename into the store until it serves. Exits with 1
+when a request was lost, mixed up or went back: one that began after another had been answered by the version to which
+the service changes, and was answered by the version before.
 """
 
 import http.client
@@ -113,12 +114,16 @@ class Clients:
     answers: int = 0
     lost: list[str] = field(default_factory=list)
     mixed: int = 0
+    went_back: int = 0
+    to: str = ""  # the version to which the service changes
+    changed_s: float | None = None  # when that answered first
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, service: Service, picture: bytes, stop: threading.Event) -> None:
         """Ask until told to stop; every answer must hold the scores of the version it names."""
         connection = service.connect()
         while not stop.is_set():
+            began_s = time.monotonic()
             try:
                 status, answer, version = service.ask(connection, "/v1/models/circles:predict", picture)
             except (OSError, http.client.HTTPException) as error:
@@ -130,6 +135,15 @@ class Clients:
                     self.lost.append(answer["error"])
                 elif not _same(answer, self.expected[version]):
                     self.mixed += 1
+                if version == self.to:
+                    self.changed_s = self.changed_s or time.monotonic()
+                elif version and self.changed_s is not None and began_s > self.changed_s:
+                    self.went_back += 1
+
+    def expect(self, version: int) -> None:
+        """Note that the service is about to change to a version."""
+        with self.lock:
+            self.to, self.changed_s = str(version), None
 
 
 def _same(answer: Any, expected: list[float]) -> bool:
@@ -153,6 +167,7 @@ def swap_under_load(service: Service, picture: bytes, clients: int, swaps: int) 
         thread.start()
     try:
         for number in range(swaps):
+            seen.expect(1 + number % 2)
             service.rollback("circles", 1 + number % 2)
     finally:
         stop.set()
@@ -160,7 +175,8 @@ def swap_under_load(service: Service, picture: bytes, clients: int, swaps: int) 
             thread.join(PATIENCE_S)
     for reason in sorted(set(seen.lost))[:5]:
         click.echo(f"lost: {reason}", err=True)
-    return {"clients": clients, "swaps": swaps, "answers": seen.answers, "lost": len(seen.lost), "mixed": seen.mixed}
+    counted = {"answers": seen.answers, "lost": len(seen.lost), "mixed": seen.mixed, "went_back": seen.went_back}
+    return {"clients": clients, "swaps": swaps, **counted}
 
 
 def p99_ms(service: Service, picture: bytes, rate: float, done: Callable[[], bool]) -> float:
@@ -257,7 +273,7 @@ def main(clients: int, swaps: int, loads: int, rate: float, reloads: int, flags:
             "rename_to_available_s": float(np.median([_publish_copy(service) for _ in range(5)])),
         }
     click.echo(json.dumps(measured, indent=1))
-    if measured["swaps"]["lost"] or measured["swaps"]["mixed"]:  # type: ignore[index]
+    if any(measured["swaps"][wrong] for wrong in ("lost", "mixed", "went_back")):  # type: ignore[index]
         raise SystemExit(1)
 
 

@@ -59,6 +59,7 @@ def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
     reload, repository = parts.reload(settings, runtime, local), parts.repository(settings, runtime, engine, local)
     server = parts.grpc_server(settings, runtime, engine, metrics, reload, repository, traces)
     engine.start()
+    local.join(alone=True)
     until = time.monotonic() + _FIRST_LOOK_S
     while not engine.status().models and time.monotonic() < until and not _closed(lifeline, 0.01):
         pass

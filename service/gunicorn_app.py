@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from gunicorn.app.base import BaseApplication
 
-from service import shape, shared_metrics, tls
+from service import parts, shape, shared_metrics, tls
 from service.admission import FrontQueue
 from service.gunicorn_arbiter import ServiceArbiter
 from service.parent import die_with
@@ -136,8 +136,15 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
     def _forget(self, worker: Any) -> None:
         self.runtime.connections.free(worker.place)
         Roster(self.runtime.folder, self.runtime.workers).forget(worker.pid)
+        self._forget_offer(worker.pid)
         if self.settings.has_many_processes:
             shared_metrics.forget(self.runtime.metrics, worker.pid)
+
+    def _forget_offer(self, pid: int) -> None:
+        try:
+            parts.shared_view(self.runtime).forget(pid)
+        except OSError as error:  # the worker that follows it tells the others
+            log.warning("The other workers can't be told that worker %d has ended: %s.", pid, error.strerror)
 
     def _hand_over(self, environment: dict[str, str]) -> None:
         """Let the process that follows have the socket that holds gRPC's port; runs in it."""

@@ -17,6 +17,7 @@ from service.engine.interface import Engine
 from service.engine.link import Link
 from service.engine.local import LocalEngine
 from service.engine.remote import RemoteEngine
+from service.engine.shared_view import SharedView
 from service.metrics import Metrics
 from service.oip.repository import Repository
 from service.oip.requests import rules_of
@@ -29,6 +30,8 @@ from service.tracing import Tracing
 
 # Calls of one model that one worker has on their way to a remote engine: while one is answered, the next is sent.
 _CALLS = 2
+# The engine process, as a worker of the local engine.
+_ENGINE = 0
 
 
 def local_engine(
@@ -44,7 +47,14 @@ def local_engine(
     """
     source = config_source.from_settings(settings, runtime.config_override)
     load = loading.make_loader(settings, metrics, stopped)
-    return LocalEngine(source.read, load, settings.file_system_poll_wait_seconds, len(os.sched_getaffinity(0)))
+    # The engine process is the only one of its service that has models; the one that follows it takes its place.
+    view = shared_view(runtime, _ENGINE if settings.engine == "shared" else None)
+    return LocalEngine(source.read, load, settings.file_system_poll_wait_seconds, len(os.sched_getaffinity(0)), view)
+
+
+def shared_view(runtime: Runtime, worker: int | None = None) -> SharedView:
+    """What the workers of the service agree on; one for each process."""
+    return SharedView(runtime.agreement, runtime.generation, worker)
 
 
 def remote_engine(settings: Settings, runtime: Runtime) -> RemoteEngine:
@@ -54,7 +64,9 @@ def remote_engine(settings: Settings, runtime: Runtime) -> RemoteEngine:
     if parameters is not None:  # the engine itself waits and pads, where that is wanted
         parameters = replace(parameters, batch_timeout_micros=0, allowed_batch_sizes=(), num_batch_threads=_CALLS)
     models = tuple(name.strip() for name in settings.engine_models.split(",") if name.strip())
-    return RemoteEngine(addresses, parameters, models, link=link(settings, runtime))
+    # Only this service's own engine process tells all gateways at once which version answers.
+    pinned = shared_view(runtime).version_of if not settings.engine_addresses else lambda _spec: None
+    return RemoteEngine(addresses, parameters, models, link=link(settings, runtime), pinned=pinned)
 
 
 def link(settings: Settings, runtime: Runtime) -> Link:

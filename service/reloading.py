@@ -1,7 +1,8 @@
 """Another configuration while serving, as a client asks for it (TF Serving's HandleReloadConfigRequest)."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import grpc
 
 from service import model_config, protocol
 from service.config_source import ConfigSource
-from service.engine.interface import State
+from service.engine.interface import ModelSpec, State, VersionStatus
 from service.engine.link import Link
 from service.engine.local import LocalEngine
 from service.engine.peers import Peer, in_our_words
 from service.errors import DeadlineExceeded, NotFound, StoreError, Unavailable
+from service.model_config import ModelConfig
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +26,8 @@ Reload = Callable[[Any, float], None]
 def make_reload(source: ConfigSource, engine: LocalEngine, store: Path) -> Reload:
     """Make the function that puts another configuration in place.
 
-    It is in force when the function returns: every model has the versions that it should have. The other processes of
-    the service follow within `--file_system_poll_wait_seconds`.
+    It is in force when the function returns: every model has the versions that it should have, in every process of the
+    service.
 
     Args:
         source: what the engine reads; all processes of the service share its override.
@@ -35,7 +37,8 @@ def make_reload(source: ConfigSource, engine: LocalEngine, store: Path) -> Reloa
     Raises (the function that is made):
         SettingsError: the configuration has an error; nothing has changed.
         NotFound: the folder of a model is missing; nothing has changed.
-        Unavailable: a model has no version that could be loaded; the others serve.
+        Unavailable: a model has no version that could be loaded, or a label stays at another version as the one that
+            it should point at could not be; the others serve.
         DeadlineExceeded: it is in place, but not all is loaded yet.
     """
 
@@ -58,8 +61,20 @@ def make_reload(source: ConfigSource, engine: LocalEngine, store: Path) -> Reloa
             if not any(version.state is State.AVAILABLE for version in versions):
                 why = next((version.error for version in versions if version.error), "its folder holds no version")
                 raise Unavailable(f"Model {config.name} could not be loaded: {why}")
+            _check_labels(config, engine, versions)
 
     return reload
+
+
+def _check_labels(config: ModelConfig, engine: LocalEngine, versions: Sequence[VersionStatus]) -> None:
+    for label, number in config.labels.items():
+        with suppress(NotFound), engine.lease(ModelSpec(config.name, label=label)) as servable:
+            if servable.version != number:
+                why = next((each.error for each in versions if each.version == number), "it is not in the store")
+                raise Unavailable(
+                    f"The label {label} of {config.name} stays at version {servable.version}; version {number} could "
+                    f"not be loaded: {why}"
+                )
 
 
 def _is_folder(path: Path) -> bool:

@@ -26,10 +26,9 @@ _LOOK_S: Final = 0.05
 
 
 class LocalRepository:
-    """Changes what the local engine serves; see `service.oip.repository.Repository`.
+    """Changes what the local engines of the service serve; see `service.oip.repository.Repository`.
 
-    The other processes of the service follow within `--file_system_poll_wait_seconds`. A change lasts until the file of
-    the configuration changes or the service stops.
+    A change lasts until the file of the configuration changes or the service stops.
 
     Args:
         source: what the engine reads.

@@ -1,11 +1,12 @@
 """What the processes of one service share: a private folder, and who of its workers is ready.
 
 The folder is made by the launcher, which also removes it. In it lie a file for each worker that takes requests (named
-by its process, holding 1 when its models are ready), the engine's socket, the counters of all workers and the
-configuration that a client has put in place.
+by its process, holding 1 when its models are ready), the engine's socket, the counters of all workers, the
+configuration that a client has put in place, and what the workers agree on (`service.engine.shared_view`).
 """
 
 import contextlib
+import fcntl
 import mmap
 import os
 import secrets
@@ -38,6 +39,7 @@ class Runtime:
         link_secret: what gateways of this service send as their API key to its engine process. It is in no file.
         connections: how many each worker holds.
         refusals: when requests were refused; see `service.admission`.
+        generation: of what the workers agree on; see `service.engine.shared_view`.
     """
 
     folder: Path
@@ -50,6 +52,9 @@ class Runtime:
     # All are shared by every process that is forked from the one that made them.
     connections: ConnectionCounts = field(init=False, repr=False, compare=False)
     refusals: "memoryview[float]" = field(default_factory=no_refusals, repr=False, compare=False)
+    generation: "memoryview[int]" = field(
+        default_factory=lambda: memoryview(mmap.mmap(-1, 8)).cast("q"), repr=False, compare=False
+    )
     _flags: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, 1), repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -92,6 +97,11 @@ class Runtime:
         return self.folder / "models.config"
 
     @property
+    def agreement(self) -> Path:
+        """Where the workers keep what they agree on."""
+        return self.folder / "agreement"
+
+    @property
     def metrics(self) -> Path:
         """Where prometheus_client keeps the counters of several workers."""
         return self.folder / "metrics"
@@ -110,11 +120,15 @@ def private_folder() -> Iterator[Path]:
         raise SettingsError("No folder for temporary files can be written to; mount one at /tmp.") from error
     folder = Path(tempfile.mkdtemp(prefix="signpost-", dir=parent if len(parent) < _LONGEST_FOLDER else "/tmp"))
     maker = os.getpid()
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(lock, fcntl.LOCK_SH)  # so that systemd-tmpfiles removes nothing of it, however old
     (folder / "workers").mkdir()
     (folder / "metrics").mkdir()
+    (folder / "agreement").mkdir()
     try:
         yield folder
     finally:
+        os.close(lock)
         if os.getpid() == maker:
             shutil.rmtree(folder, ignore_errors=True)
 

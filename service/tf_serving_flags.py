@@ -42,7 +42,9 @@ FLAGS: Final = (
     _same("rest_api_enable_cors_support"),
     _same("enable_batching", "the same; the default, `auto`, joins only what is shown to have independent rows"),
     TfServingFlag(
-        "allow_version_labels_for_unavailable_models", says="a label may name any version here", boolean=True
+        "allow_version_labels_for_unavailable_models",
+        says="a label may name any version here; one that moves stays where it was until its version is loaded",
+        boolean=True,
     ),
     _same("batching_parameters_file", "the same; without it the store's `batching.config`, if there is one"),
     TfServingFlag(

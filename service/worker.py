@@ -15,7 +15,8 @@ from flask import Flask
 from service import gateway, parts, shared_metrics, tracing
 from service.engine import device
 from service.engine.grpc_server import GrpcServer
-from service.engine.interface import Engine
+from service.engine.interface import Engine, ModelSpec
+from service.errors import SignpostError
 from service.metrics import Metrics
 from service.runtime import Roster, Runtime
 from service.serving_metrics import ServingMetrics
@@ -50,7 +51,7 @@ class Worker:
         self._roster = Roster(runtime.folder, runtime.workers)
         self._stopping = threading.Event()
         serving_metrics = ServingMetrics()
-        local = (
+        local = self._local = (
             parts.local_engine(settings, runtime, serving_metrics, lambda *about: self._metrics.count_stopped(*about))
             if settings.engine == "local"
             else None
@@ -81,15 +82,17 @@ class Worker:
     def start(self, goes_on: Callable[[], bool]) -> None:
         """Start the engine and the gRPC server, and a thread that tells the others when all is ready.
 
-        While other workers serve, this one loads first and returns only then, so that no request meets it early.
+        While other workers serve, this one loads first what they serve and returns only then, so that no request meets
+        it early.
 
         Args:
             goes_on: called often while it waits; False ends the wait.
         """
         self.engine.start()
-        while self._others_serve() and not self.engine.status().ready:
+        while self._others_serve() and not self._join(alone=False):
             if not goes_on() or self._stopping.wait(_LOOK_S):
                 break
+        self._join(alone=True)
         if self._grpc is not None:
             address = parts.grpc_address(self._settings, self._runtime)
             self._grpc.start(address, self._settings.grpc_socket_path)
@@ -101,6 +104,9 @@ class Worker:
         """Take no further calls by gRPC; those that run may end."""
         if self._grpc is not None:
             self._grpc.refuse(self._settings.rest_api_timeout_in_ms / 1e3)
+
+    def _join(self, alone: bool) -> bool:
+        return self.engine.status().ready if self._local is None else self._local.join(alone)
 
     def _others_serve(self) -> bool:
         return self._roster.others_ready() or self._runtime.succeeds
@@ -146,10 +152,19 @@ class Worker:
 
 def _announce(engine: Engine, runtime: Runtime, ready_file: Path | None) -> None:
     """Log that the service is ready and write the ports to the file."""
-    models = ", ".join(f"{name} version {v[0].version}" for name, v in engine.status().models.items())
+    models = ", ".join(f"{name} version {_default(engine, name)}" for name in engine.status().models)
     log.info("Ready: %s.", models)
     if ready_file is not None:
         # By rename, so that nobody reads half of it.
         temporary = ready_file.with_name(f".{ready_file.name}.{os.getpid()}")
         temporary.write_text(json.dumps({"port": runtime.port, "rest_api_port": runtime.rest_api_port}) + "\n")
         temporary.replace(ready_file)
+
+
+def _default(engine: Engine, name: str) -> str:
+    """The version that answers requests that name none."""
+    try:
+        with engine.lease(ModelSpec(name)) as servable:
+            return str(servable.version)
+    except SignpostError:  # it was there a moment ago
+        return "unknown"

@@ -1,5 +1,8 @@
 """The local engine: versions of the store, loaded in this process, kept in step with the store by one thread.
 
+Where a service has several workers, each has such an engine, and what answers by default or by a label changes in all
+of them at one moment: `agreement.py`.
+
 The thread is started by `start` and stopped by `close`. What it finds first it loads side by side, in threads that end
 before it goes on. An error of one step (a store that can't be read, a version that does not load) is logged once and
 changes nothing that serves; the thread goes on.
@@ -13,10 +16,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from service import store
+from service.engine.accord import Accord
+from service.engine.agreement import Offer
 from service.engine.folders import Folders, without_folder
-from service.engine.held import ClosableServable, Held, find
-from service.engine.interface import ModelSpec, Queue, Servable, State, Status, VersionStatus
+from service.engine.held import ClosableServable, Held, find, offer_of, refused, statuses
+from service.engine.interface import ModelSpec, Queue, Servable, State, Status
 from service.engine.lifecycle import Action, Version, next_action, wanted_versions
+from service.engine.shared_view import AnyView, OwnView
 from service.errors import SettingsError, SignpostError, StoreError
 from service.model_config import ModelConfig
 
@@ -38,11 +44,19 @@ class LocalEngine:
         load: makes a servable of a version's folder, its model's name and its number.
         poll_s: seconds between two looks at the store.
         load_threads: how many versions are loaded at a time while none serves yet.
+        view: by which all workers of the service answer; None where this process is alone.
     """
 
     has_canaries = False  # what stands before it may have them
 
-    def __init__(self, read_configs: ReadConfigs, load: Load, poll_s: float = 1.0, load_threads: int = 1) -> None:
+    def __init__(
+        self,
+        read_configs: ReadConfigs,
+        load: Load,
+        poll_s: float = 1.0,
+        load_threads: int = 1,
+        view: AnyView | None = None,
+    ) -> None:
         """Hold nothing yet; `start` begins."""
         self._load_threads = load_threads
         self._read_configs = read_configs
@@ -53,8 +67,11 @@ class LocalEngine:
         self._held: dict[Version, Held] = {}
         self._configs: Mapping[str, ModelConfig] = {}  # of the models wanted, loaded or not
         self._defaults: Mapping[str, frozenset[int]] = {}  # versions for requests that name none
+        self._wanted: Mapping[str, frozenset[int]] = {}  # those and the ones with a label
+        self._changed: frozenset[Version] = frozenset()  # failed, to be tried again
+        self._settled_at = 0  # generation of the view before the last look that found nothing to do
         self._folders = Folders()
-        self._looks = self._settled_look = 0  # how many were begun, and the last that found nothing to do
+        self._accord = Accord(view or OwnView(), self._make_offer, self._folders.complain)
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_in_step, name="store-watcher", daemon=True)
@@ -69,6 +86,7 @@ class LocalEngine:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(DRAIN_S)
+        self._accord.leave()
         for version in list(self._held):
             self._unload(version)
 
@@ -76,7 +94,8 @@ class LocalEngine:
     def lease(self, spec: ModelSpec) -> Iterator[Servable]:
         """Borrow a servable; see `Engine.lease`."""
         with self._lock:
-            held = find(spec, self._held, self._configs, self._defaults)
+            view = self._accord.view.of(spec.name)
+            held = find(spec, self._held, self._configs, view, self._accord.offered(spec.name))
             held.leases += 1
         try:
             assert held.servable is not None  # what is AVAILABLE has one
@@ -88,12 +107,28 @@ class LocalEngine:
                     self._lock.notify_all()
 
     def status(self) -> Status:
-        """The state of every version of every model; see `Engine.status`."""
+        """The state of every version of every model; see `Engine.status`.
+
+        A version is AVAILABLE once every worker has it, and not before the model's first default version serves: until
+        then it is LOADING.
+        """
         with self._lock:
-            models: dict[str, list[VersionStatus]] = {name: [] for name in sorted(self._configs)}
-            for (name, version), held in sorted(self._held.items(), reverse=True):
-                models.setdefault(name, []).append(VersionStatus(version, held.state, held.error))
-        return Status({name: tuple(versions) for name, versions in models.items()})
+            view = self._accord.view
+            names = sorted({*self._configs, *(name for name, _ in self._held)})
+            return Status(
+                {name: statuses(name, self._held, view.of(name), self._accord.offered(name)) for name in names}
+            )
+
+    def join(self, alone: bool) -> bool:
+        """Take requests from now on, so that other workers wait for this one before a version answers by default.
+
+        Args:
+            alone: no other worker serves, so this one need not have what they answer with.
+
+        Returns:
+            Whether it does.
+        """
+        return self._accord.join(self.status().ready, alone)
 
     def queued(self, model: str | None = None) -> dict[Version, Queue]:
         """What waits for a batch now, by model and version; see `Engine.queued`."""
@@ -105,21 +140,17 @@ class LocalEngine:
             }
 
     def settle(self, timeout_s: float) -> bool:
-        """Look at the configuration and the folders now, and wait until nothing is left to do.
+        """Look at the configuration and the folders now, and wait until nothing is left to do, in every worker.
 
         Returns:
             Whether that was so within `timeout_s` seconds.
         """
-        with self._lock:
-            look = self._looks + 1  # one that runs already may have seen what was before
-            self._wake.set()
-            return self._lock.wait_for(lambda: self._settled_look >= look, timeout_s)
+        return self._accord.settle(self._wake.set, timeout_s)
 
     def _keep_in_step(self) -> None:
         while not self._stop.is_set():
             self._wake.clear()
-            with self._lock:
-                self._looks += 1
+            generation = self._accord.generation
             try:
                 settled = self._step()
             except (SettingsError, StoreError) as error:
@@ -128,27 +159,47 @@ class LocalEngine:
             except Exception:  # the thread's death would freeze the versions for ever
                 settled = True
                 log.exception("A step of the store watcher failed; it goes on.")
-            if settled:
-                with self._lock:
-                    self._settled_look = self._looks
-                    self._lock.notify_all()
-                self._wake.wait(self._poll_s)
+            if settled and self._accord.generation == generation:
+                self._settled_at = generation
+                self._accord.tell()
+                self._accord.sleep(self._wake, generation, self._poll_s)
 
     def _step(self) -> bool:
         """Take one action; True when there was none to take."""
         configs = {config.name: config for config in self._read_configs()}
         defaults, wanted, changed = self._look(configs)
         with self._lock:
-            self._configs, self._defaults = configs, defaults
+            self._configs, self._defaults, self._wanted, self._changed = configs, defaults, wanted, changed
             states = {key: held.state for key, held in self._held.items()}
+        self._accord.tell()
         if not states and any(wanted.values()):
             self._load_first((name, version) for name, versions in wanted.items() for version in versions)
             return False
-        action = next_action(wanted, states, changed)
+        view = self._accord.view
+        named = {(name, version) for name, each in view.models.items() for version in each.named}
+        action = next_action(wanted, states, changed, named, refused(self._held, view))
         if action is None:
+            self._accord.tell_what_waits()
             return True
-        self._act(action)
-        return False
+        return not self._act(action)
+
+    def _make_offer(self, without: Version | None) -> Offer:
+        """What this worker offers now, but for one version where it is given one, which is then on its way out."""
+        with self._lock:
+            held = {key: each for key, each in self._held.items() if key != without}
+            names = {*self._configs, *(name for name, _ in held)}
+            models = {
+                name: offer_of(
+                    name,
+                    held,
+                    self._defaults.get(name, frozenset()),
+                    self._wanted.get(name, frozenset()),
+                    self._configs[name].labels if name in self._configs else {},
+                    self._changed,
+                )
+                for name in names
+            }
+        return Offer(models, settled_at=self._settled_at)
 
     def _load_first(self, versions: Iterable[Version]) -> None:
         """Load side by side, the newest first: nobody's requests are disturbed yet."""
@@ -194,9 +245,11 @@ class LocalEngine:
                     )
                 defaults[name], wanted[name] = self._defaults.get(name, frozenset()), frozenset(held)
                 continue
+            view = self._accord.view.of(name)
             failed = {number for number, each in held.items() if each.state is State.END}
-            defaults[name] = wanted_versions(config.policy, complete or (), failed)
-            wanted[name] = defaults[name] | (frozenset(config.labels.values()) & frozenset(complete or ()))
+            defaults[name] = wanted_versions(config.policy, complete or (), failed | view.failed.keys())
+            others = view.named | frozenset(config.labels.values())
+            wanted[name] = defaults[name] | (others & frozenset(complete or ()))
             if complete and not wanted[name]:
                 self._folders.complain(f"{config.base_path} holds no version that {name} should serve.")
         changed = {
@@ -206,15 +259,21 @@ class LocalEngine:
         }
         return defaults, wanted, frozenset(changed)
 
-    def _act(self, action: Action) -> None:
+    def _act(self, action: Action) -> bool:
+        """Do it; False where it can't be done now."""
         if action.verb == "load":
             self._load_version(action.version)
+        elif action.verb == "forget":
+            with self._lock:
+                self._held.pop(action.version, None)
+        elif not self._accord.withdraw(action.version):
+            return False
         elif action.verb == "unload":
             self._unload(action.version)
             log.info("Unloaded %s version %d.", *action.version)
         else:
-            with self._lock:
-                self._held.pop(action.version, None)
+            self._refuse(action.version)
+        return True
 
     def _load_version(self, key: Version) -> None:
         name, number = key
@@ -234,6 +293,7 @@ class LocalEngine:
             with self._lock:
                 self._held[key] = Held(State.AVAILABLE, folder, files, servable)
             log.info("Loaded %s version %d in %.1f s.", name, number, time.monotonic() - started_s)
+        self._accord.tell()
 
     def _fail(self, key: Version, error: str) -> None:
         log.error("%s", error)
@@ -242,6 +302,15 @@ class LocalEngine:
             self._held[key] = Held(
                 State.END, loading.folder, loading.files, error=without_folder(error, loading.folder, key)
             )
+
+    def _refuse(self, key: Version) -> None:
+        """Give up a version that another worker could not load: it has failed for the service as a whole."""
+        name, number = key
+        held, failure = self._held[key], self._accord.view.of(name).failed.get(number)
+        self._unload(key)
+        with self._lock:
+            error = "" if failure is None else failure.error
+            self._held[key] = Held(State.END, held.folder, held.files, error=error)
 
     def _unload(self, key: Version) -> None:
         with self._lock:

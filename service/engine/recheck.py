@@ -9,6 +9,7 @@ import logging
 import queue
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 _LOOK_S: Final = 0.5
 _STOP_S: Final = 10.0
+# Batches that are all looked at: what depends on values shows in the first of them, if at all.
+_EAGER: Final = 100
 
 _Batch = tuple[Mapping[str, Array], tuple[str, ...], Mapping[str, Array]]
 
@@ -34,10 +37,14 @@ class Recheck:
         share: of the joined batches, from 0 to 1.
         tolerance: how far numbers may differ that are the same but for rounding; see `row_test.rounding`.
         differed: told what was found, the first time that a row's answer depended on others.
+        eager: whether the first batches are all looked at, as far as half of the thread's time goes.
     """
 
-    def __init__(self, run: Run, share: float, tolerance: float, differed: Callable[[str], None]) -> None:
+    def __init__(
+        self, run: Run, share: float, tolerance: float, differed: Callable[[str], None], eager: bool = False
+    ) -> None:
         """Start nothing yet."""
+        self._eager_left = _EAGER if eager and share else 0
         self._run = run
         self._share = share
         self._tolerance = tolerance
@@ -55,12 +62,13 @@ class Recheck:
             outputs: those that were wanted.
             answered: what the model gave, one row for each.
         """
-        if self._stopping.is_set() or random.random() >= self._share:
+        if self._stopping.is_set() or not (self._eager_left or random.random() < self._share):
             return
         try:
             self._batches.put_nowait((inputs, outputs, answered))
         except queue.Full:
             return
+        self._eager_left = max(0, self._eager_left - 1)
         with self._lock:
             if self._thread is None and not self._stopping.is_set():
                 self._thread = threading.Thread(target=self._compare_all, name="recheck", daemon=True)
@@ -79,6 +87,7 @@ class Recheck:
                 batch = self._batches.get(timeout=_LOOK_S)
             except queue.Empty:
                 continue
+            began_s = time.monotonic()
             try:
                 found = self._find(*batch)
             except SignpostError as error:  # the device may be out of memory; nothing is shown by that
@@ -90,8 +99,10 @@ class Recheck:
             if found:
                 self._stopping.set()
                 self._differed(found)
+            self._stopping.wait(time.monotonic() - began_s)  # half of the time belongs to the requests
 
     def _find(self, inputs: Mapping[str, Array], outputs: tuple[str, ...], answered: Mapping[str, Array]) -> str:
+        bounds = {name: rounding(array, self._tolerance) for name, array in answered.items()}
         for row in range(len(next(iter(inputs.values())))):
             if self._stopping.is_set():
                 break
@@ -99,6 +110,6 @@ class Recheck:
             if reason := wrong_rows(alone, 1):
                 return reason
             for name, array in alone.items():
-                if differ(answered[name][row : row + 1], array, rounding(answered[name], self._tolerance)):
+                if differ(answered[name][row : row + 1], array, bounds[name]):
                     return f"a row of its output {name!r} depended on the other rows of a batch"
         return ""

@@ -8,7 +8,7 @@ never imported.
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -55,6 +55,8 @@ class RemoteEngine:
         models: names of models that the peers serve; needed only where they can't list them and readiness counts.
         poll_s: seconds between two looks at the peers.
         link: how calls reach the peers.
+        pinned: the version that a request which names none means, where the peer has told it to all processes of its
+            service at once; None for any other, or where it is not known.
     """
 
     has_canaries = False  # what stands before it may have them
@@ -66,14 +68,17 @@ class RemoteEngine:
         models: Sequence[str] = (),
         poll_s: float = 1.0,
         link: Link = _PLAIN,
+        pinned: Callable[[ModelSpec], int | None] = lambda _: None,
     ) -> None:
         """Connect to nothing yet; `start` begins."""
         self._parameters = parameters
+        self._pinned = pinned
         self._fleet = Fleet(addresses, models, poll_s, self._prepare, link)
         self._lock = threading.Lock()  # held to change the three below, never while a peer is asked
         self._servables: dict[tuple[str, int], RemoteServable] = {}
         self._building: dict[tuple[str, int], threading.Lock] = {}
         self._labels: dict[tuple[str, str], tuple[int, float]] = {}  # version, and when it was asked for
+        self._missed: set[tuple[str, int]] = set()  # pinned versions that were looked for and not found
 
     def start(self) -> None:
         """Connect, and keep up with what the peers have; call it after any fork."""
@@ -141,6 +146,8 @@ class RemoteEngine:
             if self._fleet.starting:
                 raise Unavailable("The engine is starting; try again.")
             raise NotFound(f"Servable not found for request: {spec}; GET /v1/models lists the models.")
+        if spec.version is None and (pinned := self._pinned(spec)) is not None and self._serves(spec.name, pinned):
+            return self._servable(spec.name, pinned)
         if spec.label is not None:
             return self._servable(spec.name, self._version_of_label(spec.name, spec.label))
         versions = self._fleet.models.get(spec.name, ())
@@ -153,6 +160,19 @@ class RemoteEngine:
             why = "; ".join(f"version {each.version}: {each.error or each.state.name}" for each in versions)
             raise Unavailable(f"Model {spec.name} is not ready ({why or 'not loaded yet'}); try again.")
         return self._servable(spec.name, serving[0])
+
+    def _serves(self, name: str, version: int) -> bool:
+        """Whether a pinned version is known here; the peers are asked once if it is not."""
+        key = (name, version)
+        if version not in _serving(self._fleet.models.get(name, ())):
+            if key in self._missed:
+                return False
+            self._fleet.look_again()
+            if version not in _serving(self._fleet.models.get(name, ())):
+                self._missed.add(key)
+                return False
+        self._missed.discard(key)
+        return True
 
     def _version_of_label(self, name: str, label: str) -> int:
         version, asked_at_s = self._labels.get((name, label), (0, -_LABEL_S))

@@ -77,7 +77,8 @@ class TensorflowServable(BatchedServable):
         if not parameters.row_test:  # joined as asked for, whatever comes of it
             return Batcher(run, parameters)
         stop = partial(self.stop_joining, signature_name)
-        recheck = Recheck(run, parameters.recheck_share, tolerance, stop)
+        eager = self.signatures[signature_name].image is None  # what only the row test has shown
+        recheck = Recheck(run, parameters.recheck_share, tolerance, stop, eager)
         self._rechecks.append(recheck)
         return Batcher(run, parameters, joined=recheck.note if parameters.recheck_share else None, unjoinable=stop)
 
@@ -219,7 +220,9 @@ def _find_unjoined(
             unjoined[name] = NOT_OPEN
         elif parameters.row_test and signature.image is None:
             known = [*real.get(name, ()), *(each for each in golden if each.keys() == signature.inputs.keys())]
-            reason = found.why_calls_differ(name) or why_not_joined(loaded.drafts[name], signature, known, tolerance)
+            reason = found.why_calls_differ(name) or why_not_joined(
+                loaded.drafts[name], signature, known, tolerance, parameters.max_batch_size
+            )
             if reason:
                 unjoined[name] = reason
     return unjoined

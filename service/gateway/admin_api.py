@@ -34,8 +34,8 @@ def blueprint(settings: Settings, reload: Reload | None) -> Blueprint:
         """Serve what another configuration says.
 
         The body is a `ModelServerConfig`, in the text format of `models.config` or as JSON. It is answered when every
-        model has the versions that it should have. The configuration stays until the file changes or the service
-        stops.
+        model has the versions that it should have, in every worker. The configuration stays until the file changes or
+        the service stops.
         """
         if reload is None:
             raise Unsupported("The models are those of other engines; change the configuration there.")

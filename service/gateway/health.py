@@ -32,7 +32,7 @@ def blueprint(engine: Engine, why_not: Callable[[], str]) -> Blueprint:
         access="open",
     )
     def ready() -> tuple[Response, int]:
-        """Whether every model has a version that answers."""
+        """Whether the version of every model that answers by default is loaded in every worker."""
         status = engine.status()
         models = {
             name: "ready" if any(v.state is State.AVAILABLE for v in versions) else _why_not(versions)

@@ -92,6 +92,24 @@ def test_a_model_that_does_not_load_is_told_and_the_others_serve(
     assert serving(engine, ModelSpec("a")) == 1
 
 
+def test_a_label_that_can_not_move_is_told(engine: LocalEngine, reload: Reload, store: Path) -> None:
+    def labelled(version: int) -> object:
+        policy = "model_version_policy { specific { versions: 1 } }"
+        label = f'version_labels {{ key: "stable" value: {version} }}'
+        return message(f'model_config_list {{ config {{ name: "a" base_path: "a" {policy} {label} }} }}')
+
+    stable = ModelSpec("a", label="stable")
+    reload(labelled(1), LONG_S)
+    assert publish(store, "a", b"broken") == 2
+    for version, why in ((2, "a/2 is broken"), (9, "it is not in the store")):
+        with pytest.raises(Unavailable, match=rf"stable of a stays at version 1; version {version} .*: {why}"):
+            reload(labelled(version), LONG_S)
+        assert serving(engine, stable) == 1
+    publish(store, "a")
+    reload(labelled(3), LONG_S)
+    assert serving(engine, stable) == 3
+
+
 def test_the_wait_has_an_end(engine: LocalEngine, reload: Reload, loader: Loader, store: Path) -> None:
     publish(store, "slow")
     loader.may_load.clear()

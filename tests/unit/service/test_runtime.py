@@ -1,5 +1,6 @@
 """Which workers are ready, told by files."""
 
+import fcntl
 import os
 import tempfile
 from pathlib import Path
@@ -63,6 +64,16 @@ def test_the_private_folder_is_private_and_goes_with_its_maker(monkeypatch: pyte
         os.waitpid(child, 0)
         assert folder.is_dir()
     assert not folder.exists()
+
+
+def test_the_private_folder_is_locked_against_who_tidies_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd-tmpfiles leaves a folder alone that it can't lock."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with private_folder() as folder:
+        tidier = os.open(folder, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(tidier, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(tidier)
 
 
 def test_without_a_place_for_temporary_files_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,18 @@ def test_only_a_share_is_looked_at(made: Callable[..., tuple[Recheck, Told]]) ->
     assert threading.active_count() == before
 
 
+def test_the_first_batches_are_all_looked_at_where_only_a_test_has_shown_anything() -> None:
+    told = Told()
+    eager = Recheck(lambda inputs, _: {"y": inputs["x"] + 1}, 1e-12, 1e-4, told, eager=True)
+    note(eager, ROWS["x"])
+    assert told.came.wait(LONG_S)
+    eager.close()
+    off = Recheck(lambda inputs, _: {"y": inputs["x"] + 1}, 0.0, 1e-4, told, eager=True)
+    note(off, ROWS["x"])
+    off.close()
+    assert len(told.found) == 1
+
+
 @pytest.mark.parametrize("error", [DeviceOutOfMemory("full"), ZeroDivisionError("odd")])
 def test_an_error_of_a_run_ends_nothing(made: Callable[..., tuple[Recheck, Told]], error: Exception) -> None:
     failed = threading.Event()

@@ -107,6 +107,22 @@ def test_a_version_and_a_label_are_pinned(peers: Peers) -> None:
             ask(engine, 1, of=wrong)
 
 
+def test_what_the_engine_process_tells_all_gateways_is_gone_by_at_once(peers: Peers) -> None:
+    """Whatever this gateway has last heard: another one answers so already."""
+    peer = FakeEngine(echo(1), echo(2))
+    pinned = {None: 1, "stable": 2}
+    engine = peers.engine(peers.serve(peer), pinned=lambda spec: pinned.get(spec.label))
+    until(lambda: engine.status().ready)
+    assert ask(engine, 1) == [1]
+    assert ask(engine, 1, of=ModelSpec("echo", label="stable")) == [2]
+    peer.servables.append(echo(3))
+    pinned[None] = 3
+    assert ask(engine, 1) == [3]
+    pinned[None] = 9  # one that is not there: the engine was started anew, say
+    assert ask(engine, 1) == [3]
+    assert ask(engine, 1, of=ModelSpec("echo", version=1)) == [1]
+
+
 def test_concurrent_requests_share_calls_and_one_bad_one_fails_alone(peers: Peers) -> None:
     hold = threading.Event()
     servable = echo()

@@ -32,12 +32,14 @@ class Loader:
         self.tried: list[tuple[str, int]] = []
         self.may_load = threading.Event()
         self.may_load.set()
+        self.slow: dict[tuple[str, int], threading.Event] = {}  # versions that wait for an event of their own
+        self.broken: set[tuple[str, int]] = set()  # versions that fail here, whatever their file says
 
     def __call__(self, folder: Path, name: str, version: int) -> FakeServable:
         self.tried.append((name, version))
-        assert self.may_load.wait(LONG_S)
+        assert self.slow.get((name, version), self.may_load).wait(LONG_S)
         content = (folder / store.SAVED_MODEL).read_bytes()
-        if content == b"broken":
+        if content == b"broken" or (name, version) in self.broken:
             raise LoadFailed(f"{folder} is broken.")
         if content == b"odd":
             raise RuntimeError("something odd")
