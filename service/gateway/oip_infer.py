@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 
 from service.engine.interface import Engine, Servable
 from service.errors import InvalidRequest
-from service.gateway import calls, images_api, json_body, oip_answers, oip_openapi, tensor_json
+from service.gateway import calls, images_api, json_body, oip_answers, oip_openapi, overload, tensor_json
 from service.gateway.exchange import answered, request_id, served_by, timings
 from service.gateway.oip_answers import JSON, LENGTH_HEADER
 from service.gateway.openapi import described
@@ -36,7 +36,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
 
     @routes.post("/v2/models/<name:name>/infer")
     @routes.post("/v2/models/<name:name>/versions/<name:version_or_label>/infer")
-    @described(oip_openapi.TAG, oip_openapi.INFER_ANSWER, body=oip_openapi.INFER_BODY, errors=(*RUNNING, 501))
+    @described(oip_openapi.TAG, oip_openapi.INFER_ANSWER, body=oip_openapi.INFER_BODY, errors=RUNNING)
     def infer(name: str, version_or_label: str = "") -> Response:
         """Run a model on tensors, as the Open Inference Protocol has them.
 
@@ -47,10 +47,11 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
         call = calls.new_call(settings)
         with inference.leased(engine, spec_of(name, version_or_label, request_id())) as servable:
             served_by(servable.name, servable.version)
+            calls.raise_failure()
             started_s = time.monotonic()
             wanted = _read(servable, body, settings.max_json_depth)
             timings().add("decode", time.monotonic() - started_s)
-            deadline, limit = earlier(call.deadline, call.limit, wanted.options.timeout_us, started_s)
+            deadline, limit = earlier(call.deadline, call.limit, wanted.options.timeout_us, overload.arrived_s())
             call = replace(call, deadline=deadline, limit=limit)
             apart = pool is not None and len(body) >= _WORTH_THREADS_BYTES
             each = pool.map if pool is not None and apart else map

@@ -212,7 +212,7 @@ def decode(tensor: Tensor, size: ImageSize, rules: Rules, each: Map = map) -> Ar
         except InvalidRequest as error:
             raise type(error)(f"Image {number} of input {tensor.name!r}: {error}") from error
 
-    for _ in each(fill, range(len(encoded))):
+    for _ in (each if len(encoded) > 1 else map)(fill, range(len(encoded))):
         pass
     return pixels
 

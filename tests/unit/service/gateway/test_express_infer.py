@@ -9,6 +9,7 @@ import pytest
 
 from service.access import Access
 from service.engine.interface import Array
+from service.errors import DeadlineExceeded
 from service.gateway import create_app, posts
 from service.gateway.express import Arrived, Express
 from service.gateway.metrics import Metrics
@@ -115,6 +116,24 @@ def test_anything_else_is_left_to_flask(lane: Express, sent: tuple[bytes, int]) 
     outcomes, count = lane.answer([arrived(raw("/v2/models/letters/infer", sent))], True)
     count()
     assert outcomes == [None]
+
+
+def test_what_became_of_the_model_s_run_is_told_by_flask_which_runs_nothing_again(
+    engine: FakeEngine, settings: Settings
+) -> None:
+    class Connection:
+        failure = DeadlineExceeded("No answer within it.")
+
+    client = create_app(settings, engine, Metrics(engine)).test_client()
+    whole, length = SENT["pixels"]
+    answer = client.post(
+        "/v2/models/letters/infer",
+        data=whole,
+        headers={LENGTH: str(length)},
+        environ_overrides={"gunicorn.socket": Connection()},
+    )
+    assert answer.status_code == 504
+    assert engine.servables[-1].asked == []
 
 
 def test_a_model_of_other_tensors_is_left_to_flask_from_then_on(lane: Express, engine: FakeEngine) -> None:
