@@ -223,6 +223,7 @@ def http(port: int) -> None:
     refused(client.get_trace_settings, "does not have")
     refused(client.get_log_settings, "does not have")
     check_images(client, over_http)
+    check_image_client(client, over_http, {})
     check_statistics(client, lambda: client.infer("dbl", dbl(over_http)), {})
 
 
@@ -245,6 +246,26 @@ def check_images(client: Any, kind: Any) -> None:
     assert result.as_numpy("classes").tolist() == [[b"dark", b"bright"]]
     broken = np.array([images[0], b"no image"], np.object_)
     refused(lambda: client.infer("shade", [tensor(kind, "image", broken, "BYTES")]), "Image 1 of input 'image'")
+
+
+def check_image_client(client: Any, kind: Any, as_json: dict[str, Any]) -> None:
+    """What Triton's example `image_client.py` asks before it sends an image, and how it reads the answer."""
+    metadata = client.get_model_metadata("shade", **as_json)
+    config = client.get_model_config("shade", **as_json)
+    config = config.get("config", config)
+    assert len(metadata["inputs"]) == len(metadata["outputs"]) == len(config["input"]) == 1
+    [given], [answered] = metadata["inputs"], metadata["outputs"]
+    assert answered["datatype"] == "FP32"
+    batched = config["max_batch_size"] > 0
+    assert len([size for size in answered["shape"][batched:] if int(size) > 1]) == 1  # a vector
+    assert len(given["shape"]) == 3 + batched
+    assert config["input"][0]["format"] == "FORMAT_NHWC"
+    height, width, channels = (int(size) for size in given["shape"][batched:])
+    batch = np.stack([np.full((height, width, channels), level, np.uint8) for level in (255, 0, 255)])
+    wanted = [kind.InferRequestedOutput(answered["name"], class_count=1)]
+    result = client.infer("shade", [tensor(kind, given["name"], batch, given["datatype"])], outputs=wanted)
+    names = [row[0].decode().split(":")[2] for row in result.as_numpy(answered["name"])]
+    assert names == ["day", "night", "day"]
 
 
 async def http_aio(port: int) -> None:
@@ -293,6 +314,7 @@ def grpc(port: int) -> None:
     assert all(same(answers.get(timeout=WAIT_S)[0].as_numpy("OUT"), IN * 2) for _ in range(8))
     refused(client.get_system_shared_memory_status)
     check_images(client, over_grpc)
+    check_image_client(client, over_grpc, as_json)
     check_stream(client)
     check_statistics(client, lambda: client.infer("dbl", dbl(over_grpc)), as_json)
 
