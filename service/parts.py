@@ -153,6 +153,7 @@ def grpc_server(
         watch,
         queue,
         (inference.handler(),),
+        inference.close,
     )
 
 

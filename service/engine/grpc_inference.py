@@ -1,10 +1,8 @@
 """The Open Inference Protocol over gRPC: `inference.GRPCInferenceService` over an engine."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -15,8 +13,9 @@ from google.protobuf.message import DecodeError
 
 from service import errors
 from service.admission import FrontQueue, too_many
-from service.engine.grpc_errors import Context, code_of, has_left
+from service.engine.grpc_errors import Context, code_of, errors_to, has_left
 from service.engine.grpc_exchange import Exchange, Watch, exchange
+from service.engine.grpc_streams import Streams
 from service.engine.interface import Call, Engine, ModelSpec
 from service.metrics import Metrics
 from service.oip import about, inference, repository, rpc, statistics
@@ -30,10 +29,7 @@ log = logging.getLogger(__name__)
 _FOR_EVER_S: Final = 1e9
 # Seconds in which a model must be loaded where the client sets no deadline; large models load for minutes.
 _LOAD_S: Final = 600.0
-# Streams that are open at the same time, and threads that only refuse further ones. Each has a thread of its own, so
-# that one which says nothing keeps no other call waiting.
 _MOST_STREAMS: Final = 64
-_REFUSING: Final = 4
 _STREAM: Final = "ModelStreamInfer"
 _NOBODY: Final = Watch()
 
@@ -72,7 +68,7 @@ class InferenceService:
         self._repository = repository
         self._draining = draining
         self._watch = watch
-        self._streams = threading.BoundedSemaphore(_MOST_STREAMS)
+        self._streams = Streams(_MOST_STREAMS)
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server needs to answer the calls."""
@@ -95,12 +91,14 @@ class InferenceService:
             return self._model_stream_infer(messages, context)
 
         # gRPC's way to say which threads run it.
-        stream.experimental_thread_pool = ThreadPoolExecutor(  # type: ignore[attr-defined]
-            _MOST_STREAMS + _REFUSING, thread_name_prefix="grpc-stream"
-        )
+        stream.experimental_thread_pool = self._streams.threads  # type: ignore[attr-defined]
         # Messages are read below: one that can't be must not end the stream.
         handlers[_STREAM] = grpc.stream_stream_rpc_method_handler(stream, None, _serializer("ModelStreamInferResponse"))
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+    def close(self) -> None:
+        """End the streams, which might never end by themselves."""
+        self._streams.close()
 
     def _told(self, name: str, fill: Callable[[Any, Any, Context], None]) -> Callable[[Any, Context], Any]:
         def answer(request: Any, context: Context) -> Any:
@@ -166,13 +164,9 @@ class InferenceService:
 
     def _model_stream_infer(self, messages: Iterator[bytes], context: Context) -> Iterator[Any]:
         """Answer each request of a stream in its turn; what is wrong with one is told, and the stream goes on."""
-        if not self._streams.acquire(blocking=False):
-            context.abort(grpc.StatusCode.UNAVAILABLE, f"{_MOST_STREAMS} streams are open, as many as are taken.")
-        try:
-            for sent in messages:
+        with errors_to(context):
+            for sent in self._streams.messages(messages, context):
                 yield self._answer_in_stream(sent, context)
-        finally:
-            self._streams.release()
 
     def _answer_in_stream(self, sent: bytes, context: Context) -> Any:
         answer = message("ModelStreamInferResponse")()

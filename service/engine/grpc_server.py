@@ -44,6 +44,7 @@ class GrpcServer:
         watch: who else is told of each call.
         queue: where calls wait for a thread, and which are refused; none are by default.
         handlers: what answers the calls of further services.
+        on_refusal: called when new calls begin to be refused, to end those that would not end by themselves.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class GrpcServer:
         watch: Watch = _NOBODY,
         queue: FrontQueue | None = None,
         handlers: Sequence[grpc.GenericRpcHandler] = (),
+        on_refusal: Callable[[], None] = lambda: None,
     ) -> None:
         """Make the server; nothing listens yet."""
         self._engine = engine
@@ -69,6 +71,7 @@ class GrpcServer:
         self._stopping = threading.Event()
         self._ended: threading.Event | None = None
         self._draining = draining
+        self._on_refusal = on_refusal
         self._health = HealthService()
         queue = queue or FrontQueue(threads)
         self._server = grpc.server(
@@ -121,6 +124,7 @@ class GrpcServer:
             self._stopping.set()
             self._health.enter_graceful_shutdown()
             self._ended = self._server.stop(grace_s)
+            self._on_refusal()
 
     def close(self, grace_s: float = 5.0) -> None:
         """Refuse new calls and wait until those that run have ended, `grace_s` seconds at most."""

@@ -1,8 +1,9 @@
 """The protocol over gRPC: the real server and our own messages, over an engine without TensorFlow."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import grpc
@@ -43,8 +44,9 @@ def half() -> FakeServable:
 class Service:
     """A server, and how to ask it."""
 
-    def __init__(self, address: str, metrics: Metrics, repository: FakeRepository) -> None:
+    def __init__(self, address: str, metrics: Metrics, repository: FakeRepository, server: GrpcServer) -> None:
         self.metrics = metrics
+        self.server = server
         self.repository = repository
         self.channel = grpc.insecure_channel(address)
 
@@ -71,8 +73,10 @@ def serving(engine: FakeEngine, settings: Settings | None = None, **more: Any) -
         engine, 20.0, metrics, rules_of(settings), FrontQueue(4), repository, watch=Watch(metrics), **more
     )
     decides = access.from_settings(settings)
-    server = GrpcServer(engine, 4, 20.0, 1 << 20, access=decides, handlers=(inference.handler(),))
-    service = Service(f"127.0.0.1:{server.start('127.0.0.1:0')}", metrics, repository)
+    server = GrpcServer(
+        engine, 4, 20.0, 1 << 20, access=decides, handlers=(inference.handler(),), on_refusal=inference.close
+    )
+    service = Service(f"127.0.0.1:{server.start('127.0.0.1:0')}", metrics, repository, server)
     with service.channel:
         yield service
     server.close(0)
@@ -276,6 +280,24 @@ def test_streams_that_say_nothing_keep_nobody_waiting(engine: FakeEngine, monkey
         end.set()
         assert [list(each) for each in streams] == [[]] * 6
         assert len(list(service.stream([infer_request().SerializeToString()]))) == 1
+
+
+def test_a_stream_ends_with_the_service(engine: FakeEngine) -> None:
+    with serving(engine) as service:
+        end = threading.Event()
+
+        def silent() -> Iterator[bytes]:
+            yield infer_request().SerializeToString()
+            end.wait(20)
+
+        answers = service.stream(silent())
+        assert next(answers).infer_response.model_name == "half"
+        began_s = time.monotonic()
+        service.server.close(10.0)
+        assert time.monotonic() - began_s < 5
+        with suppress(grpc.RpcError):  # it is cancelled where it waited for its client, as it mostly does
+            assert list(answers) == []
+        end.set()
 
 
 def test_a_timeout_is_a_deadline(service: Service, engine: FakeEngine) -> None:
