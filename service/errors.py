@@ -35,6 +35,10 @@ class InvalidImage(InvalidRequest):
     """Bytes that are no image which Signpost can decode within its limits."""
 
 
+class MissingDecoder(InvalidImage):
+    """An image of a format that Signpost takes, but whose decoder is not installed here."""
+
+
 class TooLarge(InvalidRequest):
     """The client's input goes beyond a limit of size or number."""
 

@@ -4,15 +4,18 @@ Every place that turns a file or a request body into what a model sees calls `de
 training-serving skew. Pillow does the work and releases the interpreter lock while it does.
 """
 
+import functools
 import io
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
-from service.errors import InvalidImage, TooLarge
+from service.errors import InvalidImage, MissingDecoder, TooLarge
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -23,6 +26,14 @@ MODES: Final = {1: "L", 3: "RGB"}
 FORMATS: Final = (
     "JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "ICO", "TGA", "JPEG2000", "AVIF",
 )  # fmt: skip
+
+# HEIC photographs of telephones, where the extra `heif` is installed.
+HEIF: Final = "HEIF"
+# What stands behind `ftyp` in files of that container: for pictures of HEVC, or of any kind; and for those of AV1.
+_HEIF_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+_AVIF_BRANDS: Final = (b"avif", b"avis")
+# A picture's "spatial extents" in such a file: version and flags, width, height.
+_SIZES: Final = re.compile(rb"ispe.{4}(.{4})(.{4})", re.DOTALL)
 
 _SIXTEEN_BIT: Final = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _ALPHA: Final = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -60,8 +71,9 @@ DEFAULT_LIMITS: Final = ImageLimits()
 def decode(image: bytes, height: int, width: int, channels: int, limits: ImageLimits = DEFAULT_LIMITS) -> Pixels:
     """Decode an image to the size and mode that a model takes.
 
-    The first frame is turned upright by its EXIF orientation, laid on white where it is transparent, brought to
-    8 bits, converted to RGB or L, and stretched to `width` x `height` (bilinear, with anti-aliasing).
+    The first frame (of a HEIC file its primary picture) is turned upright by its EXIF orientation, laid on white where
+    it is transparent, brought to 8 bits, converted to RGB or L, and stretched to `width` x `height` (bilinear, with
+    anti-aliasing).
 
     Args:
         image: the encoded image.
@@ -76,6 +88,7 @@ def decode(image: bytes, height: int, width: int, channels: int, limits: ImageLi
     Raises:
         TooLarge: more bytes or pixels than `limits` allow.
         InvalidImage: empty, no image, of a format not taken, truncated or broken.
+        MissingDecoder: of a format that would be taken if its decoder were installed.
     """
     if channels not in MODES:
         raise InvalidImage(f"The model takes {channels} channels; images can be decoded to 1 (L) or 3 (RGB).")
@@ -97,12 +110,12 @@ def decode(image: bytes, height: int, width: int, channels: int, limits: ImageLi
 
 def _decode(image: bytes, height: int, width: int, mode: str, limits: ImageLimits) -> Pixels:
     with _open(image) as picture:
-        if picture.width * picture.height > limits.max_pixels:
-            raise TooLarge(
-                f"The image has {picture.width}x{picture.height} pixels; at most {limits.max_pixels} are taken."
-            )
-        # Pillow turns a TIFF upright by itself while it loads it, and no other format.
-        turn = None if picture.format == "TIFF" else _UPRIGHT.get(_orientation(picture))
+        for columns, rows in (picture.size, *(_sizes_within(picture, image) if picture.format == HEIF else ())):
+            if columns * rows > limits.max_pixels:
+                raise TooLarge(f"The image has {columns}x{rows} pixels; at most {limits.max_pixels} are taken.")
+        # Pillow turns a TIFF upright by itself while it loads it. A HEIC file's container says how its picture is
+        # turned, which its decoder does; there EXIF counts for nothing (ISO/IEC 23008-12).
+        turn = None if picture.format in ("TIFF", HEIF) else _UPRIGHT.get(_orientation(picture))
         wanted = (height, width) if turn in _SWAPS_AXES else (width, height)
         # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size for a fraction of the time; never below `wanted`.
         picture.draft(mode, wanted)
@@ -117,23 +130,74 @@ def _decode(image: bytes, height: int, width: int, mode: str, limits: ImageLimit
 
 
 def _open(image: bytes) -> Image.Image:
+    is_heif = image[4:8] == b"ftyp" and image[8:12] in _HEIF_BRANDS and b"avif" not in image[16:64]
+    formats = (*FORMATS, HEIF) if is_heif and reads_heif() else FORMATS
     try:
-        return Image.open(io.BytesIO(image), formats=FORMATS)
+        return Image.open(io.BytesIO(image), formats=formats)
     except UnidentifiedImageError as error:
-        start = image[:512].lstrip().lower()
-        if start.startswith((b"<!doctype html", b"<html")):
-            found = "it is an HTML page"
-        elif start.startswith((b"<?xml", b"<svg")):
-            found = "it is XML or SVG"
-        elif start.startswith((b"\x89png", b"\xff\xd8\xff", b"gif8", b"riff", b"ii*\0", b"mm\0*")):
-            found = "its header is broken or cut off"
-        elif start.isascii() and not start.translate(None, bytes(range(32, 127)) + b"\t\r\n"):
-            found = "it is text"
-        else:
-            found = "its first bytes are of no known format"
-        raise InvalidImage(
-            f"The {len(image)} bytes are no image: {found}; send a JPEG, PNG, WebP, GIF, BMP or TIFF file."
-        ) from error
+        if is_heif and not reads_heif():
+            raise MissingDecoder(
+                "This is a HEIC photograph; this service takes it once the extra heif is installed beside it "
+                "(pip install 'signpost-serving[heif]'). Until then send a JPEG."
+            ) from error
+        if image[4:8] == b"ftyp" and image[8:12] in _AVIF_BRANDS and not features.check("avif"):
+            raise MissingDecoder(
+                "This is an AVIF picture, and this service's Pillow was built without its decoder; send a JPEG."
+            ) from error
+        raise InvalidImage(_not_an_image(image, is_heif)) from error
+
+
+@functools.cache
+def reads_heif() -> bool:
+    """Whether HEIC photographs can be decoded: whether the extra `heif` is installed. Registers its decoder."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    # Never the thumbnail in a file instead of its picture, and no threads beside the caller's.
+    pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+    return True
+
+
+def _sizes_within(picture: Image.Image, image: bytes) -> Iterator[tuple[int, int]]:
+    """The sizes of what a HEIC file holds, before it is cropped: of its tiles together, and in its `meta` box."""
+    if (tiles := picture.info.get("tiling")) is not None:
+        yield tiles["image_width"], tiles["image_height"]
+    start, end = 0, len(image)
+    while start + 16 <= end:
+        size = int.from_bytes(image[start : start + 4]) or end - start  # 0: up to the end of the file
+        if size == 1:  # it did not fit
+            size = int.from_bytes(image[start + 8 : start + 16])
+        if image[start + 4 : start + 8] == b"meta":
+            for found in _SIZES.finditer(image, start, start + size):
+                yield int.from_bytes(found[1]), int.from_bytes(found[2])
+        start += max(size, 8)
+
+
+def _not_an_image(image: bytes, is_heif: bool) -> str:
+    """What bytes are that can't be opened."""
+    start = image[:512].lstrip().lower()
+    if start.startswith((b"<!doctype html", b"<html")):
+        found = "it is an HTML page"
+    elif start.startswith((b"<?xml", b"<svg")):
+        found = "it is XML or SVG"
+    elif is_heif or start.startswith((b"\x89png", b"\xff\xd8\xff", b"gif8", b"riff", b"ii*\0", b"mm\0*")):
+        found = "its header is broken or cut off"
+    elif image[4:12] == b"ftypcrx ":
+        found = "it is a camera's raw photograph"
+    elif image[4:8] == b"ftyp" and image[8:12] not in _AVIF_BRANDS:
+        found = "it is a video, or another file of that kind (MP4, QuickTime)"
+    elif start.startswith((b"\xff\n", b"\0\0\0\x0cjxl ")):
+        found = "it is JPEG XL"
+    elif start.startswith((b"/9j/", b"ivborw0kggo", b"uklgr", b"r0lgod", b"data:")):
+        found = 'it is base64 or a data: URL, which {"b64": …} in JSON takes; here send the bytes themselves'
+    elif start.startswith((b"{", b"[")) and start.isascii():
+        found = "it is JSON, which goes with the Content-Type application/json"
+    elif start.isascii() and not start.translate(None, bytes(range(32, 127)) + b"\t\r\n"):
+        found = "it is text"
+    else:
+        found = "its first bytes are of no known format"
+    return f"The {len(image)} bytes are no image: {found}; send a JPEG, PNG, WebP, GIF, BMP or TIFF file."
 
 
 def _orientation(picture: Image.Image) -> int:

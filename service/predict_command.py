@@ -23,7 +23,7 @@ Json = dict[str, Any]
 # What is taken from a folder; a file that is named is asked about whatever its name.
 _SUFFIXES: Final = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
-    ".pnm", ".ico", ".tga", ".jp2", ".j2k", ".avif",
+    ".pnm", ".ico", ".tga", ".jp2", ".j2k", ".avif", ".avifs", ".heic", ".heics", ".heif", ".heifs", ".hif",
 )  # fmt: skip
 _STANDARD_INPUT: Final = Path("-")
 # Requests at the same time; the service runs those that meet as one batch.

@@ -220,7 +220,11 @@ def _from_values(values: Any, name: str, dtype: np.dtype[Any]) -> Array:
 
 
 def read_signature(proto: meta_graph_pb2.SignatureDef) -> Signature:
-    """Turn a SignatureDef into a Signature; a ragged or sparse tensor is told by its parts (see `part_names`)."""
+    """Turn a SignatureDef into a Signature; a ragged or sparse tensor is told by its parts (see `part_names`).
+
+    Raises:
+        InvalidRequest: a default that is no tensor.
+    """
     return Signature(
         inputs=_read_tensor_infos(proto.inputs),
         outputs=_read_tensor_infos(proto.outputs),
@@ -291,7 +295,7 @@ def write_signature(signature: Signature) -> meta_graph_pb2.SignatureDef:
             for size in spec.shape or ():
                 infos[name].tensor_shape.dim.add(size=size)
     for name, array in signature.defaults.items():
-        proto.defaults[name].CopyFrom(to_tensor_proto(array))
+        proto.defaults[name].CopyFrom(to_tensor_proto(array, as_content=False))
     return proto
 
 

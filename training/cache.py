@@ -22,8 +22,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.errors import SignpostError
-from service.images import decode
+from service.errors import MissingDecoder, SignpostError
+from service.images import decode, reads_heif
 from training.datasets import Pixels
 from training.errors import TrainingError
 from training.sources import File
@@ -81,7 +81,8 @@ def decoded(
 
 
 def _key(files: Sequence[File], size: tuple[int, int], channels: int) -> str:
-    digest = hashlib.blake2b(f"{_FORMAT} {size} {channels}".encode(), digest_size=16)
+    decoders = " heif" if reads_heif() else ""  # what was skipped without it is not with it
+    digest = hashlib.blake2b(f"{_FORMAT} {size} {channels}{decoders}".encode(), digest_size=16)
     for file in files:
         digest.update(f"{file.name}\0{file.stamp}\n".encode())
     return digest.hexdigest()
@@ -108,6 +109,8 @@ def _fill(place: Path, files: Sequence[File], size: tuple[int, int], channels: i
             try:
                 content = file.read()
                 return decode(content, *size, channels) if content else "empty"
+            except MissingDecoder:
+                return "decoder not installed (HEIC needs the extra heif)"
             except SignpostError:
                 return "no image"
             except (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError):

@@ -33,7 +33,7 @@ def read_classes(outputs: Mapping[str, Array]) -> tuple[str, ...]:
         raise ModelFailed(
             f"'classes' has the shape {list(classes.shape)} and 'scores' {list(scores.shape)}; both must be (N, K)."
         )
-    names = tuple(name.decode(errors="replace") for name in classes[0])
+    names = tuple(name.decode(errors="backslashreplace") for name in classes[0])  # so that they stay unique
     if len(set(names)) != len(names):
         raise ModelFailed(f"The class names are not unique: {', '.join(names)}.")
     return names

@@ -7,6 +7,7 @@ from service import errors, protocol
 from service.engine.grpc_errors import Context
 from service.engine.grpc_exchange import Watch, exchange
 from service.engine.interface import Engine, VersionStatus
+from service.near_misses import what_there_is
 
 # Seconds in which a configuration must be in force where the client sets no deadline; large models load for minutes.
 _RELOAD_S: Final = 600.0
@@ -51,10 +52,13 @@ class ModelService(protocol.model_service_pb2_grpc.ModelServiceServicer):  # typ
             if spec.label is not None:
                 with self._engine.lease(spec) as servable:
                     version = servable.version
-            found = [v for v in self._engine.status().models.get(spec.name, ()) if version in (None, v.version)]
+            models = self._engine.status().models
+            found = [v for v in models.get(spec.name, ()) if version in (None, v.version)]
             if not found:
                 asked = "any versions" if version is None else f"version {version}"
-                raise errors.NotFound(f"Could not find {asked} of model {spec.name}")
+                raise errors.NotFound(
+                    f"Could not find {asked} of model {spec.name}; {what_there_is(spec.name, models)}"
+                )
             for status in found:
                 _add_status(response, status)
             return response

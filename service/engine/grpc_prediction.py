@@ -138,7 +138,7 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
         for row in rows:
             classifications = result.classifications.add()
             for label, score in row:
-                classifications.classes.add(label=label.decode("utf-8", "replace"), score=score)
+                classifications.classes.add(label=_text(label), score=score)
 
     def _regress(self, servable: Servable, proto: Any, call: Call, result: Any, current: Exchange) -> None:
         inputs = examples.read_input(proto)
@@ -218,6 +218,16 @@ def check_tasks(tasks: Any) -> None:
                 f"{examples.REGRESS}."
             )
         seen.add(name)
+
+
+def _text(label: bytes) -> str:
+    try:
+        return label.decode()
+    except UnicodeDecodeError as error:
+        raise errors.UnfitSignature(
+            f"The class label {label[:40]!r} is not UTF-8, which is all that a Classify answer can hold; "
+            "call Predict, whose tensors hold any bytes."
+        ) from error
 
 
 def _name(model_spec: Any, servable: Servable, signature_name: str) -> None:

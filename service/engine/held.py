@@ -12,6 +12,7 @@ from service.engine.interface import ModelSpec, Queue, Servable, State, VersionS
 from service.engine.lifecycle import Version
 from service.errors import NotFound, Unavailable
 from service.model_config import ModelConfig
+from service.near_misses import not_found
 
 
 class ClosableServable(Servable, Protocol):
@@ -65,7 +66,7 @@ def find(
             return usual
     versions = {version: each for (name, version), each in held.items() if name == spec.name}
     if not versions and spec.name not in configs:
-        raise NotFound(f"Servable not found for request: {spec}; GET /v1/models lists the models.")
+        raise NotFound(not_found(spec, {*configs, *(name for name, _ in held)}))
     number = spec.version if spec.label is None else _labelled(spec.label, view.labels)
     if number is None:
         default = default_version(versions, view, offer)

@@ -36,6 +36,7 @@ from service.engine.peers import Peer, Statuses, VersionGone
 from service.engine.remote_servable import RemoteServable
 from service.engine.wrapped import WrappedServable
 from service.errors import InvalidRequest, ModelFailed, NotFound, SignpostError, Unavailable
+from service.near_misses import not_found
 
 # Seconds for calls that few requests wait for: metadata, the classes' names.
 _ASIDE_S: Final = 5.0
@@ -145,7 +146,7 @@ class RemoteEngine:
                 raise Unavailable("The engine does not take this gateway's API key; its operator can help.")
             if self._fleet.starting:
                 raise Unavailable("The engine is starting; try again.")
-            raise NotFound(f"Servable not found for request: {spec}; GET /v1/models lists the models.")
+            raise NotFound(not_found(spec, self._fleet.models))
         if spec.version is None and (pinned := self._pinned(spec)) is not None and self._serves(spec.name, pinned):
             return self._servable(spec.name, pinned)
         if spec.label is not None:

@@ -28,6 +28,7 @@ from service.gateway import (
     paths,
     playground,
     predict,
+    query,
     status,
     unmeasured,
 )
@@ -80,6 +81,7 @@ def create_app(
     unmeasured.register(app)
     http_errors.register(app)
     overload.register(app, measured)
+    query.register(app)
     for routes in (
         predict.blueprint(settings, engine, measured),
         examples_api.blueprint(settings, engine, measured),

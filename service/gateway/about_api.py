@@ -17,6 +17,7 @@ from service.gateway.openapi import described
 from service.gateway.openapi_examples import LABELS
 from service.gateway.openapi_schemas import ASKING, image_of, json_of
 from service.model_config import ModelConfig
+from service.near_misses import did_you_mean
 from service.settings import Settings
 
 # Nothing else of a version's folder ever leaves by HTTP.
@@ -32,8 +33,8 @@ def blueprint(settings: Settings, engine: Engine, config_override: Path | None =
     @described("Models", LABELS, errors=(404,))
     def labels(name: str) -> Response:
         """The labels of a model and the versions that they point at."""
-        if name not in engine.status().models:
-            raise NotFound(f"There is no model {name}; GET /v1/models lists the models.")
+        if name not in (models := engine.status().models):
+            raise NotFound(f"There is no model {name}; {did_you_mean(name, models)}GET /v1/models lists the models.")
         config = _config(name)
         return jsonify(labels=dict(config.labels) if config is not None else {})
 

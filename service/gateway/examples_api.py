@@ -9,6 +9,7 @@ from flask import Blueprint, Response, request
 from service import examples
 from service.engine.interface import Array, Call, Engine, ModelSpec, Servable
 from service.gateway import calls, openapi_examples, tensor_json
+from service.gateway.b64 import decode_b64, text_or_b64
 from service.gateway.exchange import request_id, served_by, timings
 from service.gateway.json_numbers import shorten
 from service.gateway.openapi import described
@@ -59,7 +60,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
         started_s = time.monotonic()
         document = tensor_json.parse_object(request.get_data(cache=False), settings.max_json_depth)
         call = calls.new_call(settings, tensor_json.signature_name(document))
-        inputs = examples.from_json(document, tensor_json.decode_b64)
+        inputs = examples.from_json(document, decode_b64)
         timings().add("decode", time.monotonic() - started_s)
         return call, inputs
 
@@ -68,7 +69,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
         calls.note(servable, answer, metrics, "Classify")
         metrics.serving.count_examples(servable.name, len(inputs))
         scores = _shorten([score for row in rows for _, score in row])
-        labels = (label.decode("utf-8", "replace") for row in rows for label, _ in row)
+        labels = (text_or_b64(label) for row in rows for label, _ in row)
         pairs = map(list, zip(labels, scores, strict=True))
         return [[next(pairs) for _ in row] for row in rows]
 

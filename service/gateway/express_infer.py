@@ -6,7 +6,7 @@ import orjson
 
 from service.engine.interface import DEFAULT_SIGNATURE, Array, ImageSize, Servable
 from service.errors import InvalidRequest
-from service.gateway import images_api, oip_answers, tensor_json
+from service.gateway import b64, images_api, oip_answers
 from service.gateway.posts import Post
 from service.images import ImageLimits
 from service.oip import json_request
@@ -31,7 +31,7 @@ def read(post: Post, max_depth: int) -> InferRequest:
         document = orjson.loads(head)
     except ValueError as error:
         raise InvalidRequest("It is no JSON, or one with numbers that JSON does not know.") from error
-    wanted = json_request.read(document, memoryview(post.image)[post.json_length :], tensor_json.decode_b64)
+    wanted = json_request.read(document, memoryview(post.image)[post.json_length :], b64.decode_b64)
     options, names = wanted.options, [tensor.name for tensor in wanted.inputs]
     is_usual = names == ["image"] and options.signature_name in ("", DEFAULT_SIGNATURE)
     if not is_usual or len(wanted.outputs) > 1 or any(output.name != _SCORES for output in wanted.outputs):

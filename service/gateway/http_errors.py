@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 from werkzeug.exceptions import NotFound as NoRoute
 
 from service import errors
+from service.near_misses import did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,9 @@ STATUSES: Final[tuple[tuple[type[errors.SignpostError], int], ...]] = (
     (errors.Unsupported, 501),
     (errors.SignpostError, 500),
 )
+
+# What stands behind the `:` of a path.
+_VERBS: Final = ("predict", "classify", "regress")
 
 # What other servers of the Open Inference Protocol have beyond it.
 _UNBUILT: Final = re.compile(
@@ -90,7 +94,10 @@ def _answer_http(error: HTTPException) -> Response:
     if isinstance(error, NoRoute) and _UNBUILT.match(request.path):
         return _answer(f"{request.path} is an extension of Triton's that this service does not have.", 501)
     if isinstance(error, NoRoute):
-        message = f"There is no {request.path}; POST /v1/models/<model>:predict, or GET /v1/models for the models."
+        hint = did_you_mean(request.path.rpartition(":")[2], _VERBS)
+        message = (
+            f"There is no {request.path}; {hint}POST /v1/models/<model>:predict, or GET /v1/models for the models."
+        )
         if request.path.startswith("/v2"):
             message = f"There is no {request.path}; POST /v2/models/<model>/infer, or GET /v2/models for the models."
     elif isinstance(error, MethodNotAllowed):

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 
 from service.engine.interface import Engine, Servable
 from service.errors import InvalidRequest
-from service.gateway import calls, images_api, json_body, oip_answers, oip_openapi, overload, tensor_json
+from service.gateway import b64, calls, images_api, json_body, oip_answers, oip_openapi, overload
 from service.gateway.exchange import answered, request_id, served_by, timings
 from service.gateway.oip_answers import JSON, LENGTH_HEADER
 from service.gateway.openapi import described
@@ -75,7 +75,7 @@ def _read(servable: Servable, body: bytes, max_depth: int) -> InferRequest:
         raise InvalidRequest("The body is empty; send JSON with the inputs.")
     document = json_body.parse(body[:length], max_depth)
     binary = None if stated is None else memoryview(body)[length:]
-    return json_request.read(document, binary, tensor_json.decode_b64)
+    return json_request.read(document, binary, b64.decode_b64)
 
 
 def earlier(deadline: float, limit: str, timeout_us: int, since_s: float) -> tuple[float, str]:

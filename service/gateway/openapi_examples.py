@@ -57,18 +57,21 @@ CLASSIFY_ANSWER: Final = json_of("Classification", one={"results": [[["large", 2
 REGRESS_BODY: Final = json_of("ExamplesRequest", one={"signature_name": "regress_x", "examples": [{"x": 1.5}]})
 REGRESS_ANSWER: Final = json_of("Regression", one={"results": [2.75]})
 
-_VERSION: Final = {
-    "version": "1",
-    "state": "AVAILABLE",
-    "status": {"error_code": "OK", "error_message": ""},
-    "joining": {"serving_default": {"joined": True}},
+_VERSION: Final = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+_JOINED: Final = {"joined": True}
+_ALONE: Final = {
+    "joined": False,
+    "why": "it takes strings, and there are no two rows in the version's warm-up file to find out whether its rows are "
+    "independent",
 }
+_HALF_PLUS_TWO: Final = {"classify_x": _ALONE, "regress_x": _ALONE, "serving_default": _JOINED}
+_SIGN_LANGUAGE: Final = {"explain": _JOINED, "serving_default": _JOINED}
 MODELS: Final = json_of(
     "Models",
     one={
         "models": [
-            {"name": "half_plus_two", "model_version_status": [_VERSION]},
-            {"name": "sign_language", "model_version_status": [_VERSION]},
+            {"name": "half_plus_two", "model_version_status": [{**_VERSION, "joining": _HALF_PLUS_TWO}]},
+            {"name": "sign_language", "model_version_status": [{**_VERSION, "joining": _SIGN_LANGUAGE}]},
         ]
     },
 )

@@ -56,6 +56,17 @@ _VERSIONS: Final[Json] = {
         },
     },
 }
+_LABEL: Final[Json] = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "description": "One that is not UTF-8.",
+            "required": ["b64"],
+            "properties": {"b64": {"type": "string"}},
+        },
+    ]
+}
 _CONTEXT: Final[Json] = {"type": "object", "description": "Features that every example has."}
 
 SCHEMAS: Final[Json] = {
@@ -103,16 +114,22 @@ SCHEMAS: Final[Json] = {
             "signature_name": {"type": "string", "default": "serving_default"},
             "instances": {
                 "type": "array",
-                "description": "One value, or one object of named inputs, each. Where an image classifier takes "
-                'pixels, `{"b64": "…"}` may stand for an encoded image.',
+                "minItems": 1,
+                "description": "One value, or one object of named inputs, each; inputs with a default may be left "
+                'out. Where an image classifier takes pixels, `{"b64": "…"}`, or a string that is a `data:` URL, may '
+                "stand for an encoded image.",
             },
-            "inputs": {"description": "One tensor, or an object of named tensors."},
+            "inputs": {
+                "description": "One tensor, or an object of named tensors, from which those with a default may be left "
+                "out. `[]` is a tensor without elements."
+            },
         },
         "oneOf": [{"required": ["instances"]}, {"required": ["inputs"]}],
     },
     "TensorAnswer": {
         "type": "object",
-        "description": "`predictions` answers `instances`, `outputs` answers `inputs`.",
+        "description": "`predictions` answers `instances`, `outputs` answers `inputs`. A string that is not UTF-8 is "
+        'written as `{"b64": "…"}`, and so are all of an output whose name ends in `_bytes`.',
         "properties": {"predictions": {"type": "array"}, "outputs": True},
     },
     "ExamplesRequest": {
@@ -134,7 +151,7 @@ SCHEMAS: Final[Json] = {
                 "type": "array",
                 "items": {
                     "type": "array",
-                    "items": {"type": "array", "prefixItems": [{"type": "string"}, {"type": "number"}], "items": False},
+                    "items": {"type": "array", "prefixItems": [_LABEL, {"type": "number"}], "items": False},
                 },
                 "description": "For each example pairs of class and score.",
             }
@@ -249,7 +266,7 @@ QUERY: Final[Json] = {
     "top_k": {
         "name": "top_k",
         "in": "query",
-        "description": "Keep only so many of the highest scores of each image.",
+        "description": "Keep only so many of the highest scores of each posted image; not with JSON.",
         "schema": {"type": "integer", "minimum": 1},
         "example": 2,
     },

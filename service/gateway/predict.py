@@ -13,6 +13,7 @@ from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Eng
 from service.errors import InvalidRequest, UnsupportedMedia
 from service.gateway import calls, images_api, openapi_examples, tensor_json
 from service.gateway.exchange import answered, request_id, served_by
+from service.gateway.json_arrays import DecodeImage
 from service.gateway.openapi import described
 from service.gateway.openapi_schemas import RUNNING
 from service.images import ImageLimits
@@ -71,6 +72,10 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
         return images_api.to_json(servable, answer.outputs["scores"], top_k)
 
     def _predict_json(servable: Servable, wanted: tensor_json.JsonRequest, call: Call) -> dict[str, Any]:
+        if "top_k" in request.args:
+            raise InvalidRequest(
+                "top_k is for images posted as they are; JSON is answered with all that the model gives."
+            )
         signature = tensor_json.find_signature(servable.signatures, wanted.signature_name)
         size = signature.image
         decode = None if size is None else _decoder(servable, size)
@@ -78,7 +83,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
         answer = _run(servable, inputs, replace(call, signature_name=wanted.signature_name))
         return tensor_json.to_json(answer.outputs, wanted.rows)
 
-    def _decoder(servable: Servable, size: ImageSize) -> tensor_json.DecodeImage:
+    def _decoder(servable: Servable, size: ImageSize) -> DecodeImage:
         number = itertools.count(1)
 
         def decode(image: bytes) -> Array:

@@ -11,11 +11,12 @@ from flask import Blueprint, Response, jsonify, request
 from google.protobuf import json_format
 
 from service import protocol
-from service.engine.interface import Engine, ModelSpec, Servable, Signature, State, TensorSpec, VersionStatus
+from service.engine.interface import Array, Engine, ModelSpec, Servable, Signature, State, TensorSpec, VersionStatus
 from service.errors import InvalidRequest, NotFound, SignpostError
 from service.gateway.openapi import described
 from service.gateway.openapi_examples import MODEL_STATUS, MODELS
 from service.gateway.openapi_schemas import ASKING, json_of
+from service.near_misses import what_there_is
 
 
 def blueprint(engine: Engine) -> Blueprint:
@@ -38,10 +39,11 @@ def blueprint(engine: Engine) -> Blueprint:
         if label is not None:
             with engine.lease(ModelSpec(name, label=label)) as servable:
                 version = servable.version
-        found = [each for each in engine.status().models.get(name, ()) if version is None or each.version == version]
+        models = engine.status().models
+        found = [each for each in models.get(name, ()) if version is None or each.version == version]
         if not found:
             asked = f"version {version} of model {name}" if version is not None else f"any versions of model {name}"
-            raise NotFound(f"Could not find {asked}; GET /v1/models lists what there is.")
+            raise NotFound(f"Could not find {asked}; {what_there_is(name, models)}")
         return jsonify(status_of(name, found, _wants_joining()))
 
     @routes.get("/v1/models/<name:name>/metadata")
@@ -103,13 +105,17 @@ def _signature(signature: Signature) -> dict[str, Any]:
         "inputs": {name: _tensor(spec) for name, spec in signature.inputs.items()},
         "outputs": {name: _tensor(spec) for name, spec in signature.outputs.items()},
         "method_name": signature.method_name,
-        "defaults": {
-            name: json_format.MessageToDict(
-                protocol.to_tensor_proto(array, as_content=False), preserving_proto_field_name=True
-            )
-            for name, array in signature.defaults.items()
-        },
+        "defaults": {name: _default(array) for name, array in signature.defaults.items()},
     }
+
+
+def _default(array: Array) -> dict[str, Any]:
+    """A TensorProto as TF Serving writes one: every field under its own name, empty ones too."""
+    proto = protocol.to_tensor_proto(array, as_content=False)
+    found: dict[str, Any] = json_format.MessageToDict(
+        proto, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return found
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:

@@ -54,9 +54,19 @@ class Maths(tf.Module):
     def scalar(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"y": x + 1.0}
 
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.int64, name="a"), tf.TensorSpec([None, None], tf.int64, name="more")]
+    )
+    def total(self, a: tf.Tensor, more: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"t": a + tf.reduce_sum(more, axis=1)}
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
     def shout(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"loud": tf.strings.upper(text)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def echo(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"same": tf.identity(text)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="index")])
     def pick(self, index: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -97,12 +107,21 @@ class Every(tf.Module):
         return {f"{name}_out": tf.identity(each) for name, each in zip(DATATYPES, tensors, strict=True)}
 
 
+def optional() -> tf.types.experimental.GenericFunction:
+    """Multiplies x by k, which may be left out and is 3 then."""
+    x, k = tf.TensorSpec([None], tf.float32, name="x"), tf.TensorSpec([], tf.float32, name="k")
+    three = tf.constant(3.0)
+    return tf.function(lambda x, k=three: {"y": x * k}, input_signature=[x, k])
+
+
 def write(store: Path) -> None:
     for version, classes in ((1, ("dark", "bright")), (2, ("night", "day"))):
         shade = Shade(*classes)
         tf.saved_model.save(shade, str(store / "shade" / str(version)), {"serving_default": shade.classify})
     maths = Maths()
-    signatures = {name: getattr(maths, name) for name in ("add", "scalar", "shout", "pick", "repeat", "wait")}
+    maths.optional = optional()
+    names = ("add", "scalar", "shout", "pick", "repeat", "wait", "total", "echo", "optional")
+    signatures = {name: getattr(maths, name) for name in names}
     tf.saved_model.save(maths, str(store / "maths" / "1"), {"serving_default": maths.both, **signatures})
     for name, module in (("dbl", Double()), ("every", Every())):
         tf.saved_model.save(module, str(store / name / "1"), {"serving_default": module.run})

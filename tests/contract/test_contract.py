@@ -5,14 +5,19 @@ import io
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
+import numpy as np
 import pytest
 import requests
 from PIL import Image
 
+from service import protocol
+from tests.contract.conftest import SHAPES
 from tests.e2e.processes import Server, wait_until
 
 
@@ -101,6 +106,17 @@ def test_the_service_says_which_requests_run_joined(service: Server) -> None:
         ({"instances": [[1, 2, 3]]}, {"predictions": [{"double": [2, 4, 6], "sum": 6}]}),
         ({"signature_name": "add", "inputs": {"a": [1, 2], "b": [1]}}, {"outputs": [2, 3]}),
         ({"signature_name": "shout", "instances": ["a", "bc"]}, {"predictions": ["A", "BC"]}),
+        ({"signature_name": "echo", "instances": [{"b64": "/w=="}, "a"]}, {"predictions": [{"b64": "/w=="}, "a"]}),
+        ({"signature_name": "shout", "inputs": []}, {"outputs": []}),
+        ({"inputs": []}, {"outputs": {"double": [], "sum": []}}),
+        ({"signature_name": "add", "inputs": {"a": [], "b": []}}, {"outputs": []}),
+        ({"signature_name": "total", "instances": [{"a": 1, "more": []}]}, {"predictions": [1]}),
+        ({"signature_name": "total", "instances": [{"a": 1, "more": [2, 3]}]}, {"predictions": [6]}),
+        ({"signature_name": "total", "inputs": {"a": [], "more": []}}, {"outputs": []}),
+        ({"signature_name": "optional", "instances": [1, 2]}, {"predictions": [3, 6]}),
+        ({"signature_name": "optional", "inputs": {"x": [1, 2]}}, {"outputs": [3, 6]}),
+        ({"signature_name": "optional", "inputs": {"x": [1, 2], "k": 5}}, {"outputs": [5, 10]}),
+        ({"signature_name": "optional", "inputs": []}, {"outputs": []}),
     ],
 )
 def test_tensors_of_several_signatures(service: Server, body: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -134,6 +150,33 @@ def test_errors(service: Server, path: str, body: dict[str, Any], status: int) -
     answer = ask(service, path, body)
     assert answer.status_code == status, answer.text
     assert answer.json().keys() == {"error"}
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("tims", "Servable not found for request: Latest(tims); did you mean times? "),
+        ("Maths", "Servable not found for request: Latest(Maths); did you mean maths? "),
+    ],
+)
+def test_a_name_that_is_nearly_one_is_told(service: Server, path: str, says: str) -> None:
+    answer = ask(service, path, {"instances": [1]})
+    assert answer.status_code == 404
+    assert answer.json()["error"].startswith(says)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_zero_rows_over_grpc_keep_their_type(start: Callable[[str], Server], shape: str) -> None:
+    request = protocol.predict_pb2.PredictRequest()
+    request.model_spec.name = "maths"
+    request.inputs["x"].CopyFrom(protocol.to_tensor_proto(np.zeros((0, 2), np.float32)))
+    with grpc.insecure_channel(f"127.0.0.1:{start(shape).port}") as channel:
+        answer = protocol.prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=60)
+    found = {name: protocol.from_tensor_proto(tensor) for name, tensor in answer.outputs.items()}
+    assert {name: (array.shape, array.dtype) for name, array in found.items()} == {
+        "double": ((0, 2), np.dtype(np.float32)),
+        "sum": ((0,), np.dtype(np.float32)),
+    }
 
 
 def test_one_bad_request_in_a_batch_fails_alone(service: Server) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from flask import Blueprint, Response, make_response, render_template
 
+from service import images
 from service.access import has_keys
 from service.gateway.openapi import described
 from service.gateway.openapi_schemas import text_of
@@ -29,6 +30,10 @@ _POLICY: Final = "; ".join(
 )
 
 
+_FURTHER: Final = (".tif", ".tiff", ".jp2", ".tga", ".ppm", ".avif")
+_HEIF: Final = (".heic", ".heif", ".hif")
+
+
 def blueprint(settings: Settings) -> Blueprint:
     """The page at `/`, unless it is turned off, and the files that it and `/docs` load."""
     routes = Blueprint(
@@ -41,9 +46,17 @@ def blueprint(settings: Settings) -> Blueprint:
         @described("Pages", text_of("text/html"), access="open")
         def playground() -> Response:
             """The playground: a page to try the models on."""
-            return page("playground.html", needs_key=has_keys(settings))
+            return page("playground.html", needs_key=has_keys(settings), takes=_takes())
 
     return routes
+
+
+def _takes() -> str:
+    """What the page's file picker offers: `image/*`, and what browsers do not count to that everywhere.
+
+    HEIC only where it is read: telephones send a JPEG to pages that do not name it.
+    """
+    return ",".join(("image/*", *_FURTHER, *(_HEIF if images.reads_heif() else ())))
 
 
 def page(template: str, **values: object) -> Response:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from service import examples, protocol
 from service.engine.interface import Array, Call, Signature
 from service.errors import InvalidRequest, UnfitSignature
-from service.gateway.tensor_json import decode_b64
+from service.gateway.b64 import decode_b64
 from tests.fakes import FakeServable, signature, spec
 
 STRINGS = spec("inputs", "DT_STRING", -1)

@@ -69,6 +69,7 @@ HALF_RED = tuple((value + 255) // 2 for value in RED)  # laid on white
         pytest.param(encoded(flat("RGBA", (*RED, 255)), "PNG"), RED, GREY, id="RGBA"),
         pytest.param(encoded(flat("RGBA", (*RED, 128)), "PNG"), HALF_RED, 170, id="RGBA-half"),
         pytest.param(encoded(flat("RGBA", (*RED, 0)), "WEBP", lossless=True), [255] * 3, 255, id="RGBA-webp"),
+        pytest.param(encoded(flat("RGBA", (*RED, 128)), "AVIF"), HALF_RED, 170, id="RGBA-avif"),
         pytest.param(encoded(flat("RGB", RED).convert("CMYK"), "TIFF"), RED, GREY, id="CMYK"),
         pytest.param(encoded(flat("RGB", RED).convert("CMYK"), "JPEG"), RED, GREY, id="CMYK-jpeg"),
         pytest.param(encoded(flat("RGB", RED).convert("YCbCr"), "JPEG"), RED, GREY, id="YCbCr-jpeg"),

@@ -135,6 +135,12 @@ def test_many_images_show_a_bar_on_a_terminal_only(url: str, tmp_path: Path, mon
     assert len([json.loads(line) for line in result.stdout.splitlines()]) == 12
 
 
+@pytest.mark.parametrize("name", ["IMG_0001.HEIC", "IMG_0002.heif", "IMG_0003.hif", "IMG_0004.avif"])
+def test_photographs_of_telephones_are_found_in_a_folder(url: str, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(WHITE)  # what it is, its bytes say
+    assert json.loads(predict(tmp_path, "--url", url, "--json").stdout)["class"] == "C"
+
+
 def test_a_name_with_brackets_is_no_markup(url: str, tmp_path: Path) -> None:
     (tmp_path / "[bold]x.png").write_bytes(WHITE)
     assert "[bold]x.png" in "".join(predict(tmp_path, "--url", url).stdout.split())

@@ -226,6 +226,28 @@ def test_a_signature_is_read_with_its_names_types_and_shapes() -> None:
     assert signature.method_name == "tensorflow/serving/predict"
 
 
+def test_a_signatures_defaults_go_along() -> None:
+    proto = protocol.meta_graph_pb2.SignatureDef()
+    for name, array in (("k", np.float32(3)), ("s", np.array([b"\xff"], dtype=np.object_)), ("e", np.zeros((0, 2)))):
+        proto.inputs[name].dtype = protocol.types_pb2.DataType.Value(dtype_name(np.asarray(array).dtype))
+        proto.defaults[name].CopyFrom(to_tensor_proto(np.asarray(array)))
+    signature = protocol.read_signature(proto)
+    assert {name: array.tolist() for name, array in signature.defaults.items()} == {"k": 3, "s": [b"\xff"], "e": []}
+    again = protocol.read_signature(protocol.write_signature(signature))
+    for name, array in signature.defaults.items():
+        np.testing.assert_array_equal(again.defaults[name], array, strict=True)
+
+
+@pytest.mark.parametrize("as_content", [False, True])
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (2, 0), (0, 2**40)])
+@pytest.mark.parametrize("dtype", [*NUMBERS.values(), ml_dtypes.bfloat16, np.object_])
+def test_a_tensor_without_elements_keeps_its_type_and_shape(
+    dtype: Any, shape: tuple[int, ...], as_content: bool
+) -> None:
+    arrived = sent(np.zeros(shape, dtype=dtype), as_content)
+    assert (arrived.dtype, arrived.shape) == (np.dtype(dtype), shape)
+
+
 def test_a_warm_up_record_holds_the_request() -> None:
     pixels = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
     record = protocol.predict_log("m", "serving_default", {"image": pixels})

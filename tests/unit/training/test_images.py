@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import service.images
 from training import cache, images
 from training.errors import TrainingError
 from training.images import Layout
@@ -83,6 +84,22 @@ def test_files_that_are_no_images_are_skipped_and_counted(tmp_path: Path) -> Non
     assert all(
         data.train.name(n).startswith(data.train.classes[data.train.targets()[n]]) for n in range(len(data.train))
     )
+
+
+def test_photographs_without_their_decoder_are_told_and_read_once_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heic = b"\0\0\0\x18ftypheic" + bytes(90)
+    source = tree(tmp_path / "pets", pets() | {"cat/IMG_1.HEIC": heic})
+    monkeypatch.setattr(service.images, "reads_heif", lambda: False)
+    monkeypatch.setattr(cache, "reads_heif", lambda: False)
+    data = images.load(request(tmp_path, source), LAYOUT)
+    assert data.facts["skipped"] == {"decoder not installed (HEIC needs the extra heif)": 1}
+
+    monkeypatch.setattr(cache, "reads_heif", lambda: True)
+    read = cache.decode
+    monkeypatch.setattr(cache, "decode", lambda image, *how: read(photo(999) if image == heic else image, *how))
+    assert data.facts["skipped"] != images.load(request(tmp_path, source), LAYOUT).facts["skipped"]
 
 
 def test_groups_are_found_by_their_names(tmp_path: Path) -> None:

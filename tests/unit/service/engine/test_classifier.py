@@ -48,6 +48,11 @@ def test_the_names_are_read() -> None:
     assert read_classes({"classes": NAMES, "scores": SCORES}) == ("cat", "dog")
 
 
+def test_names_that_are_not_utf_8_stay_apart() -> None:
+    names = np.array([[b"caf\xe9", b"caf\xe8"]], dtype=np.object_)
+    assert read_classes({"classes": names, "scores": SCORES[:1]}) == (r"caf\xe9", r"caf\xe8")
+
+
 @pytest.mark.parametrize(
     ("classes", "says"),
     [

@@ -27,12 +27,12 @@ def run(inputs: Mapping[str, Array], call: Call) -> Mapping[str, Array]:
     outputs: dict[str, Array] = {
         "y": np.arange(rows, dtype=np.float32),
         "text": np.array([b"t"] * rows, np.object_),
-        "classes": np.array([[b"a", b"\xff"]] * rows, np.object_),
+        "classes": np.array([[b"a", b"\xff" if call.signature_name == "bytes" else b"\xc3\xa4"]] * rows, np.object_),
         "scores": np.array([[0.25, 0.5]] * rows, np.float32),
         "outputs": np.arange(rows, dtype=np.float32),
     }
-    wanted = {"classify": ("classes", "scores"), "regress": ("outputs",)}.get(call.signature_name, ("y", "text"))
-    return {name: outputs[name] for name in call.outputs or wanted}
+    wanted = {"classify": ("classes", "scores"), "bytes": ("classes", "scores"), "regress": ("outputs",)}
+    return {name: outputs[name] for name in call.outputs or wanted.get(call.signature_name, ("y", "text"))}
 
 
 SERVABLE = FakeServable(
@@ -40,6 +40,7 @@ SERVABLE = FakeServable(
     {
         "serving_default": signature([spec("x", "DT_FLOAT", -1)], [spec("y", "DT_FLOAT", -1)]),
         "classify": signature([STRINGS], [spec("classes", "DT_STRING", -1, 2), spec("scores", "DT_FLOAT", -1, 2)]),
+        "bytes": signature([STRINGS], [spec("classes", "DT_STRING", -1, 2), spec("scores", "DT_FLOAT", -1, 2)]),
         "regress": signature([STRINGS], [spec("outputs", "DT_FLOAT", -1)]),
     },
     name="m",
@@ -137,9 +138,27 @@ def test_output_filter_names_the_outputs(stub: Any) -> None:
 def test_classify_pairs_labels_and_scores(stub: Any) -> None:
     answer = stub.Classify(classify_request(), timeout=60)
     rows = [[(c.label, c.score) for c in row.classes] for row in answer.result.classifications]
-    assert rows == [[("a", 0.25), ("\ufffd", 0.5)]] * 2
+    assert rows == [[("a", 0.25), ("ä", 0.5)]] * 2
     assert answer.model_spec.signature_name == "classify"
     assert answer.model_spec.version.value == 3
+
+
+def test_a_label_that_is_not_utf_8_is_told_and_where_to_get_it(stub: Any) -> None:
+    code, says = refused(lambda: stub.Classify(classify_request("bytes"), timeout=60))
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
+    assert r"b'\xff' is not UTF-8" in says
+    assert "call Predict" in says
+
+
+def test_zero_rows_are_answered_by_zero_rows(stub: Any) -> None:
+    request = predict_request()
+    request.inputs["x"].CopyFrom(protocol.to_tensor_proto(np.zeros(0, np.float32)))
+    answer = stub.Predict(request, timeout=60)
+    found = {name: protocol.from_tensor_proto(tensor) for name, tensor in answer.outputs.items()}
+    assert {name: (array.shape, array.dtype) for name, array in found.items()} == {
+        "y": ((0,), np.dtype(np.float32)),
+        "text": ((0,), np.dtype(np.object_)),
+    }
 
 
 def test_regress_answers_numbers(stub: Any) -> None:
@@ -253,12 +272,12 @@ def test_status_by_version_and_label(channel: grpc.Channel) -> None:
         assert (found.version, found.state, found.status.error_code) == (3, 30, 0)
     request.model_spec.version.value = 4
     assert refused(lambda: stub.GetModelStatus(request, timeout=60)) == (
-        grpc.StatusCode.NOT_FOUND, "Could not find version 4 of model m",
+        grpc.StatusCode.NOT_FOUND, "Could not find version 4 of model m; it has 3.",
     )  # fmt: skip
     request.model_spec.Clear()
     request.model_spec.name = "n"
     assert refused(lambda: stub.GetModelStatus(request, timeout=60)) == (
-        grpc.StatusCode.NOT_FOUND, "Could not find any versions of model n",
+        grpc.StatusCode.NOT_FOUND, "Could not find any versions of model n; GET /v1/models lists what there is.",
     )  # fmt: skip
 
 

@@ -207,6 +207,8 @@ def test_what_is_asked_for_and_is_not_there_is_not_found(engine: LocalEngine, fo
     until(lambda: engine.status().ready)
     with pytest.raises(NotFound, match=r"Servable not found for request: Latest\(x\)"):
         serving(engine, ModelSpec("x"))
+    with pytest.raises(NotFound, match=r"Latest\(M\); did you mean m\? GET"):
+        serving(engine, ModelSpec("M"))
     with pytest.raises(NotFound, match=r"Specific\(m, 9\); available: 1"):
         serving(engine, ModelSpec("m", 9))
     with pytest.raises(NotFound, match=r"label: stable"):

@@ -105,6 +105,8 @@ def test_a_version_and_a_label_are_pinned(peers: Peers) -> None:
     for wrong in (ModelSpec("nosuch"), ModelSpec("echo", version=9), ModelSpec("echo", label="nosuch")):
         with pytest.raises(errors.NotFound, match="Servable not found for request"):
             ask(engine, 1, of=wrong)
+    with pytest.raises(errors.NotFound, match=r"Latest\(ecko\); did you mean echo\? GET"):
+        ask(engine, 1, of=ModelSpec("ecko"))
 
 
 def test_what_the_engine_process_tells_all_gateways_is_gone_by_at_once(peers: Peers) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
+from service import images
 from service.gateway import create_app, playground
 from service.gateway.metrics import Metrics
 from service.settings import Settings
@@ -49,6 +50,16 @@ def test_no_file_names_another_host_or_sets_html_or_is_long(path: Path) -> None:
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|eval\(|\sstyle=|\son\w+=", text)
     assert len(text.splitlines()) <= 300
     assert max(map(len, text.splitlines())) <= 140
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_the_file_picker_offers_telephones_photographs_where_they_are_read(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, reads: bool
+) -> None:
+    monkeypatch.setattr(images, "reads_heif", lambda: reads)
+    [takes] = re.findall(r'accept="(.+?)"', client.get("/").text)
+    assert {"image/*", ".avif"} <= set(takes.split(","))
+    assert (".heic" in takes) == reads
 
 
 def test_it_can_be_turned_off(engine: FakeEngine, settings: Settings) -> None:

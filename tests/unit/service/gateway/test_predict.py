@@ -146,6 +146,7 @@ def test_a_bad_image_in_json_is_400_and_named(client: FlaskClient) -> None:
         ("/v1/models/letters/versions/99999999999999999999:predict", "9999"),
         ("/v1/models/:predict", "There is no"),
         ("/v1/models/letters:explain", "There is no"),
+        ("/v1/models/letters:predcit", "There is no /v1/models/letters:predcit; did you mean predict? POST"),
         ("/nowhere", "POST /v1/models/<model>:predict"),
     ],
 )

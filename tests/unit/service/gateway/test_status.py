@@ -65,14 +65,16 @@ def test_a_default_is_told_as_tf_serving_does(client: FlaskClient, engine: FakeE
     given = replace(plain, defaults={"k": np.array(3.0, np.float32)})
     engine.servables.append(FakeServable(lambda inputs, _: inputs, {"serving_default": given}, "scaled"))
     found = client.get("/v1/models/scaled/metadata").json["metadata"]["signature_def"]["signature_def"]
-    assert found["serving_default"]["defaults"] == {"k": {"dtype": "DT_FLOAT", "tensor_shape": {}, "float_val": [3.0]}}
+    told = found["serving_default"]["defaults"]["k"]
+    assert (told["dtype"], told["float_val"], told["int_val"]) == ("DT_FLOAT", [3.0], [])  # empty fields too, as there
+    assert told["tensor_shape"] == {"dim": [], "unknown_rank": False}
 
 
 @pytest.mark.parametrize(
     ("route", "says"),
     [
-        ("/v1/models/x", "Could not find any versions of model x"),
-        ("/v1/models/letters/versions/9", "Could not find version 9 of model letters"),
+        ("/v1/models/x", "Could not find any versions of model x; GET /v1/models lists what there is."),
+        ("/v1/models/letters/versions/9", "Could not find version 9 of model letters; it has 1, 2."),
         ("/v1/models/letters/labels/x", "Label(letters, x)"),
         ("/v1/models/x/metadata", "Latest(x)"),
         ("/v1/models/letters/versions/9/metadata", "Specific(letters, 9)"),

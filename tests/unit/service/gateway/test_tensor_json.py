@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import ml_dtypes
@@ -61,6 +62,82 @@ def test_rows_columns_names_and_bare_values_are_read(
 
 
 @pytest.mark.parametrize(
+    ("document", "shape", "expected"),
+    [
+        ({"inputs": []}, (-1,), (0,)),
+        ({"inputs": {"x": []}}, (-1,), (0,)),
+        ({"inputs": []}, (-1, 28, 28), (0, 28, 28)),
+        ({"inputs": {"x": []}}, (-1, -1, 3), (0, 0, 3)),
+        ({"inputs": []}, (2, 3), (0,)),  # does not fit what is declared, and goes on as it came
+        ({"inputs": []}, (), (0,)),
+        ({"inputs": [[], []]}, (-1, -1), (2, 0)),
+        ({"inputs": [[], []]}, (-1, 4, 2), (2, 0)),
+        ({"inputs": [[[]]]}, (-1,), (1, 1, 0)),
+        ({"instances": [[]]}, (-1, -1), (1, 0)),
+        ({"instances": [[], []]}, (-1, -1, 5), (2, 0, 5)),
+        ({"instances": [{"x": []}, {"x": []}]}, (-1, -1), (2, 0)),
+        ({"instances": [[[]], [[]]]}, (-1, 1, -1), (2, 1, 0)),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["DT_FLOAT", "DT_INT32", "DT_UINT8", "DT_BOOL", "DT_STRING", "DT_COMPLEX64"])
+def test_empty_lists_are_tensors_of_the_inputs_type(
+    document: Any, shape: tuple[int, ...], expected: tuple[int, ...], dtype: str
+) -> None:
+    wanted = taking(dtype, *shape)
+    found = arrays(document, wanted)["x"]
+    assert found.shape == expected
+    assert found.dtype == wanted.inputs["x"].dtype
+
+
+def test_a_row_with_an_empty_history_is_fed() -> None:
+    wanted = signature([spec("user", "DT_INT32", -1), spec("history", "DT_INT32", -1, -1)], [])
+    found = arrays({"instances": [{"user": 1, "history": []}]}, wanted)
+    assert found["user"].tolist() == [1]
+    assert found["history"].shape == (1, 0)
+
+
+THREE = replace(
+    signature([spec("x", "DT_FLOAT", -1), spec("k", "DT_FLOAT"), spec("s", "DT_STRING")], []),
+    defaults={"k": np.float32(3), "s": np.array(b"?", dtype=np.object_)},
+)
+ALL_OPTIONAL = replace(THREE, defaults={**THREE.defaults, "x": np.zeros(1, np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("document", "wanted", "expected"),
+    [
+        ({"instances": [1, 2]}, THREE, {"x": [1, 2]}),
+        ({"inputs": [1, 2]}, THREE, {"x": [1, 2]}),
+        ({"instances": [{"x": 1}, {"x": 2}]}, THREE, {"x": [1, 2]}),
+        ({"instances": [{"x": 1, "k": 5}, {"x": 2, "k": 6}]}, THREE, {"x": [1, 2], "k": [5, 6]}),
+        ({"inputs": {"x": [1, 2]}}, THREE, {"x": [1, 2]}),
+        ({"inputs": {"x": [1], "s": "a"}}, THREE, {"x": [1], "s": b"a"}),
+        ({"inputs": {"k": 5}}, ALL_OPTIONAL, {"k": 5}),
+        ({"inputs": {}}, ALL_OPTIONAL, {}),
+        ({"instances": [{}]}, ALL_OPTIONAL, {}),
+        ({"instances": [1]}, replace(taking("DT_FLOAT", -1), defaults={"x": np.zeros(1, np.float32)}), {"x": [1]}),
+    ],
+)
+def test_an_input_with_a_default_may_be_left_out(document: Any, wanted: Signature, expected: dict[str, Any]) -> None:
+    assert {name: array.tolist() for name, array in arrays(document, wanted).items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("document", "wanted", "says"),
+    [
+        ({"instances": [{"k": 1}]}, THREE, r"takes the inputs \['x'\] and, where wanted, \['k', 's'\], not \['k'\]"),
+        ({"inputs": {"k": 1}}, THREE, "Missing named input: x; .* where wanted"),
+        ({"instances": [{"x": 1, "z": 1}]}, THREE, "not \\['x', 'z'\\]"),
+        ({"instances": [{"x": 1}, {"x": 1, "k": 1}]}, THREE, "Instance 1 has the inputs .* the first has"),
+        ({"instances": [1]}, ALL_OPTIONAL, "several inputs; name them: k, s, x"),
+    ],
+)
+def test_what_has_no_default_is_needed(document: Any, wanted: Signature, says: str) -> None:
+    with pytest.raises(InvalidRequest, match=says):
+        arrays(document, wanted)
+
+
+@pytest.mark.parametrize(
     ("document", "wanted", "says"),
     [
         ([1], ONE, "must be a JSON object"),
@@ -76,7 +153,9 @@ def test_rows_columns_names_and_bare_values_are_read(
         ({"instances": [["a", "b"]]}, ONE, r"'x' takes numbers \(DT_FLOAT\) only"),
         ({"instances": [[None, 1]]}, ONE, "takes numbers"),
         ({"instances": [[True, False]]}, ONE, "takes numbers"),
-        ({"instances": [[]]}, ONE, "'x' is empty"),
+        ({"instances": [[[1, 2], []]]}, taking("DT_FLOAT", -1, -1, -1), "'x' is ragged"),
+        ({"instances": [["a"], []]}, taking("DT_STRING", -1, -1), "'x' is ragged"),
+        ({"instances": [[], None]}, ONE, "'x' is ragged"),
         ({"instances": [{"z": 1}]}, ONE, r"takes the inputs \['x'\], not \['z'\]"),
         ({"instances": [{}]}, ONE, "takes the inputs"),
         ({"instances": [{"x": [1, 2]}, [1, 2]]}, ONE, "either all objects"),
@@ -166,6 +245,67 @@ def test_an_encoded_image_stands_where_pixels_stand() -> None:
         np.testing.assert_array_equal(found["image"], [pixels + 3, pixels])
 
 
+PNG = "data:image/png;base64,AAAA"
+
+
+@pytest.mark.parametrize(
+    ("image", "data"),
+    [
+        (PNG, bytes(3)),
+        ({"b64": PNG}, bytes(3)),
+        ("DATA:Image/JPEG;charset=utf-8;BASE64,AP8=", b"\x00\xff"),
+        ("data:image/svg+xml;base64,%41P8%3D", b"\x00\xff"),
+        (" data:image/png;base64,\nAAAA\n", bytes(3)),
+        ("data:;base64,AAAA", bytes(3)),  # of a file whose type the browser does not know
+        ("data:application/octet-stream;base64,AAAA", bytes(3)),
+    ],
+)
+def test_an_image_may_be_a_data_url(image: Any, data: bytes) -> None:
+    seen: list[bytes] = []
+
+    def decode(encoded: bytes) -> Array:
+        seen.append(encoded)
+        return np.zeros((2, 3, 3), np.uint8)
+
+    for document in ({"instances": [image]}, {"instances": [{"image": image}]}, {"inputs": {"image": [image]}}):
+        request = tensor_json.parse(json.dumps(document).encode())
+        found = tensor_json.to_arrays(request, classifier_signature(2, 3), decode)
+        assert found["image"].shape == (1, 2, 3, 3)
+    assert seen == [data] * 3
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        ("data:text/html;base64,AAAA", "Image 0: The data: URL holds text/html; send one of an image"),
+        ("data:video/mp4;base64,AAAA", "holds video/mp4"),
+        ({"b64": "data:text/plain;base64,AAAA"}, "holds text/plain"),
+        ("data:image/png,%89PNG", "holds no base64; send one such as"),
+        ("data:image/png", "holds no base64"),
+        ("data:image/png;base64,*", "The data: URL holds no base64; encode"),
+        ("data:image/png;base64,%ff", "no base64"),
+        ("AAAA", r'takes whole numbers \(DT_UINT8\) only, or a list of encoded images, each {"b64"'),
+        ("cat.png", "a list of encoded images"),
+    ],
+)
+def test_a_string_that_is_no_image_is_told(image: Any, says: str) -> None:
+    request = tensor_json.JsonRequest("serving_default", True, [image])
+    with pytest.raises(InvalidRequest, match=says):
+        tensor_json.to_arrays(request, classifier_signature(2, 3), lambda _: np.zeros((2, 3, 3), np.uint8))
+
+
+def test_a_string_input_takes_a_data_urls_bytes_as_b64_and_its_text_as_text() -> None:
+    wanted = taking("DT_STRING", -1)
+    assert arrays({"instances": [{"b64": "data:text/plain;base64,AP8="}]}, wanted)["x"].tolist() == [b"\x00\xff"]
+    assert arrays({"instances": [PNG]}, wanted)["x"].tolist() == [PNG.encode()]
+
+
+def test_one_image_without_a_list_is_told_to_be_one() -> None:
+    request = tensor_json.JsonRequest("serving_default", False, {"image": {"b64": "AAAA"}})
+    with pytest.raises(InvalidRequest, match="a list of encoded images"):
+        tensor_json.to_arrays(request, classifier_signature(2, 3), lambda _: np.zeros((2, 3, 3), np.uint8))
+
+
 def test_pixels_that_do_not_fit_those_of_an_encoded_image_are_refused() -> None:
     pixels = np.zeros((2, 3, 3), dtype=np.uint8)
     for other in ([[1]], 3, "s", [], None, [[[300] * 3] * 3] * 2):
@@ -195,12 +335,22 @@ STRINGS = np.array([b"a", b"\xff"], dtype=np.object_)
             {"predictions": [{"p": 1, "q": True}, {"p": 2, "q": False}]},
         ),
         ({"p": np.array([1, 2]), "q": np.array([5])}, False, {"outputs": {"p": [1, 2], "q": [5]}}),
-        ({"y": STRINGS}, True, {"predictions": ["a", "\ufffd"]}),
+        ({"y": STRINGS}, True, {"predictions": ["a", {"b64": "/w=="}]}),
+        (
+            {"y": STRINGS.reshape(1, 2), "z": np.array([1])},
+            False,
+            {"outputs": {"y": [["a", {"b64": "/w=="}]], "z": [1]}},
+        ),
         ({"y_bytes": STRINGS}, True, {"predictions": [{"b64": "YQ=="}, {"b64": "/w=="}]}),
         ({"y": np.array([1.5], ml_dtypes.bfloat16)}, True, {"predictions": [1.5]}),
         ({"y": np.array([1.5], np.float16)}, True, {"predictions": [1.5]}),
         ({"y": np.array([[0.2, 1 / 3]], F32)}, True, {"predictions": [[0.2, 0.333333343]]}),
         ({"y": np.array([0.2])}, True, {"predictions": [0.2]}),
+        ({"y": np.zeros((0, 3), F32)}, True, {"predictions": []}),
+        ({"y": np.zeros((0, 3), F32)}, False, {"outputs": []}),
+        ({"y": np.zeros((2, 0), F32)}, True, {"predictions": [[], []]}),
+        ({"p": np.zeros((0, 2), np.int32), "q": np.zeros(0, np.object_)}, True, {"predictions": []}),
+        ({"p": np.zeros((0, 2), np.int32), "q": np.zeros(0, np.object_)}, False, {"outputs": {"p": [], "q": []}}),
     ],
 )
 def test_answers_take_the_form_of_the_request(outputs: dict[str, Array], rows: bool, expected: Any) -> None:
@@ -229,13 +379,13 @@ leaves = (
     | st.integers(-(2**70), 2**70)
     | st.floats()
     | st.text(max_size=4)
-    | st.sampled_from(["\ud800", "AAAA"])
+    | st.sampled_from(["\ud800", "AAAA", "data:image/png;base64,AAAA", "data:,"])
 )
 values = st.recursive(
     leaves,
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["x", "a", "b", "b64", "image", ""]), inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["x", "a", "b", "k", "b64", "image", ""]), inner, max_size=3)
     ),
     max_leaves=12,
 )
@@ -246,6 +396,7 @@ signatures = st.sampled_from(
         *(taking(dtype, -1, 2) for dtype in ("DT_UINT8", "DT_UINT64", "DT_BOOL", "DT_STRING", "DT_COMPLEX64")),
         TWO,
         classifier_signature(1, 1, 1),
+        THREE,
     ]
 )
 
@@ -263,6 +414,5 @@ def test_any_json_gives_arrays_of_the_right_type_or_is_refused(document: Any, wa
     except (InvalidRequest, NotFound) as error:
         assert str(error).encode()  # noqa: PT017 - either outcome is right; and the message can be sent
     else:
-        assert {name: array.dtype for name, array in found.items()} == {
-            name: each.dtype for name, each in wanted.inputs.items()
-        }
+        assert found.keys() | wanted.defaults.keys() == wanted.inputs.keys()
+        assert all(array.dtype == wanted.inputs[name].dtype for name, array in found.items())
