@@ -22,6 +22,7 @@ from service.engine.interface import (
     State,
 )
 from service.errors import InvalidRequest, NotFound, TooLarge, Unavailable
+from service.near_misses import did_you_mean
 from service.oip.classification import classify
 from service.oip.requests import InferRequest, Rules, Wanted, check_once
 from service.oip.tensors import BYTES, Tensor, datatype_of
@@ -111,9 +112,13 @@ def check_ready(engine: Engine, spec: ModelSpec) -> None:
 
 
 def _unknown(engine: Engine, spec: ModelSpec) -> NotFound:
-    versions = engine.status().models.get(spec.name)
+    models = engine.status().models
+    versions = models.get(spec.name)
     if versions is None or (spec.version is None and spec.label is None):
-        return NotFound(f"Request for unknown model: {spec.name!r} is not found; GET /v2/models lists the models.")
+        hint = did_you_mean(spec.name, models)
+        return NotFound(
+            f"Request for unknown model: {spec.name!r} is not found; {hint}GET /v2/models lists the models."
+        )
     serving = sorted(each.version for each in versions if each.state is State.AVAILABLE)
     asked = spec.version if spec.label is None else spec.label
     there = f"it has {', '.join(map(str, serving))}" if serving else "no version of it is ready"
@@ -221,8 +226,8 @@ def _check_input(servable: Servable, tensor: Tensor, signature: Signature) -> No
     spec = signature.inputs.get(tensor.name)
     if spec is None:
         raise InvalidRequest(
-            f"unexpected inference input {tensor.name!r} for model {servable.name!r}; it takes "
-            f"{_listed(signature.inputs)}."
+            f"unexpected inference input {tensor.name!r} for model {servable.name!r}; "
+            f"{did_you_mean(tensor.name, signature.inputs)}it takes {_listed(signature.inputs)}."
         )
     datatype = datatype_of(spec)
     if tensor.datatype == datatype or (signature.image is not None and tensor.datatype == BYTES):
@@ -241,8 +246,8 @@ def _wanted(servable: Servable, request: InferRequest, name: str, signature: Sig
     for each in request.outputs:
         if each.name not in signature.outputs:
             raise InvalidRequest(
-                f"unexpected inference output {each.name!r} for model {servable.name!r}; it gives "
-                f"{_listed(signature.outputs)}."
+                f"unexpected inference output {each.name!r} for model {servable.name!r}; "
+                f"{did_you_mean(each.name, signature.outputs)}it gives {_listed(signature.outputs)}."
             )
     return request.outputs
 

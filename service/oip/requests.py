@@ -88,7 +88,7 @@ def rules_of(settings: Settings) -> Rules:
     return Rules(
         ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
         settings.max_images,
-        settings.max_batch_size * settings.max_enqueued_batches,
+        settings.max_instances,
         settings.batch_timeout_micros if settings.enable_batching else None,
     )
 
