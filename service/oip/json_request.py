@@ -22,7 +22,7 @@ _SIZE: Final = "binary_data_size"
 _EXAMPLE: Final = '{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}'
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Described:
     """An input as JSON describes it, with its bytes where they stand behind the JSON."""
 
@@ -154,7 +154,7 @@ def _tensors(
 
 def _describe(entry: Mapping[str, Any]) -> _Described:
     name = _name(entry, "input")
-    parameters = _parameters(f"input {name!r}", entry)
+    parameters = _parameters("an input", entry)
     check_no_shared_memory(name, parameters)
     if "datatype" not in entry:
         raise InvalidRequest(f"Input {name!r} needs a datatype, such as FP32.")

@@ -12,7 +12,7 @@ from service.settings import Settings
 
 # Longer numbers are no versions, and int() is slow with very long ones.
 _MOST_DIGITS: Final = 18
-_OF_SHARED_MEMORY: Final = ("shared_memory_region", "shared_memory_offset", "shared_memory_byte_size")
+_OF_SHARED_MEMORY: Final = frozenset(("shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"))
 _OF_SEQUENCES: Final = ("sequence_id", "sequence_start", "sequence_end")
 _MOST_US: Final = 2**63
 
@@ -146,7 +146,7 @@ def check_no_shared_memory(name: str, parameters: Iterable[str]) -> None:
     Raises:
         InvalidRequest: its parameters say that it lies in shared memory.
     """
-    if not set(_OF_SHARED_MEMORY).isdisjoint(parameters):
+    if not _OF_SHARED_MEMORY.isdisjoint(parameters):
         raise InvalidRequest(
             f"{name!r} is said to lie in shared memory, which is not read here; send it in the request."
         )
