@@ -48,7 +48,8 @@ def get(url: str, path: str) -> bytes:
 
 def models(url: str) -> list[str]:
     """Names of the models that the service has."""
-    return [str(each["name"]) for each in _json(url, "/v1/models").get("models", [])]
+    found = _json(url, "/v1/models").get("models", [])
+    return [str(each["name"]) for each in found if "error" not in each]
 
 
 def states(url: str, model: str) -> dict[str, str]:

@@ -44,12 +44,13 @@ class Client:
     Args:
         url: `http://host:port`, or `https://`, also with a path before the service's own.
         api_key: goes with every request, where the service needs one.
+        timeout_s: seconds for which the service may be silent.
 
     Raises:
         SettingsError: `url` is none, or the key can't be sent.
     """
 
-    def __init__(self, url: str, api_key: str = "") -> None:
+    def __init__(self, url: str, api_key: str = "", timeout_s: float = _TIMEOUT_S) -> None:
         """Connect to nothing yet."""
         if not (api_key.isascii() and api_key.isprintable()) or " " in api_key:
             raise SettingsError("The API key has a sign that no key has; was it copied whole?")
@@ -64,12 +65,34 @@ class Client:
         self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._prefix = parts.path.rstrip("/")
         self._url = url
+        self._timeout_s = timeout_s
         self._local = threading.local()
 
     def models(self) -> list[str]:
-        """Names of the models that the service has."""
-        found = self._ask("GET", "/v1/models").get("models", [])
-        return [str(model["name"]) for model in found]
+        """Names of the models that the service has, without those whose folders are laid out wrongly."""
+        return [str(model["name"]) for model in self.status() if "error" not in model]
+
+    def status(self) -> list[Json]:
+        """Of each model its name, the states of its versions, and what is wrong with a folder that holds none.
+
+        Raises:
+            NotFound, Unavailable: nobody answers as Signpost does, or not without another key.
+        """
+        models = self._ask("GET", "/v1/models").get("models")
+        if not isinstance(models, list):
+            raise Unavailable(f"{self._url} does not answer as Signpost does.")
+        return models
+
+    def default_version(self, model: str) -> int:
+        """The version that answers where none is named; raises as `status`."""
+        return int(self._ask("GET", f"{Target(model).path}/metadata")["model_spec"]["version"])
+
+    def labels(self, model: str) -> dict[str, int]:
+        """The labels of a model; raises as `status`."""
+        return {
+            str(name): int(version)
+            for name, version in self._ask("GET", f"{Target(model).path}/labels")["labels"].items()
+        }
 
     def predict(self, target: Target, image: bytes, top_k: int | None = None) -> Json:
         """Ask for one image.
@@ -128,7 +151,7 @@ class Client:
     def _connection(self) -> http.client.HTTPConnection:
         connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = self._kind(str(self._host), self._port, timeout=_TIMEOUT_S)
+            connection = self._local.connection = self._kind(str(self._host), self._port, timeout=self._timeout_s)
         return connection
 
     def close(self) -> None:

@@ -106,7 +106,9 @@ def delete_version(config: ModelConfig, version: int) -> None:
     Raises:
         StoreError: it can't be deleted.
     """
-    folder = config.base_path / str(version)
+    folder = store.versions(config.base_path).get(version)
+    if folder is None:
+        raise StoreError(f"{config.base_path / str(version)} is gone already.")
     doomed = folder.with_name(f".removed-{version}-{os.getpid()}")
     try:
         folder.rename(doomed)
@@ -166,7 +168,8 @@ class ConfigFile:
             before = _named(configs, name)
             after = edit(before)
             if after != before:
-                text = model_config.to_text([after if c is before else c for c in configs], self._folder())
+                kept = [after if each is before else each for each in configs if each.required]
+                text = model_config.to_text(kept, self._folder())
                 self._keep_comments()
                 write_atomically(self.file, text)
         return after

@@ -120,13 +120,20 @@ class ConfigSource:
         return known.configs
 
     def _discover(self) -> tuple[ModelConfig, ...]:
-        """Every model of the store; one that was there stays as long as its folder does."""
+        """Every model of the store; one that was there stays as long as its folder does.
+
+        Folders that are laid out wrongly are among them, so that whoever asks for them is told what is wrong.
+        """
         store.check(self._store)
-        found = set(store.models(self._store)) | {name for name in self._discovered if (self._store / name).is_dir()}
-        if self._discovered and not found:  # this is what an unmounted disk looks like
+        found = store.survey(self._store)
+        models = {name for name, contents in found.items() if contents.versions}
+        models |= {name for name in self._discovered if (self._store / name).is_dir()}
+        if self._discovered and not models:  # this is what an unmounted disk looks like
             raise StoreError(f"The store {self._store} holds no model any more; what was loaded goes on serving.")
-        self._discovered = found
-        return tuple(ModelConfig(name, self._store / name) for name in sorted(found))
+        self._discovered = models
+        return tuple(
+            ModelConfig(name, self._store / name, required=name in models) for name in sorted(models | found.keys())
+        )
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -176,14 +183,24 @@ def check(source: ConfigSource) -> None:
 
     Raises:
         SettingsError: the configuration has an error, or lists no model.
-        StoreError: the store is missing, no folder or empty, or a model's folder is missing.
+        StoreError: the store is missing, no folder, empty or laid out wrongly, or a model's folder is missing.
     """
     configs = source.read()
-    if not configs:
+    if not any(config.required for config in configs):
         raise StoreError(
-            f"There is no model to serve (<model>/<version>/{store.SAVED_MODEL}) in {source.where}; "
-            "`signpost train circles` makes one in a minute."
+            f"There is no model to serve (<model>/<version>/{store.SAVED_MODEL}) in {source.where}"
+            + (
+                ". " + " ".join(map(_wrong, configs))
+                if configs
+                else "; `signpost train circles` makes one in a minute."
+            )
         )
     for config in configs:
         if not config.base_path.is_dir():
             raise StoreError(f"The model {config.name} has no folder {config.base_path}; {source.where} names it.")
+
+
+def _wrong(config: ModelConfig) -> str:
+    """What is wrong with a folder that holds no version."""
+    passed_over = store.look(config.base_path).passed_over
+    return " ".join(f"{path} {wrong}" for path, wrong in passed_over.items())

@@ -57,7 +57,7 @@ def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
     engine = parts.canary_engine(settings, local, metrics.count_comparison)
     traces = tracing.from_environment(os.environ)
     reload, repository = parts.reload(settings, runtime, local), parts.repository(settings, runtime, engine, local)
-    server = parts.grpc_server(settings, runtime, engine, metrics, reload, repository, traces)
+    server = parts.grpc_server(settings, runtime, engine, metrics, reload, repository, traces, lambda: local.is_loading)
     engine.start()
     local.join(alone=True)
     until = time.monotonic() + _FIRST_LOOK_S

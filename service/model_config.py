@@ -45,12 +45,15 @@ class ModelConfig:
         base_path: the folder that holds its versions.
         policy: which of them to serve.
         labels: names that point at versions.
+        required: whether the service is ready only when this model is. What merely lies in the store, and holds no
+            version, is not.
     """
 
     name: str
     base_path: Path
     policy: Policy = Latest()
     labels: Mapping[str, int] = field(default_factory=dict)
+    required: bool = True
 
 
 def read_message(message: Any, folder: Path) -> tuple[ModelConfig, ...]:
@@ -113,7 +116,10 @@ def parse(text: str, source: str, folder: Path) -> tuple[ModelConfig, ...]:
     try:
         text_format.Parse(text, message)
     except text_format.ParseError as error:
-        raise SettingsError(f"{source} is no ModelServerConfig in text format: {error}.") from error
+        # TF Serving's words, which its clients look for.
+        raise SettingsError(
+            f"Error parsing text-format tensorflow.serving.ModelServerConfig: {source}: {str(error).rstrip('.')}."
+        ) from error
     try:
         return read_message(message, folder)
     except SettingsError as error:

@@ -4,16 +4,14 @@ The commands edit `models.config` by one rename; a running service takes the cha
 """
 
 import json
+import os
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
-from service import config_edit, store
+from service import config_edit, models_list, store
 from service.config_edit import ConfigFile
-from service.engine.lifecycle import wanted_versions
 from service.errors import InvalidRequest, LoadFailed
 from service.model_config import ModelConfig
 
@@ -44,21 +42,30 @@ def models(context: click.Context, path: Path, file: Path | None) -> None:
 
 @models.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+@click.option(
+    "--url",
+    default=lambda: models_list.address(os.environ),
+    show_default="where `signpost serve` listens",
+    help="The service to ask; an empty one asks none.",
+)
+@click.option("--api-key", default="", envvar="SIGNPOST_API_KEY", help="Key of the service; better as the variable.")
 @click.pass_obj
-def list_models(configs: ConfigFile, as_json: bool) -> None:
-    """List every version: whether it is to be served, its labels and its measured accuracy."""
-    rows = [row for config in configs.read() for row in _rows(config)]
+def list_models(configs: ConfigFile, as_json: bool, url: str, api_key: str) -> None:
+    """List every version: whether it serves, its labels and its measured accuracy.
+
+    Where a service answers, it is asked what really serves; otherwise this is what would.
+    """
+    known = configs.read()
+    served, note = models_list.ask(url, api_key.strip(), {config.name for config in known})
+    rows = models_list.rows(known, served)
     if as_json:
         click.echo(json.dumps(rows, indent=1))
-        return
-    table = Table("model", "version", "serves", "labels", "test accuracy", "trained", box=None, pad_edge=False)
-    for row in rows:
-        accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:.4f} of {row['test_images']:,}"
-        serves = {"default": "by default", "wanted": "on request", "": "no"}[row["serves"]]
-        table.add_row(
-            row["model"], str(row["version"]), serves, ", ".join(row["labels"]), accuracy, (row["created"] or "")[:10]
-        )
-    Console().print(table)
+    else:
+        Console().print(models_list.table(rows))
+        for error in models_list.errors(rows):
+            click.echo(error)
+    if note:
+        click.echo(note, err=True)
 
 
 @models.command()
@@ -128,9 +135,11 @@ def verify(configs: ConfigFile, model: str) -> None:
     if number and not number.isdigit():
         raise InvalidRequest(f"{number!r} is no version; write MODEL or MODEL/VERSION.")
     version = int(number) if number else config_edit.serving_version(config)
-    folder = config.base_path / str(version)
-    if version not in store.versions(config.base_path):
-        raise LoadFailed(f"{folder} is no version: it is missing or has no {store.SAVED_MODEL}.")
+    folder = store.versions(config.base_path).get(version)
+    if folder is None:
+        raise LoadFailed(
+            f"{config.base_path / str(version)} is no version: it is missing or has no {store.SAVED_MODEL}."
+        )
     from service.engine import servable  # TensorFlow, only for this command
     from service.engine.batching_parameters import BatchingParameters
     from service.engine.device import DeviceSettings
@@ -138,39 +147,3 @@ def verify(configs: ConfigFile, model: str) -> None:
     servable.load(folder, name, version, BatchingParameters(), DeviceSettings()).close()
     checked = "its recorded scores hold" if (folder / store.GOLDEN).is_file() else "it has no recorded scores to check"
     click.echo(f"{name}/{version} loads and runs; {checked}.")
-
-
-def _rows(config: ModelConfig) -> list[dict[str, Any]]:
-    versions = store.versions(config.base_path)
-    wanted = wanted_versions(config.policy, versions, frozenset())
-    rows = []
-    for version in reversed(versions):
-        card = _card(config.base_path / str(version))
-        test = card.get("metrics", {}).get("test", {})
-        rows.append(
-            {
-                "model": config.name,
-                "version": version,
-                "serves": _serves(config, version, wanted),
-                "labels": sorted(label for label, number in config.labels.items() if number == version),
-                "accuracy": test.get("accuracy"),
-                "test_images": test.get("images"),
-                "created": card.get("created"),
-            }
-        )
-    return rows
-
-
-def _serves(config: ModelConfig, version: int, wanted: frozenset[int]) -> str:
-    if version == max(wanted, default=None):
-        return "default"
-    return "wanted" if version in wanted or version in config.labels.values() else ""
-
-
-def _card(version: Path) -> dict[str, Any]:
-    """The model card, or nothing where there is none that can be read."""
-    try:
-        card = json.loads((version / store.MODEL_CARD).read_text())
-    except (OSError, ValueError):
-        return {}
-    return card if isinstance(card, dict) else {}

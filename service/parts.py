@@ -122,11 +122,15 @@ def grpc_server(
     reload: Reload | None,
     repository: Repository | None,
     traces: Tracing | None,
+    loading: Callable[[], bool],
 ) -> GrpcServer:
-    """The gRPC server over an engine; its owner starts and closes it."""
+    """The gRPC server over an engine; its owner starts and closes it.
+
+    While `loading` says that the first models are still being loaded, it answers this service's own gateways only.
+    """
     threads = settings.grpc_max_threads or settings.threads
     queue = front_queue(settings, runtime, threads)
-    watch = Watch(metrics, settings.access_log, traces, runtime.link_secret)
+    watch = Watch(metrics, settings.access_log, traces, runtime.link_secret, loading)
     inference = InferenceService(
         engine,
         settings.rest_api_timeout_in_ms / 1e3,

@@ -94,6 +94,9 @@ JOINED: Final = ("signpost-joined", "1")
 # The field of a model's metadata that says which signatures' requests may be joined; TF Serving has no such field.
 JOINING_FIELD: Final = "signpost_joining"
 
+# What every call is told until the first models are loaded. TF Serving does not listen until then.
+STILL_LOADING: Final = "The models are still loading; try again."
+
 # TensorFlow's name of each element type that signatures can carry: the NumPy type, and the field of TensorProto
 # that holds its values when they are not packed into tensor_content.
 _TYPES: Final[dict[str, tuple[Any, str]]] = {
@@ -297,6 +300,17 @@ def write_signature(signature: Signature) -> meta_graph_pb2.SignatureDef:
     for name, array in signature.defaults.items():
         proto.defaults[name].CopyFrom(to_tensor_proto(array, as_content=False))
     return proto
+
+
+def no_versions(model: str, reason: str = "") -> str:
+    """TF Serving's words for a model without a version, and the reason where one is known; see `reason_in`."""
+    return f"Could not find any versions of model {model}" + (f": {reason}" if reason else "")
+
+
+def reason_in(text: str, model: str) -> str:
+    """The reason in what `no_versions` made; empty where there is none, or the text is another."""
+    words = f"{no_versions(model)}: "
+    return text.removeprefix(words) if text.startswith(words) else ""
 
 
 def write_unjoined(unjoined: Mapping[str, str]) -> struct_pb2.Struct:

@@ -55,11 +55,12 @@ def make_reload(source: ConfigSource, engine: LocalEngine, store: Path) -> Reloa
             raise Unavailable("The configuration can't be kept now; the log says why.") from error
         if not engine.settle(timeout_s):
             raise DeadlineExceeded(f"The configuration is in place, but not all is loaded after {timeout_s:.0f} s.")
-        models = engine.status().models
+        status = engine.status()
         for config in configs:
-            versions = models.get(config.name, ())
+            versions = status.models.get(config.name, ())
             if not any(version.state is State.AVAILABLE for version in versions):
-                why = next((version.error for version in versions if version.error), "its folder holds no version")
+                failed = (version.error for version in versions if version.error)
+                why = next(failed, status.reasons.get(config.name, "its folder holds no version"))
                 raise Unavailable(f"Model {config.name} could not be loaded: {why}")
             _check_labels(config, engine, versions)
 

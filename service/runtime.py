@@ -1,8 +1,9 @@
 """What the processes of one service share: a private folder, and who of its workers is ready.
 
 The folder is made by the launcher, which also removes it. In it lie a file for each worker that takes requests (named
-by its process, holding 1 when its models are ready), the engine's socket, the counters of all workers, the
-configuration that a client has put in place, and what the workers agree on (`service.engine.shared_view`).
+by its process, holding 1 when its models are ready) and one for each that has loaded the first of them, the engine's
+socket, the counters of all workers, the configuration that a client has put in place, and what the workers agree on
+(`service.engine.shared_view`).
 """
 
 import contextlib
@@ -122,9 +123,8 @@ def private_folder() -> Iterator[Path]:
     maker = os.getpid()
     lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     fcntl.flock(lock, fcntl.LOCK_SH)  # so that systemd-tmpfiles removes nothing of it, however old
-    (folder / "workers").mkdir()
-    (folder / "metrics").mkdir()
-    (folder / "agreement").mkdir()
+    for name in ("workers", "loaded", "metrics", "agreement"):
+        (folder / name).mkdir()
     try:
         yield folder
     finally:
@@ -144,6 +144,7 @@ class Roster:
     def __init__(self, folder: Path, size: int) -> None:
         """Look at nothing yet."""
         self._files = folder / "workers"
+        self._loaded = folder / "loaded"
         self._announced = folder / "announced"
         self._size = size
 
@@ -152,6 +153,14 @@ class Roster:
         temporary = self._files / f".{os.getpid()}"
         temporary.write_text(str(int(ready)))
         temporary.replace(self._files / str(os.getpid()))  # nobody reads half of it
+
+    def note_loaded(self) -> None:
+        """Note that this worker has loaded, or tried to, what lay in the store when the service started."""
+        (self._loaded / str(os.getpid())).touch()
+
+    def loaded(self) -> bool:
+        """Whether every worker has."""
+        return sum(1 for _ in self._loaded.iterdir()) >= self._size
 
     def forget(self, pid: int) -> None:
         """Note that a worker is gone."""

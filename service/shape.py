@@ -120,7 +120,7 @@ def _models_mb(settings: Settings) -> int:
         return 0
     total = 0
     for model in store.models(settings.store).values():
-        files = store.fingerprint(model / str(store.versions(model)[-1]))
+        files = store.fingerprint([*store.versions(model).values()][-1])
         total += sum(size for size, _ in files.values())
     return total // _MB
 

@@ -1,25 +1,54 @@
-"""The store: a folder of models, each a folder of integer-named versions, each a SavedModel.
+"""The store: a folder of models, each a folder of versions named by whole numbers, each a SavedModel.
 
 Pure file system work, without TensorFlow. Readers never see half a version: it is written beside its place, in a
-folder whose name is no integer, and appears by one rename.
+folder whose name is no number, and appears by one rename. What lies in a model's folder and is not taken for a version
+is told with the reason: nothing is passed over in silence.
 """
 
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from service.errors import StoreError
 
 SAVED_MODEL = "saved_model.pb"
+SAVED_MODEL_TEXT = "saved_model.pbtxt"
 EXTRA = "assets.extra"
 MODEL_CARD = f"{EXTRA}/model_card.json"
 GOLDEN = f"{EXTRA}/golden.npz"
 WARMUP = f"{EXTRA}/tf_serving_warmup_requests"
 
+# The highest number that a version can have over gRPC and in TF Serving's files: int64.
+HIGHEST: Final = 2**63 - 1
+
 _TEMPORARY = ".tmp-"
 _PUBLISH_ATTEMPTS = 100
+# What TensorFlow writes beside saved_model.pb; a folder that holds one of them holds a part of a SavedModel.
+_PARTS: Final = ("variables", "fingerprint.pb", "keras_metadata.pb")
+# On every freshly mounted disk, and not to be read.
+_LOST_AND_FOUND: Final = "lost+found"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What lies in a model's folder.
+
+    Attributes:
+        versions: the folder of each version by its number, the lowest first.
+        passed_over: what is not taken for a version: its path, and what is wrong with it and would be right, to be
+            read after the path.
+        is_model: whether it is a model's folder, be it laid out wrongly: a SavedModel or a part of one lies somewhere
+            in it, or could, as it can't be read.
+    """
+
+    versions: Mapping[int, Path] = field(default_factory=dict)
+    passed_over: Mapping[Path, str] = field(default_factory=dict)
+    is_model: bool = False
 
 
 def check(store: Path) -> None:
@@ -38,10 +67,31 @@ def check(store: Path) -> None:
         raise StoreError(f"The store {store} can't be read: {error.strerror}.") from error
 
 
+def survey(store: Path) -> dict[str, Contents]:
+    """Look at every folder of a store that is a model's, or seems to be meant for one; see `Contents.is_model`.
+
+    A folder that can't be read hides no model beside it.
+
+    Returns:
+        What lies in each by name, in the order of their names.
+
+    Raises:
+        StoreError: the store can't be read.
+    """
+    found: dict[str, Contents] = {}
+    with _reading(store):
+        for path in sorted(_folders(store)):
+            try:
+                contents = _look(path)
+            except OSError as error:
+                contents = Contents({}, {path: f"can't be read: {error.strerror}."}, path.name != _LOST_AND_FOUND)
+            if contents.is_model:
+                found[path.name] = contents
+    return found
+
+
 def models(store: Path) -> dict[str, Path]:
     """Find the models of a store: its folders that hold at least one version.
-
-    A folder that can't be read holds none: the `lost+found` of a mounted disk must not hide the models beside it.
 
     Returns:
         The folder of each model by name, in the order of their names.
@@ -49,23 +99,56 @@ def models(store: Path) -> dict[str, Path]:
     Raises:
         StoreError: the store can't be read.
     """
-    return {path.name: path for path in sorted(_folders(store)) if _holds_version(path)}
+    return {name: store / name for name, contents in survey(store).items() if contents.versions}
 
 
-def versions(model: Path) -> list[int]:
-    """List the versions of a model, the lowest first.
+def versions(model: Path) -> dict[int, Path]:
+    """Find the versions of a model.
 
-    A folder whose name is no canonical integer, or without `saved_model.pb`, is no version.
+    A version is a folder whose name is a whole number, leading zeros allowed, and which holds a SavedModel. Of several
+    with the same number the one with the shortest name counts.
+
+    Returns:
+        The folder of each version by its number, the lowest first.
 
     Raises:
         StoreError: the model's folder can't be read.
     """
-    return sorted(int(path.name) for path in _folders(model) if _is_version(path))
+    return dict(look(model).versions)
 
 
-def incomplete(model: Path) -> list[Path]:
-    """List the integer-named folders of a model that hold no SavedModel: half-copied or broken."""
-    return sorted(path for path in _folders(model) if _is_number(path.name) and not _is_version(path))
+def look(model: Path) -> Contents:
+    """Look at all that lies in a model's folder.
+
+    Raises:
+        StoreError: the folder can't be read.
+    """
+    with _reading(model):
+        return _look(model)
+
+
+def _look(model: Path) -> Contents:
+    found: dict[int, Path] = {}
+    passed_over: dict[Path, str] = {}
+    if wrong := _why_not_itself(model):
+        passed_over[model] = wrong
+    folders = sorted(_folders(model), key=lambda path: (len(path.name), path.name))
+    for path in folders:
+        number = _number(path.name)
+        if number is None:
+            continue
+        if wrong := _why_no_version(path):
+            passed_over[path] = wrong
+        elif number > HIGHEST:
+            passed_over[path] = f"is skipped: the number of a version is {HIGHEST} at most."
+        elif number in found:
+            passed_over[path] = f"is skipped: {found[number].name} is version {number} too; remove one or rename it."
+        else:
+            found[number] = path
+    for path in folders:
+        if _number(path.name) is None and (wrong := _why_misplaced(path, alone=not found)):
+            passed_over[path] = wrong
+    return Contents(dict(sorted(found.items())), passed_over, bool(found) or any(map(_is_meant_for_one, passed_over)))
 
 
 def fingerprint(version: Path) -> dict[str, tuple[int, int]]:
@@ -113,7 +196,7 @@ def publish(store: Path, model: str, write: Callable[[Path], None]) -> int:
         raise StoreError(f"The store {store} can't be written: {error.strerror}.") from error
     try:
         write(temporary)
-        if not (temporary / SAVED_MODEL).is_file():
+        if not _holds_saved_model(temporary):
             raise StoreError(f"Nothing was published for {model}: no {SAVED_MODEL} was written.")
         temporary.chmod(0o755)  # mkdtemp's 0700 would hide the version from a server that runs as another user
         return _rename_to_next(temporary, folder)
@@ -136,7 +219,11 @@ def check_name(model: str) -> None:
 def _rename_to_next(temporary: Path, folder: Path) -> int:
     """Rename to the number after the highest in use; tried again when another publisher takes it first."""
     for _ in range(_PUBLISH_ATTEMPTS):
-        number = max((int(path.name) for path in _folders(folder) if _is_number(path.name)), default=0) + 1
+        with _reading(folder):
+            taken = [number for path in _folders(folder) if (number := _number(path.name)) is not None]
+        number = max(taken, default=0) + 1
+        if number > HIGHEST:
+            raise StoreError(f"{folder} has no number left for a version: {HIGHEST} is the highest.")
         try:
             # rename(2) replaces nothing but an empty folder, so a version that is there stays.
             os.rename(temporary, folder / str(number))  # noqa: PTH104 - Path.rename is the same call
@@ -149,26 +236,81 @@ def _rename_to_next(temporary: Path, folder: Path) -> int:
     raise StoreError(f"No free version number was found in {folder}; is another program publishing there?")
 
 
-def _folders(parent: Path) -> Iterator[Path]:
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
     try:
-        yield from (path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
+        yield
     except OSError as error:
-        raise StoreError(f"The folder {parent} can't be read: {error.strerror}.") from error
+        raise StoreError(f"The folder {folder} can't be read: {error.strerror}.") from error
 
 
-def _is_number(name: str) -> bool:
-    return name.isascii() and name.isdigit() and (name == "0" or name[0] != "0")
+def _folders(parent: Path) -> Iterator[Path]:
+    """The folders in a folder, without hidden ones; raises OSError."""
+    return (path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _is_version(path: Path) -> bool:
+def _number(name: str) -> int | None:
+    """The number that a folder's name is, or None."""
+    return int(name) if name.isascii() and name.isdigit() else None
+
+
+def _holds_saved_model(folder: Path) -> bool:
+    return (folder / SAVED_MODEL).is_file() or (folder / SAVED_MODEL_TEXT).is_file()
+
+
+def _saved_model_below(folder: Path) -> Path | None:
+    """A folder in this one that holds a SavedModel."""
+    return next(filter(_holds_saved_model, sorted(_folders(folder))), None)
+
+
+def _is_meant_for_one(folder: Path) -> bool:
+    """Whether a folder holds a SavedModel, at the wrong place or in part, or can't be looked into."""
     try:
-        return _is_number(path.name) and (path / SAVED_MODEL).is_file()
-    except PermissionError:  # what can't be read can't be served
-        return False
+        whole = _holds_saved_model(folder) or _saved_model_below(folder) is not None
+        return whole or any((folder / part).exists() for part in _PARTS)
+    except OSError:
+        return True
 
 
-def _holds_version(model: Path) -> bool:
+def _why_not_itself(model: Path) -> str:
+    """What is wrong where a SavedModel lies directly in a model's folder; empty where none does."""
+    if not _holds_saved_model(model):
+        return ""
+    if _number(model.name) is not None:
+        return f"is a version; the model's folder is the one above it, {model.parent.name}."
+    return f"holds a SavedModel itself; move its content into a folder named by the version's number: {model.name}/1."
+
+
+def _why_no_version(path: Path) -> str:
+    """What keeps a folder named by a number from being a version; empty where nothing does."""
     try:
-        return bool(versions(model))
-    except StoreError:
-        return False
+        if _holds_saved_model(path):
+            return ""
+        below = _saved_model_below(path)
+    except PermissionError as error:
+        return f"is skipped: it can't be read ({error.strerror})."
+    if below is not None:
+        return f"has no {SAVED_MODEL} and is skipped; {path.name}/{below.name} has one: move its content up."
+    return f"has no {SAVED_MODEL} and is skipped; is it still being copied?"
+
+
+def _why_misplaced(path: Path, alone: bool) -> str:
+    """What is wrong with a folder not named by a number; empty where it has nothing to do with SavedModels.
+
+    Args:
+        path: the folder.
+        alone: whether the model has no version, so that this may be what was meant.
+    """
+    try:
+        if path.is_symlink() and path.resolve().parent == path.parent.resolve():
+            return ""  # another name of a folder beside it, such as `latest`
+        if _holds_saved_model(path):
+            return "holds a SavedModel and is skipped: a version's folder is named by a whole number, such as 1."
+        below = _saved_model_below(path) if alone else None
+    except PermissionError:
+        return ""
+    if below is None:
+        return ""
+    if _number(below.name) is None:
+        return f"is skipped; {path.name}/{below.name} holds a SavedModel, whose place is <model>/<version>/."
+    return f"is skipped; it holds the version {below.name} and so is a model itself: its place is one folder higher."

@@ -16,6 +16,7 @@ from service import gateway, parts, shared_metrics, tracing
 from service.engine import device
 from service.engine.grpc_server import GrpcServer
 from service.engine.interface import Engine, ModelSpec
+from service.engine.local import LocalEngine
 from service.errors import SignpostError
 from service.metrics import Metrics
 from service.runtime import Roster, Runtime
@@ -63,7 +64,10 @@ class Worker:
         reload = parts.reload(settings, runtime, local)
         repository = parts.repository(settings, runtime, self.engine, local)
         if local is not None:
-            self._grpc = parts.grpc_server(settings, runtime, self.engine, metrics, reload, repository, self._tracing)
+            loading = _Loading(local, self._roster)
+            self._grpc = parts.grpc_server(
+                settings, runtime, self.engine, metrics, reload, repository, self._tracing, loading
+            )
         self.app: Flask = gateway.create_app(
             settings,
             self.engine,
@@ -148,6 +152,24 @@ class Worker:
                 log.warning("The readiness of this worker can't be noted: %s.", error.strerror)
             except Exception:  # without this thread the service would never say that it is ready, or no longer is
                 log.exception("The state of this worker can't be noted.")
+
+
+class _Loading:
+    """Whether any worker still loads what lay in the store at the start: they share gRPC's port.
+
+    Called often, at least by the health service.
+    """
+
+    def __init__(self, engine: LocalEngine, roster: Roster) -> None:
+        self._engine = engine
+        self._roster = roster
+        self._is_over = False
+
+    def __call__(self) -> bool:
+        if not self._is_over and not self._engine.is_loading:
+            self._roster.note_loaded()
+            self._is_over = self._roster.ready() or self._roster.loaded()
+        return not self._is_over
 
 
 def _announce(engine: Engine, runtime: Runtime, ready_file: Path | None) -> None:

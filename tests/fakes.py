@@ -117,6 +117,7 @@ class FakeEngine:
         self.labels = dict(labels or {})
         self.fault: Exception | None = None
         self.states: dict[str, tuple[VersionStatus, ...]] | None = None
+        self.reasons: dict[str, str] = {}
         self.leases = 0
 
     def start(self) -> None:
@@ -141,11 +142,11 @@ class FakeEngine:
 
     def status(self) -> Status:
         if self.states is not None:
-            return Status(self.states)
+            return Status(self.states, self.reasons)
         models: dict[str, tuple[VersionStatus, ...]] = {}
         for each in sorted(self.servables, key=lambda servable: -servable.version):
             models[each.name] = (*models.get(each.name, ()), VersionStatus(each.version, State.AVAILABLE))
-        return Status(models)
+        return Status(models, self.reasons)
 
     def close(self) -> None:
         return

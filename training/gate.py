@@ -57,13 +57,13 @@ def card_before(path: Path, name: str) -> tuple[int, Mapping[str, Any]] | None:
         None where there is no such version, or no readable card in it.
     """
     model = path / name
-    numbers = store.versions(model) if model.is_dir() else []
-    number = stable_version(path, name) or next(reversed(numbers), None)
+    folders = store.versions(model) if model.is_dir() else {}
+    number = stable_version(path, name) or next(reversed(folders), None)
     if number is None:
         return None
     try:
-        return number, json.loads((model / str(number) / store.MODEL_CARD).read_text("utf-8"))
-    except (OSError, ValueError):
+        return number, json.loads((folders[number] / store.MODEL_CARD).read_text("utf-8"))
+    except (KeyError, OSError, ValueError):
         return None
 
 

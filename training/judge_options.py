@@ -65,13 +65,14 @@ def report_folder(options: Options, version: Path) -> Path:
 def _find(store: Path, model: str) -> Path:
     model_store.check(store)
     name, _, number = model.partition("/")
-    found = model_store.versions(store / name) if (store / name).is_dir() else []
+    found = model_store.versions(store / name) if (store / name).is_dir() else {}
     if not found:
         known = ", ".join(model_store.models(store)) or "none"
         raise StoreError(f"There is no model {name!r} in {store}; there are: {known}.")
-    if number and number not in map(str, found):
+    chosen = found.get(int(number)) if number.isdecimal() else None
+    if number and chosen is None:
         raise StoreError(f"{name} has no version {number!r} in {store}; it has {', '.join(map(str, found))}.")
-    return store / name / (number or str(found[-1]))
+    return chosen or [*found.values()][-1]
 
 
 def _classes(version: Path) -> tuple[str, ...]:

@@ -154,7 +154,7 @@ def weights_version(path: Path) -> Path:
     """
     if (path / store.SAVED_MODEL).is_file():
         return path
-    numbers = store.versions(path) if path.is_dir() else []
-    if not numbers:
+    folders = store.versions(path) if path.is_dir() else {}
+    if not folders:
         raise TrainingError(f"There is no version at {path}; --weights takes a model's folder in the store.")
-    return path / str(numbers[-1])
+    return [*folders.values()][-1]

@@ -59,7 +59,9 @@ class Fleet:
         self._learnt: frozenset[str] = frozenset()
         self._poll_s = poll_s
         self._found = found
-        self.models: Statuses = dict.fromkeys(sorted(told), ())  # replaced as a whole, by the watcher
+        # Both replaced as a whole, by the watcher.
+        self.models: Statuses = dict.fromkeys(sorted(told), ())
+        self.reasons: Mapping[str, str] = {}  # why models have no version
         self._lock = threading.Lock()  # counts calls outstanding, and guards `_learnt`
         self._looked = threading.Condition()
         self._begun = self._ended = 0  # looks
@@ -201,11 +203,12 @@ class Fleet:
                 log.log(*(_ALIVE if peer.alive else _DEAD), peer.address)
         alive = [peer for peer in self._peers if peer.alive]
         with self._lock:
-            names = self._told | self._learnt | {name for peer in alive for name in peer.ready}
+            names = self._told | self._learnt | {name for peer in alive for name in (*peer.ready, *peer.astray)}
         asked = [(peer, {name: peer.ask_status(name) for name in sorted(names)}) for peer in alive]
         for peer, statuses in asked:
             peer.note_statuses(statuses)
         if alive:
+            self.reasons = {name: reason for peer in alive for name, reason in sorted(peer.reasons.items())}
             self._note({name: peers.merge(peer.statuses.get(name, ()) for peer in alive) for name in sorted(names)})
 
     def _note(self, merged: Mapping[str, tuple[VersionStatus, ...]]) -> None:

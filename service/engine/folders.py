@@ -2,10 +2,11 @@
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from service import store
+from service.engine.interface import Status, VersionStatus
 from service.engine.lifecycle import Version
 from service.errors import StoreError, one_line, without_paths
 from service.model_config import ModelConfig
@@ -26,9 +27,13 @@ class Folders:
         """Know nothing yet."""
         self._seen: dict[Version, tuple[Files, float]] = {}  # files of a young folder, and since when they are so
         self._complaints: dict[str, float] = {}  # when each was told last
+        # Replaced item by item at each look, by the one thread that looks.
+        self.paths: dict[Version, Path] = {}  # the folder of each version, whose name may have leading zeros
+        self.reasons: dict[str, str] = {}  # for clients: what is wrong with a model's folder; empty where nothing is
+        self.young: set[Version] = set()  # versions that are left alone, as their files still change
 
     def complete_versions(self, config: ModelConfig, held: Collection[int]) -> list[int] | None:
-        """The versions of a model that are whole.
+        """The versions of a model that are whole; whatever else lies in its folder is told, with what is wrong.
 
         Args:
             config: the model.
@@ -38,23 +43,49 @@ class Folders:
             Their numbers, or None where the folder can't be read at the moment.
         """
         try:
-            for path in store.incomplete(config.base_path):
-                self.complain(f"{path} has no {store.SAVED_MODEL} and is skipped; is it still being copied?")
-            found = store.versions(config.base_path)
+            contents = store.look(config.base_path)
         except StoreError as error:  # it must not keep the other models from being looked at
-            self.complain(str(error))
+            self.report(config, str(error))
             return None
-        if not found and not held:
-            self.complain(f"{config.base_path} holds no version of {config.name}.")
-        return [
-            number
-            for number in found
-            if number in held or self._quiet_files((config.name, number), config.base_path / str(number))
-        ]
+        whole = []
+        wrong = [f"{path} {why}" for path, why in contents.passed_over.items()]
+        if not contents.versions and not wrong and not held:
+            wrong = [f"{config.base_path} holds no version: no folder named by a number with a {store.SAVED_MODEL}."]
+        self.young = {version for version in self.young if version[0] != config.name}
+        for number, path in contents.versions.items():
+            self.paths[config.name, number] = path
+            try:
+                if number in held or self._quiet_files((config.name, number), path) is not None:
+                    whole.append(number)
+                else:
+                    self.young.add((config.name, number))
+            except StoreError as error:  # nor the other versions
+                wrong.append(str(error))
+        self.report(config, *wrong)
+        return whole
+
+    def report(self, config: ModelConfig, *messages: str) -> None:
+        """Log what is wrong with a model's folder, and keep it for clients of the model; nothing is wrong without."""
+        for message in messages:
+            self.complain(message)
+        self.reasons[config.name] = " ".join(_without(config.base_path, config.name, each) for each in messages)
+
+    def explain(self, models: Mapping[str, tuple[VersionStatus, ...]], configs: Mapping[str, ModelConfig]) -> Status:
+        """The status of an engine: models without a version have their reasons, and only those required count."""
+        without = [name for name, versions in models.items() if not versions]
+        optional = {name for name in without if name in configs and not configs[name].required}
+        return Status(
+            {name: versions for name, versions in models.items() if name not in optional},
+            {name: reason for name in without if (reason := self.reasons.get(name, ""))},
+        )
 
     def have_changed(self, version: Version, folder: Path, before: Files) -> bool:
         """Whether the files of a version's folder are quiet and others than `before`."""
-        files = self._quiet_files(version, folder)
+        try:
+            files = self._quiet_files(version, self.paths.get(version, folder))
+        except StoreError as error:
+            self.complain(str(error))
+            return False
         return files is not None and files != before
 
     def complain(self, message: str) -> None:
@@ -68,12 +99,11 @@ class Folders:
         """The fingerprint of a version's folder, or None while something still changes in it.
 
         It is quiet when its files are older than `QUIET_S`, or (clocks differ and jump) were the same that long ago.
+
+        Raises:
+            StoreError: it can't be read.
         """
-        try:
-            files = store.fingerprint(folder)
-        except StoreError as error:  # it must not keep the other versions from being looked at
-            self.complain(str(error))
-            return None
+        files = store.fingerprint(folder)
         if time.time() - store.newest_s(files) >= QUIET_S:
             return files
         now = time.monotonic()
@@ -86,6 +116,10 @@ class Folders:
 
 def without_folder(error: str, folder: Path, version: Version) -> str:
     """What clients are told of a version's error: where the store lies is for the log only."""
+    return _without(folder, "{}/{}".format(*version), error)
+
+
+def _without(folder: Path, name: str, text: str) -> str:
     for path in (folder, folder.resolve()):
-        error = error.replace(str(path), "{}/{}".format(*version))
-    return one_line(without_paths(error))
+        text = text.replace(str(path), name)
+    return one_line(without_paths(text))

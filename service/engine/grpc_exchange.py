@@ -2,13 +2,13 @@
 
 import hmac
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote
 
-from service import errors
+from service import errors, protocol
 from service.carried import REQUEST_ID, as_mapping, request_id_in
 from service.engine.grpc_errors import Context, code_of, errors_to
 from service.engine.interface import Answer, Servable
@@ -22,19 +22,21 @@ _OURS_TO_MEND: Final = ("INTERNAL", "UNAVAILABLE", "UNKNOWN", "UNIMPLEMENTED", "
 
 @dataclass(frozen=True)
 class Watch:
-    """Who is told of each call.
+    """Who is told of each call, and from when on it is answered.
 
     Attributes:
         metrics: counts it; not those of this service's own gateways, which have counted what they join in a call.
         access_log: whether each call gets a line in the log.
         tracing: where its trace goes.
         link_secret: what this service's own gateways send as their key.
+        loading: whether the first models are still loading; until then only those gateways are answered.
     """
 
     metrics: Metrics | None = None
     access_log: bool = False
     tracing: Tracing | None = None
     link_secret: str = ""
+    loading: Callable[[], bool] = lambda: False
 
 
 class Exchange:
@@ -45,7 +47,7 @@ class Exchange:
         metadata = as_mapping(context.invocation_metadata())
         self.request_id = request_id_in(metadata)
         context.set_trailing_metadata(((REQUEST_ID, self.request_id),))
-        self.is_own = _is_own(metadata, watch.link_secret)
+        self.is_own = is_own(metadata, watch.link_secret)
         # Its gateways ask for more than their requests need: how the models are, every second.
         self._is_told = not self.is_own or REQUEST_ID in metadata
         self.timings = Timings()
@@ -98,7 +100,9 @@ class Exchange:
 
 
 @contextmanager
-def exchange(watch: Watch, context: Context, route: str, request: Any, response: Any) -> Iterator[Exchange]:
+def exchange(
+    watch: Watch, context: Context, route: str, request: Any, response: Any, while_loading: bool = False
+) -> Iterator[Exchange]:
     """Go through a call: errors end it with their code, and it is told of however it ends.
 
     Args:
@@ -107,11 +111,14 @@ def exchange(watch: Watch, context: Context, route: str, request: Any, response:
         route: the method's full name, with a slash before it.
         request: the message.
         response: the message to be filled.
+        while_loading: whether it is answered while the first models load, see `Watch`.
     """
     with errors_to(context):
         current = Exchange(watch, context, route)
         status = "INTERNAL"
         try:
+            if not (while_loading or current.is_own) and watch.loading():
+                raise errors.Unavailable(protocol.STILL_LOADING)
             yield current
             status = "OK"
         except errors.SignpostError as error:
@@ -122,7 +129,7 @@ def exchange(watch: Watch, context: Context, route: str, request: Any, response:
             current.end(status, *sizes)
 
 
-def _is_own(metadata: Mapping[str, str], link_secret: str) -> bool:
+def is_own(metadata: Mapping[str, str], link_secret: str) -> bool:
     """Whether a call comes from a gateway of this service."""
     sent = metadata.get("authorization", "") if link_secret else ""
     return bool(sent) and hmac.compare_digest(sent.encode(), f"Bearer {link_secret}".encode())

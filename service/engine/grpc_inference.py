@@ -11,7 +11,7 @@ import grpc
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
-from service import errors
+from service import errors, protocol
 from service.admission import FrontQueue, too_many
 from service.engine.grpc_errors import Context, code_of, errors_to, has_left
 from service.engine.grpc_exchange import Exchange, Watch, exchange
@@ -31,6 +31,10 @@ _FOR_EVER_S: Final = 1e9
 _LOAD_S: Final = 600.0
 _MOST_STREAMS: Final = 64
 _STREAM: Final = "ModelStreamInfer"
+# Answered while the first models load: what tells of that, and what changes it.
+_WHILE_LOADING: Final = frozenset(
+    ("ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "RepositoryModelLoad", "RepositoryModelUnload")
+)
 _NOBODY: Final = Watch()
 
 
@@ -103,7 +107,8 @@ class InferenceService:
     def _told(self, name: str, fill: Callable[[Any, Any, Context], None]) -> Callable[[Any, Context], Any]:
         def answer(request: Any, context: Context) -> Any:
             response = message(f"{name}Response")()
-            with exchange(self._watch, context, f"/{SERVICE}/{name}", request, response):
+            route = f"/{SERVICE}/{name}"
+            with exchange(self._watch, context, route, request, response, while_loading=name in _WHILE_LOADING):
                 fill(request, response, context)
                 return response
 
@@ -113,10 +118,11 @@ class InferenceService:
         response.live = True
 
     def _server_ready(self, _request: Any, response: Any, _context: Context) -> None:
-        response.ready = self._engine.status().ready and not self._draining()
+        response.ready = self._engine.status().ready and not self._draining() and not self._watch.loading()
 
     def _model_ready(self, request: Any, response: Any, _context: Context) -> None:
-        response.ready = bool(request.name) and inference.is_ready(self._engine, spec_of(request.name, request.version))
+        is_known = bool(request.name) and not self._watch.loading()
+        response.ready = is_known and inference.is_ready(self._engine, spec_of(request.name, request.version))
 
     def _server_metadata(self, _request: Any, response: Any, _context: Context) -> None:
         _fill(response, about.server())
@@ -174,6 +180,8 @@ class InferenceService:
         current = Exchange(self._watch, context, f"/{SERVICE}/{_STREAM}")
         status = "INTERNAL"
         try:
+            if self._watch.loading():
+                raise errors.Unavailable(protocol.STILL_LOADING)
             request = _read(sent)
             response.id = request.id
             with self._counted(request.model_name, current):

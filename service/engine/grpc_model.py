@@ -35,7 +35,8 @@ class ModelService(protocol.model_service_pb2_grpc.ModelServiceServicer):  # typ
     def HandleReloadConfigRequest(self, request: Any, context: Context) -> Any:  # noqa: N802 - the protocol's name
         """Put another configuration in place; answers when it is in force."""
         response = protocol.model_management_pb2.ReloadConfigResponse()
-        with exchange(self._watch, context, _ROUTE + "HandleReloadConfigRequest", request, response):
+        route = _ROUTE + "HandleReloadConfigRequest"
+        with exchange(self._watch, context, route, request, response, while_loading=True):
             if self._reload is None:
                 raise errors.Unsupported("This process can't change which models are served.")
             remaining_s = context.time_remaining()
@@ -52,12 +53,14 @@ class ModelService(protocol.model_service_pb2_grpc.ModelServiceServicer):  # typ
             if spec.label is not None:
                 with self._engine.lease(spec) as servable:
                     version = servable.version
-            models = self._engine.status().models
-            found = [v for v in models.get(spec.name, ()) if version in (None, v.version)]
+            known = self._engine.status()
+            found = [v for v in known.models.get(spec.name, ()) if version in (None, v.version)]
+            if not found and version is None and spec.name in known.reasons:
+                raise errors.NotFound(protocol.no_versions(spec.name, known.reasons[spec.name]))
             if not found:
                 asked = "any versions" if version is None else f"version {version}"
                 raise errors.NotFound(
-                    f"Could not find {asked} of model {spec.name}; {what_there_is(spec.name, models)}"
+                    f"Could not find {asked} of model {spec.name}; {what_there_is(spec.name, known.models)}"
                 )
             for status in found:
                 _add_status(response, status)

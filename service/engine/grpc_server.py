@@ -72,7 +72,8 @@ class GrpcServer:
         self._ended: threading.Event | None = None
         self._draining = draining
         self._on_refusal = on_refusal
-        self._health = HealthService()
+        self._watch = watch
+        self._health = HealthService(watch.link_secret)
         queue = queue or FrontQueue(threads)
         self._server = grpc.server(
             CountedPool(queue, threads, "grpc"),
@@ -135,7 +136,7 @@ class GrpcServer:
     def _watch_readiness(self) -> None:
         """Keep the health service in step with the engine; ends with `close`."""
         while not self._stopping.wait(0.2):
-            self._health.follow(self._engine.status(), self._draining())
+            self._health.follow(self._engine.status(), self._draining(), self._watch.loading())
 
     def _listen(self, address: str, flag: str) -> int:
         try:

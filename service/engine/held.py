@@ -46,6 +46,7 @@ def find(
     configs: Mapping[str, ModelConfig],
     view: ModelView,
     offer: ModelOffer = NO_OFFER,
+    reason: str = "",
 ) -> Held:
     """Find the version that answers a request.
 
@@ -55,6 +56,7 @@ def find(
         configs: of the models that are wanted.
         view: what all workers of the service go by for this model.
         offer: what this worker has offered.
+        reason: what is wrong with the model's folder.
 
     Raises:
         NotFound: there is no such model, version or label.
@@ -65,8 +67,11 @@ def find(
         if usual is not None and usual.state is State.AVAILABLE:
             return usual
     versions = {version: each for (name, version), each in held.items() if name == spec.name}
-    if not versions and spec.name not in configs:
-        raise NotFound(not_found(spec, {*configs, *(name for name, _ in held)}))
+    config = configs.get(spec.name)
+    reason = "" if versions else reason.rstrip(".")
+    if not versions and (config is None or not config.required):
+        known = {name for name, each in configs.items() if each.required} | {name for name, _ in held}
+        raise NotFound(f"Servable not found for request: {spec}; {reason}." if reason else not_found(spec, known))
     number = spec.version if spec.label is None else _labelled(spec.label, view.labels)
     if number is None:
         default = default_version(versions, view, offer)
@@ -75,10 +80,10 @@ def find(
         found = versions.get(number)
         # One that is going counts as gone, so that a client which asked for it by number looks for the next.
         if found is None or found.state in (State.END, State.UNLOADING):
-            raise NotFound(f"Servable not found for request: {spec}{_why(found)}; {_available(versions)}.")
+            raise NotFound(f"Servable not found for request: {spec}{_why(found)}; {reason or _available(versions)}.")
     if found is None or found.state is not State.AVAILABLE:
         why = "; ".join(f"version {v}: {h.error or h.state.name}" for v, h in sorted(versions.items()))
-        raise Unavailable(f"Model {spec.name} is not ready ({why or 'not loaded yet'}); try again.")
+        raise Unavailable(f"Model {spec.name} is not ready ({why or reason or 'not loaded yet'}); try again.")
     return found
 
 

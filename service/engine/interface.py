@@ -269,9 +269,16 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class Status:
-    """What an engine holds: for each model the state of its versions, the highest version first."""
+    """What an engine holds.
+
+    Attributes:
+        models: for each model the state of its versions, the highest version first.
+        reasons: for models without a version, what is wrong with their folders. Those that are not among `models`
+            merely lie in the store, laid out wrongly; readiness does not wait for them.
+    """
 
     models: Mapping[str, tuple[VersionStatus, ...]] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ready(self) -> bool:

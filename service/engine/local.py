@@ -23,13 +23,15 @@ from service.engine.held import ClosableServable, Held, find, offer_of, refused,
 from service.engine.interface import ModelSpec, Queue, Servable, State, Status
 from service.engine.lifecycle import Action, Version, next_action, wanted_versions
 from service.engine.shared_view import AnyView, OwnView
-from service.errors import SettingsError, SignpostError, StoreError
+from service.errors import SettingsError, SignpostError, StoreError, Unavailable
 from service.model_config import ModelConfig
 
 log = logging.getLogger(__name__)
 
 # How long a version that is no longer wanted may finish what it has begun.
 DRAIN_S = 60.0
+# How long the first loading waits for versions whose files still change.
+_YOUNG_S = 10.0
 
 Load = Callable[[Path, str, int], ClosableServable]
 ReadConfigs = Callable[[], Iterable[ModelConfig]]
@@ -71,6 +73,7 @@ class LocalEngine:
         self._changed: frozenset[Version] = frozenset()  # failed, to be tried again
         self._settled_at = 0  # generation of the view before the last look that found nothing to do
         self._folders = Folders()
+        self._is_loading = True
         self._accord = Accord(view or OwnView(), self._make_offer, self._folders.complain)
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -90,12 +93,21 @@ class LocalEngine:
         for version in list(self._held):
             self._unload(version)
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether what lay there at the start is still being loaded: until it is ready, or all of it has been tried."""
+        if self._is_loading and self.status().ready:
+            self._is_loading = False
+        return self._is_loading
+
     @contextmanager
     def lease(self, spec: ModelSpec) -> Iterator[Servable]:
         """Borrow a servable; see `Engine.lease`."""
         with self._lock:
-            view = self._accord.view.of(spec.name)
-            held = find(spec, self._held, self._configs, view, self._accord.offered(spec.name))
+            if self._is_loading and not self._configs:  # nobody knows yet what there is
+                raise Unavailable("The service is starting; try again.")
+            view, offer = self._accord.view.of(spec.name), self._accord.offered(spec.name)
+            held = find(spec, self._held, self._configs, view, offer, self._folders.reasons.get(spec.name, ""))
             held.leases += 1
         try:
             assert held.servable is not None  # what is AVAILABLE has one
@@ -115,9 +127,8 @@ class LocalEngine:
         with self._lock:
             view = self._accord.view
             names = sorted({*self._configs, *(name for name, _ in self._held)})
-            return Status(
-                {name: statuses(name, self._held, view.of(name), self._accord.offered(name)) for name in names}
-            )
+            models = {name: statuses(name, self._held, view.of(name), self._accord.offered(name)) for name in names}
+            return self._folders.explain(models, self._configs)
 
     def join(self, alone: bool) -> bool:
         """Take requests from now on, so that other workers wait for this one before a version answers by default.
@@ -148,6 +159,7 @@ class LocalEngine:
         return self._accord.settle(self._wake.set, timeout_s)
 
     def _keep_in_step(self) -> None:
+        patience_ends_s = time.monotonic() + _YOUNG_S
         while not self._stop.is_set():
             self._wake.clear()
             generation = self._accord.generation
@@ -161,6 +173,8 @@ class LocalEngine:
                 log.exception("A step of the store watcher failed; it goes on.")
             if settled and self._accord.generation == generation:
                 self._settled_at = generation
+                if not self._folders.young or time.monotonic() > patience_ends_s:
+                    self._is_loading = False
                 self._accord.tell()
                 self._accord.sleep(self._wake, generation, self._poll_s)
 
@@ -251,7 +265,10 @@ class LocalEngine:
             others = view.named | frozenset(config.labels.values())
             wanted[name] = defaults[name] | (others & frozenset(complete or ()))
             if complete and not wanted[name]:
-                self._folders.complain(f"{config.base_path} holds no version that {name} should serve.")
+                there = ", ".join(map(str, complete))
+                self._folders.report(
+                    config, f"{config.base_path} holds no version that {name} should serve; it holds {there}."
+                )
         changed = {
             key
             for key, held in self._held.items()
@@ -277,7 +294,7 @@ class LocalEngine:
 
     def _load_version(self, key: Version) -> None:
         name, number = key
-        folder = self._configs[name].base_path / str(number)
+        folder = self._folders.paths[key]
         files = store.fingerprint(folder)
         with self._lock:
             self._held[key] = Held(State.LOADING, folder, files)

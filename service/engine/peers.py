@@ -70,6 +70,8 @@ class Peer:
         self.outstanding = 0  # calls that run now; counted by the engine, under its lock
         self.statuses: Statuses = {}
         self.ready: Mapping[str, bool] = {}  # by model, as far as its health service tells
+        self.astray: frozenset[str] = frozenset()  # models whose folders are laid out wrongly there
+        self.reasons: Mapping[str, str] = {}  # why models have no version
         self.empty = False  # it can list its models and lists none
         self._lists_health = True
         self.refused = False  # it wants an API key, and another than it is sent
@@ -108,16 +110,19 @@ class Peer:
         Where its health service has `List` (Signpost's has), one answer tells of every model.
         """
         if self._lists_health:
-            return self._health.List.future(health_pb2.HealthListRequest(), timeout=HEALTH_TIMEOUT_S)
+            return self._health.List.future(
+                health_pb2.HealthListRequest(), timeout=HEALTH_TIMEOUT_S, metadata=self._link.metadata
+            )
         return self._health.Check.future(health_pb2.HealthCheckRequest(), timeout=HEALTH_TIMEOUT_S)
 
     def note_health(self, asked: Any) -> None:
         """Wait for the answer to `ask_health` and note whether it is alive and which models it says are ready."""
         code = asked.code()  # waits
         self.empty = False
+        states = health_pb2.HealthCheckResponse
         if code is grpc.StatusCode.OK:
             self._silences, answer = 0, asked.result()
-            serving = health_pb2.HealthCheckResponse.SERVING
+            serving = states.SERVING
             if not self._lists_health:
                 self.alive, self.ready = answer.status == serving, {}
                 return
@@ -125,8 +130,9 @@ class Peer:
             self.ready = {
                 name: each.status == serving
                 for name, each in answer.statuses.items()
-                if name and each.status != health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+                if name and each.status not in (states.UNKNOWN, states.SERVICE_UNKNOWN)
             }
+            self.astray = frozenset(n for n, each in answer.statuses.items() if n and each.status == states.UNKNOWN)
             # Other servers list nothing but themselves, and are well.
             self.empty = not self.ready and not any(each.status == serving for each in answer.statuses.values())
         elif code in _NOT_MADE and self._lists_health:
@@ -142,7 +148,7 @@ class Peer:
 
     def note_death(self) -> None:
         """Note that it does not answer; what it served is kept, to be told in the status."""
-        self.alive, self.ready, self._lists_health = False, {}, True
+        self.alive, self.ready, self.astray, self._lists_health = False, {}, frozenset(), True
 
     def ask_status(self, model: str) -> Any:
         """Ask for the states of a model's versions; the answer is for `read_status`."""
@@ -159,15 +165,18 @@ class Peer:
             )
         self.refused = refused
         statuses: dict[str, tuple[VersionStatus, ...]] = {}
+        reasons: dict[str, str] = {}
         for model, future in asked.items():
             versions = read_status(future)
+            if versions == ():
+                reasons[model] = one_line(without_paths(protocol.reason_in(future.details() or "", model)))
             if versions is None:
                 versions = self.statuses.get(model)
             if versions is not None:
                 statuses[model] = versions if self.ready.get(model, True) else _not_yet(versions)
             elif not self.ready.get(model, True):  # configured there, but nothing of it is held yet
                 statuses[model] = ()
-        self.statuses = statuses
+        self.statuses, self.reasons = statuses, {model: reason for model, reason in reasons.items() if reason}
 
     def serves(self, model: str, version: int) -> bool:
         """Whether a call for this version can be sent to it."""
@@ -231,6 +240,8 @@ def in_our_words(error: Any, peer: Peer) -> SignpostError:
         peer: the peer that was called.
     """
     code, text = error.code(), without_paths(_SOCKET.sub("", str(error.details() or "").strip()))
+    if text == protocol.STILL_LOADING:
+        return Unavailable(text)
     if code is grpc.StatusCode.NOT_FOUND:
         return VersionGone(text)
     if code is grpc.StatusCode.UNAUTHENTICATED:
@@ -255,6 +266,7 @@ def surely_did_not_run(error: Any) -> bool:
     code, text = error.code(), str(error.details() or "")
     return (
         code is grpc.StatusCode.NOT_FOUND
+        or text == protocol.STILL_LOADING
         or _is_overload(code, text)
         or (code is grpc.StatusCode.UNAVAILABLE and text.startswith(_NEVER_SENT))
     )
@@ -262,7 +274,8 @@ def surely_did_not_run(error: Any) -> bool:
 
 def is_lost(error: Any) -> bool:
     """Whether the connection itself seems to be gone, so that the peer should be looked at at once."""
-    return error.code() in _GONE and not _is_overload(error.code(), str(error.details() or ""))
+    text = str(error.details() or "")
+    return error.code() in _GONE and text != protocol.STILL_LOADING and not _is_overload(error.code(), text)
 
 
 def _is_overload(code: grpc.StatusCode, text: str) -> bool:

@@ -109,7 +109,8 @@ class RemoteEngine:
         While no peer answers, the versions known last are in the state UNKNOWN.
         """
         if self._fleet.alive:
-            return Status(self._fleet.models)
+            models = self._fleet.models
+            return Status(models, {name: why for name, why in self._fleet.reasons.items() if not models.get(name)})
         why = self._fleet.silence
         nothing = (VersionStatus(0, State.UNKNOWN),)
         return Status(
@@ -146,7 +147,9 @@ class RemoteEngine:
                 raise Unavailable("The engine does not take this gateway's API key; its operator can help.")
             if self._fleet.starting:
                 raise Unavailable("The engine is starting; try again.")
-            raise NotFound(not_found(spec, self._fleet.models))
+            reason = self._fleet.reasons.get(spec.name, "").rstrip(".")
+            says = f"Servable not found for request: {spec}; {reason}."
+            raise NotFound(says if reason else not_found(spec, self._fleet.models))
         if spec.version is None and (pinned := self._pinned(spec)) is not None and self._serves(spec.name, pinned):
             return self._servable(spec.name, pinned)
         if spec.label is not None:
@@ -159,7 +162,8 @@ class RemoteEngine:
             return self._servable(spec.name, spec.version)
         if not serving:
             why = "; ".join(f"version {each.version}: {each.error or each.state.name}" for each in versions)
-            raise Unavailable(f"Model {spec.name} is not ready ({why or 'not loaded yet'}); try again.")
+            why = why or self._fleet.reasons.get(spec.name, "not loaded yet").rstrip(".")
+            raise Unavailable(f"Model {spec.name} is not ready ({why}); try again.")
         return self._servable(spec.name, serving[0])
 
     def _serves(self, name: str, version: int) -> bool:

@@ -60,19 +60,28 @@ def run_of(tf: Any, session: Any, ends: Ends, device: DeviceSettings) -> Run:
     for tensor in (*ends.feeds.values(), *ends.fetches.values()):
         session.graph.get_tensor_by_name(tensor)
     callables: dict[tuple[str, ...], Callable[..., list[Array]]] = {}
+    # An output that is an input itself (estimators export such keys): a session fetches nothing that it is fed.
+    inputs_of = {tensor: name for name, tensor in ends.feeds.items()}
+    through = {name: inputs_of[tensor] for name, tensor in ends.fetches.items() if tensor in inputs_of}
 
     def run(inputs: Mapping[str, Array], outputs: tuple[str, ...]) -> Mapping[str, Array]:
         wanted = outputs or tuple(ends.fetches)
+        computed = tuple(name for name in wanted if name not in through) if through else wanted
+        if not computed:
+            return {name: inputs[through[name]] for name in wanted}
         # Two threads may both make the first one; either works.
-        made = callables.get(wanted)
-        if made is None:
-            options = callable_options(list(ends.feeds.values()), [ends.fetches[name] for name in wanted], device)
-            # `make_callable` gives one that looks its feeds up each time, for as long as a small image runs.
-            made = callables[wanted] = session._make_callable_from_options(options)
+        made = callables.get(computed)
         try:
+            if made is None:
+                options = callable_options(list(ends.feeds.values()), [ends.fetches[name] for name in computed], device)
+                # `make_callable` gives one that looks its feeds up each time, for as long as a small image runs.
+                made = callables[computed] = session._make_callable_from_options(options)
             arrays = made(*(inputs[name] for name in ends.feeds))
         except (tf.errors.OpError, ValueError, TypeError) as error:
             raise translated(tf, error) from error
-        return dict(zip(wanted, map(np.asarray, arrays), strict=True))
+        found = dict(zip(computed, map(np.asarray, arrays), strict=True))
+        return (
+            found if not through else {name: found[name] if name in found else inputs[through[name]] for name in wanted}
+        )
 
     return run

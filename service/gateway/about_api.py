@@ -67,7 +67,11 @@ def blueprint(settings: Settings, engine: Engine, config_override: Path | None =
         config = _config(servable.name)
         if config is None:
             raise NotFound(f"The store of {servable.name} is not here, so nothing more is known of it.")
-        return config.base_path / str(servable.version) / store.EXTRA
+        try:
+            folder = store.versions(config.base_path)[servable.version]
+        except (KeyError, StoreError) as error:  # loaded, and gone from the disk since
+            raise NotFound(f"{servable.name} version {servable.version} is not in the store any more.") from error
+        return folder / store.EXTRA
 
     def _config(name: str) -> ModelConfig | None:
         if source is None:  # what is here need not be what the engine has

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from flask import Blueprint, Response, jsonify
 
-from service.engine.interface import Engine, State, VersionStatus
+from service.engine.interface import Engine, State, Status
 from service.gateway.openapi import described
 from service.gateway.openapi_examples import LIVE, READY
 
@@ -35,7 +35,7 @@ def blueprint(engine: Engine, why_not: Callable[[], str]) -> Blueprint:
         """Whether the version of every model that answers by default is loaded in every worker."""
         status = engine.status()
         models = {
-            name: "ready" if any(v.state is State.AVAILABLE for v in versions) else _why_not(versions)
+            name: "ready" if any(v.state is State.AVAILABLE for v in versions) else _why_not(name, status)
             for name, versions in status.models.items()
         }
         if status.ready and (reason := why_not()):
@@ -45,5 +45,6 @@ def blueprint(engine: Engine, why_not: Callable[[], str]) -> Blueprint:
     return routes
 
 
-def _why_not(versions: tuple[VersionStatus, ...]) -> str:
-    return next((version.error for version in versions if version.error), "loading")
+def _why_not(name: str, status: Status) -> str:
+    failed = (version.error for version in status.models[name] if version.error)
+    return next(failed, status.reasons.get(name, "loading"))

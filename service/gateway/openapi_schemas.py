@@ -165,7 +165,7 @@ SCHEMAS: Final[Json] = {
     },
     "Models": {
         "type": "object",
-        "description": "Every model with the state of its versions.",
+        "description": "Every model with the state of its versions, or with what is wrong where it has none.",
         "required": ["models"],
         "properties": {
             "models": {
@@ -173,7 +173,11 @@ SCHEMAS: Final[Json] = {
                 "items": {
                     "type": "object",
                     "required": ["name", "model_version_status"],
-                    "properties": {"name": {"type": "string"}, "model_version_status": _VERSIONS},
+                    "properties": {
+                        "name": {"type": "string"},
+                        "model_version_status": _VERSIONS,
+                        "error": {"type": "string", "description": "What is wrong with the model's folder."},
+                    },
                 },
             }
         },

@@ -26,9 +26,17 @@ def blueprint(engine: Engine) -> Blueprint:
     @routes.get("/v1/models")
     @described("Models", MODELS)
     def list_models() -> Response:
-        """Every model with the state of its versions."""
-        models = engine.status().models
-        return jsonify(models=[{"name": name, **status_of(name, versions, True)} for name, versions in models.items()])
+        """Every model with the state of its versions, or with what is wrong where it has none."""
+        status = engine.status()
+        models = [
+            {
+                "name": name,
+                **status_of(name, status.models.get(name, ()), True),
+                **({"error": status.reasons[name]} if name in status.reasons else {}),
+            }
+            for name in sorted(status.models.keys() | status.reasons.keys())
+        ]
+        return jsonify(models=models)
 
     @routes.get("/v1/models/<name:name>")
     @routes.get("/v1/models/<name:name>/versions/<int:version>")
@@ -39,11 +47,13 @@ def blueprint(engine: Engine) -> Blueprint:
         if label is not None:
             with engine.lease(ModelSpec(name, label=label)) as servable:
                 version = servable.version
-        models = engine.status().models
-        found = [each for each in models.get(name, ()) if version is None or each.version == version]
+        status = engine.status()
+        found = [each for each in status.models.get(name, ()) if version is None or each.version == version]
         if not found:
             asked = f"version {version} of model {name}" if version is not None else f"any versions of model {name}"
-            raise NotFound(f"Could not find {asked}; {what_there_is(name, models)}")
+            reason = status.reasons.get(name)
+            why = f": {reason}" if reason else f"; {what_there_is(name, status.models)}"
+            raise NotFound(f"Could not find {asked}{why}")
         return jsonify(status_of(name, found, _wants_joining()))
 
     @routes.get("/v1/models/<name:name>/metadata")

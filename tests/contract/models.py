@@ -115,9 +115,10 @@ def optional() -> tf.types.experimental.GenericFunction:
 
 
 def write(store: Path) -> None:
-    for version, classes in ((1, ("dark", "bright")), (2, ("night", "day"))):
+    # The names of folders may have leading zeros, as those of TF Serving's own examples do.
+    for version, classes in (("00000001", ("dark", "bright")), ("2", ("night", "day"))):
         shade = Shade(*classes)
-        tf.saved_model.save(shade, str(store / "shade" / str(version)), {"serving_default": shade.classify})
+        tf.saved_model.save(shade, str(store / "shade" / version), {"serving_default": shade.classify})
     maths = Maths()
     maths.optional = optional()
     names = ("add", "scalar", "shout", "pick", "repeat", "wait", "total", "echo", "optional")

@@ -40,7 +40,10 @@ def test_commands_move_labels_and_roll_back_while_serving(
         assert run("models", "--store", store, "rollback", "circles").returncode == 0
         wait_until(lambda: served(server, picture) == (200, "1"), server.log.read_text)
         (store / "models.config").write_text("model_config_list { config {")
-        wait_until(lambda: "is no ModelServerConfig" in server.log.read_text(), server.log.read_text)
+        wait_until(
+            lambda: "Error parsing text-format tensorflow.serving.ModelServerConfig" in server.log.read_text(),
+            server.log.read_text,
+        )
         assert served(server, picture) == (200, "1")
 
 

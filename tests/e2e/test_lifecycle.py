@@ -81,7 +81,7 @@ def test_a_broken_version_is_reported_and_the_old_one_goes_on(
         broken.mkdir()
         (broken / "saved_model.pb").write_bytes(b"this is no model")
         wait_until(lambda: state_of(server, 2)[0] == "END", server.log.read_text)
-        assert "is no SavedModel" in state_of(server, 2)[1]
+        assert "is not a SavedModel" in state_of(server, 2)[1]
         answer = requests.post(server.predict_url(), data=pictures[2], timeout=60)
         assert answer.json()["model"]["version"] == 1
         assert requests.get(f"{server.url}/readyz", timeout=60).ok

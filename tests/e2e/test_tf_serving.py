@@ -373,11 +373,17 @@ def test_a_warm_up_file_that_asks_for_what_there_is_not_keeps_the_version_out(st
         (("--grpc_channel_arguments=x",), "takes pairs"),
         (("--grpc_socket_path=/none/socket",), "its folder is missing"),
         (("--mixed_precision=int8",), "must be bfloat16"),
+        (
+            ("--model_config_file=FOLDER/bad.config",),
+            "Error parsing text-format tensorflow.serving.ModelServerConfig",
+        ),
     ],
 )
 def test_a_command_line_that_can_not_be_served_is_one_sentence(
-    store: Path, arguments: tuple[str, ...], says: str
+    store: Path, tmp_path: Path, arguments: tuple[str, ...], says: str
 ) -> None:
+    (tmp_path / "bad.config").write_text("improperly formatted file")
+    arguments = tuple(each.replace("FOLDER", str(tmp_path)) for each in arguments)
     done = processes.run("serve", "--store", store, "--port=0", "--rest_api_port=0", *arguments)
     assert done.returncode == 2
     assert says in done.stderr.splitlines()[-1]

@@ -41,7 +41,7 @@ def test_the_file_of_tf_servings_documentation_is_read() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("model_config_list { config { name: }", "text format"),
+        ("model_config_list { config { name: }", "Error parsing text-format tensorflow.serving.ModelServerConfig"),
         ("nonsense { }", "no field named"),
         ("model_config_list { config { base_path: 'x' } }", "no name"),
         ("model_config_list { config { name: 'a/b' base_path: 'x' } }", "'a/b'"),

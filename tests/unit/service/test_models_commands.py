@@ -1,15 +1,26 @@
 """`signpost models`: what each command changes, refuses and prints."""
 
 import json
+import re
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from werkzeug.serving import make_server
 
 from service.cli import main
 from service.config_edit import ConfigFile, with_label
+from service.engine.interface import State, VersionStatus
+from service.gateway import create_app
+from service.gateway.metrics import Metrics
 from service.model_config import Latest, Specific
+from service.models_list import address
+from service.settings import Settings
+from tests.fakes import FakeEngine, classifier
+
+NOBODY = {"SIGNPOST_REST_API_PORT": "1"}
 
 
 @pytest.fixture
@@ -23,15 +34,15 @@ def store(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(store: Path, *arguments: str, code: int = 0) -> Result:
-    done = CliRunner().invoke(main, ["models", "--store", str(store), *arguments])
+def run(store: Path, *arguments: str, code: int = 0, environment: dict[str, str] = NOBODY) -> Result:
+    done = CliRunner().invoke(main, ["models", "--store", str(store), *arguments], env=environment)
     assert done.exit_code == code, done.output
     assert "Traceback" not in done.output
     return done
 
 
 def listed(store: Path) -> dict[tuple[str, int], tuple[str, list[str]]]:
-    rows = json.loads(run(store, "list", "--json").output)
+    rows = json.loads(run(store, "list", "--json").stdout)
     return {(row["model"], row["version"]): (row["serves"], row["labels"]) for row in rows}
 
 
@@ -116,3 +127,100 @@ def test_changes_at_the_same_time_all_take_effect(store: Path) -> None:
     for thread in threads:
         thread.join(20)
     assert len(ConfigFile(store).model("m").labels) == 12
+
+
+def test_what_lies_in_a_folder_and_is_no_version_is_told(store: Path) -> None:
+    (store / "m/v4").mkdir()
+    (store / "m/v4/saved_model.pb").touch()
+    (store / "flat").mkdir()
+    (store / "flat/saved_model.pb").touch()
+    shown = run(store, "list").output
+    assert f"{store}/m/v4 holds a SavedModel and is skipped" in shown
+    assert f"{store}/flat holds a SavedModel itself" in shown
+    rows = json.loads(run(store, "list", "--json").stdout)
+    [flat] = [row for row in rows if row["model"] == "flat"]
+    assert (flat["version"], flat["serves"]) == (None, "")
+    assert "flat/1" in flat["error"]
+    # What is laid out wrongly must not get into the file: there the service would wait for it.
+    run(store, "label", "m", "stable", "1")
+    assert [config.name for config in ConfigFile(store).read()] == ["m", "n"]
+
+
+def test_a_model_whose_folder_is_missing_hides_no_other(store: Path) -> None:
+    (store / "models.config").write_text(
+        'model_config_list { config { name: "m" base_path: "m" } config { name: "x" base_path: "gone" } }'
+    )
+    rows = json.loads(run(store, "list", "--json").stdout)
+    assert [row["version"] for row in rows] == [3, 2, 1, None]
+    assert "gone can't be read: No such file or directory" in rows[-1]["error"]
+
+
+@pytest.fixture
+def service() -> Iterator[tuple[str, FakeEngine]]:
+    """A service that has loaded `m` 2 and 3, where 3 is the canary, and failed at `n` 1."""
+    engine = FakeEngine(classifier("m", 2), classifier("m", 3))
+    engine.states = {
+        "m": (VersionStatus(3, State.AVAILABLE), VersionStatus(2, State.AVAILABLE)),
+        "n": (VersionStatus(1, State.END, "n/1 is broken."),),
+    }
+    app = create_app(Settings(store=Path("/nowhere")), engine, Metrics(engine))
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}", engine
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_where_a_service_runs_it_says_what_serves(store: Path, service: tuple[str, FakeEngine]) -> None:
+    url, _ = service
+    run(store, "rollback", "m", "--to", "1")  # which the service has not taken up
+    environment = {"SIGNPOST_REST_API_PORT": url.rpartition(":")[2], "SIGNPOST_HOST": "0.0.0.0"}
+    done = run(store, "list", "--json", environment=environment)
+    found = {(row["model"], row["version"]): (row["serves"], row["state"]) for row in json.loads(done.stdout)}
+    assert found == {
+        ("m", 3): ("default", "AVAILABLE"),
+        ("m", 2): ("wanted", "AVAILABLE"),
+        ("m", 1): ("", None),
+        ("n", 1): ("", "END"),
+    }
+    assert done.stderr == f"What serves is what the service at {url} says.\n"
+    shown = run(store, "list", "--url", url).stdout
+    assert re.search(r"n +1 +failed", shown)
+    assert "n version 1: n/1 is broken." in shown
+
+
+def test_a_service_of_other_models_is_none_of_this_store(store: Path, service: tuple[str, FakeEngine]) -> None:
+    url, engine = service
+    engine.states = {"other": ()}
+    done = run(store, "list", "--json", "--url", url)
+    assert json.loads(done.stdout)[0]["serves"] == "default"
+    assert "serves other models (other)" in done.stderr
+
+
+def test_where_no_service_runs_it_says_what_would_serve(store: Path) -> None:
+    done = run(store, "list", "--json", "--url", "http://127.0.0.1:1")
+    assert json.loads(done.stdout)[0]["serves"] == "default"
+    assert done.stderr == ("No service answers at http://127.0.0.1:1: Connection refused; this is what would serve.\n")
+    assert run(store, "list", "--url=").stderr == ""
+    assert "takes http://HOST:PORT" in run(store, "list", "--url", "ftp://x", code=2).output
+
+
+@pytest.mark.parametrize(
+    ("environment", "url"),
+    [
+        ({}, "http://127.0.0.1:8501"),
+        ({"SIGNPOST_HOST": "::", "SIGNPOST_REST_API_PORT": "80"}, "http://[::1]:80"),
+        ({"SIGNPOST_HOST": "10.0.0.1", "SIGNPOST_SSL_CERTIFICATE_FILE": "c.pem"}, "https://10.0.0.1:8501"),
+        ({"SIGNPOST_REST_API_PORT": "0"}, ""),
+    ],
+)
+def test_the_service_is_looked_for_where_the_variables_say(environment: dict[str, str], url: str) -> None:
+    assert address(environment) == url
+
+
+def test_a_free_port_is_read_from_the_ready_file(tmp_path: Path) -> None:
+    (tmp_path / "ready").write_text('{"port": 1, "rest_api_port": 2}')
+    told = {"SIGNPOST_REST_API_PORT": "0", "SIGNPOST_READY_FILE": str(tmp_path / "ready")}
+    assert address(told) == "http://127.0.0.1:2"

@@ -25,32 +25,132 @@ def write(content: bytes = b"graph") -> Callable[[Path], None]:
 def test_versions_are_numbers_in_their_order(tmp_path: Path) -> None:
     for number in ("10", "9", "1", "0", "20260101120000"):
         put(tmp_path / number)
-    assert store.versions(tmp_path) == [0, 1, 9, 10, 20260101120000]
+    assert list(store.versions(tmp_path)) == [0, 1, 9, 10, 20260101120000]
 
 
-NO_VERSIONS = ("01", "+1", "-1", "1.0", " 1", "1 ", "1_0", "v1", "latest", ".1", ".tmp-1", "00", "\u00b2", "\u0661")
+def test_leading_zeros_are_part_of_the_folders_name_only(tmp_path: Path) -> None:
+    """TF Serving's own example lies in `00000123`."""
+    for name in ("00000123", "00", "7"):
+        put(tmp_path / name)
+    assert store.versions(tmp_path) == {0: tmp_path / "00", 7: tmp_path / "7", 123: tmp_path / "00000123"}
+
+
+def test_of_two_folders_with_one_number_the_shorter_name_counts_and_the_other_is_told(tmp_path: Path) -> None:
+    for name in ("0001", "1", "01"):
+        put(tmp_path / name)
+    contents = store.look(tmp_path)
+    assert contents.versions == {1: tmp_path / "1"}
+    assert contents.passed_over.keys() == {tmp_path / "01", tmp_path / "0001"}
+    assert "1 is version 1 too" in contents.passed_over[tmp_path / "01"]
+
+
+def test_a_folder_with_that_number_but_no_saved_model_takes_no_ones_place(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    put(tmp_path / "01")
+    assert store.versions(tmp_path) == {1: tmp_path / "01"}
+
+
+def test_the_text_format_is_a_saved_model_too(tmp_path: Path) -> None:
+    (tmp_path / "3").mkdir()
+    (tmp_path / "3" / "saved_model.pbtxt").touch()
+    assert list(store.versions(tmp_path)) == [3]
+
+
+def test_a_number_beyond_int64_is_told_and_not_served(tmp_path: Path) -> None:
+    put(tmp_path / str(store.HIGHEST))
+    put(tmp_path / str(store.HIGHEST + 1))
+    put(tmp_path / "99999999999999999999")
+    contents = store.look(tmp_path)
+    assert list(contents.versions) == [store.HIGHEST]
+    assert len(contents.passed_over) == 2
+    assert all("9223372036854775807 at most" in wrong for wrong in contents.passed_over.values())
+
+
+NO_VERSIONS = ("+1", "-1", "1.0", " 1", "1 ", "1_0", "v1", "latest", "\u00b2", "\u0661")
 
 
 @pytest.mark.parametrize("name", NO_VERSIONS)
-def test_a_folder_whose_name_is_no_plain_integer_is_no_version(tmp_path: Path, name: str) -> None:
+def test_a_saved_model_in_a_folder_whose_name_is_no_number_is_told(tmp_path: Path, name: str) -> None:
     put(tmp_path / name)
-    assert store.versions(tmp_path) == []
-    assert store.incomplete(tmp_path) == []
+    contents = store.look(tmp_path)
+    assert contents.versions == {}
+    assert "named by a whole number" in contents.passed_over[tmp_path / name]
+    assert contents.is_model
 
 
-def test_a_folder_without_a_saved_model_is_incomplete_and_no_version(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [".1", ".tmp-1", ".git"])
+def test_what_is_hidden_is_nobodys_business(tmp_path: Path, name: str) -> None:
+    put(tmp_path / name)
+    assert store.look(tmp_path) == store.Contents()
+
+
+def test_a_folder_without_a_saved_model_is_no_version_and_told_where_it_bears_a_number(tmp_path: Path) -> None:
     put(tmp_path / "1")
     (tmp_path / "2" / "variables").mkdir(parents=True)
     (tmp_path / "3" / store.SAVED_MODEL).mkdir(parents=True)  # a folder of that name
+    put(tmp_path / "4" / "export")
     (tmp_path / "notes").mkdir()
-    assert store.versions(tmp_path) == [1]
-    assert store.incomplete(tmp_path) == [tmp_path / "2", tmp_path / "3"]
+    contents = store.look(tmp_path)
+    assert list(contents.versions) == [1]
+    assert contents.passed_over == {
+        tmp_path / "2": "has no saved_model.pb and is skipped; is it still being copied?",
+        tmp_path / "3": "has no saved_model.pb and is skipped; is it still being copied?",
+        tmp_path / "4": "has no saved_model.pb and is skipped; 4/export has one: move its content up.",
+    }
 
 
 def test_a_file_named_like_a_version_is_none(tmp_path: Path) -> None:
     (tmp_path / "1").write_text("")
-    assert store.versions(tmp_path) == []
-    assert store.incomplete(tmp_path) == []
+    assert store.look(tmp_path) == store.Contents()
+
+
+def test_another_name_of_a_version_is_no_second_one(tmp_path: Path) -> None:
+    put(tmp_path / "3")
+    (tmp_path / "latest").symlink_to("3")
+    contents = store.look(tmp_path)
+    assert list(contents.versions) == [3]
+    assert contents.passed_over == {}
+
+
+@pytest.mark.parametrize(
+    ("at", "told_of", "says"),
+    [
+        ("m", "m", "holds a SavedModel itself; move its content into a folder named by the version's number: m/1."),
+        ("m/v2", "m/v2", "named by a whole number"),
+        ("m/9223372036854775808", "m/9223372036854775808", "at most"),
+        ("m/flowers/1", "m/flowers", "is a model itself"),
+        ("m/flowers/export", "m/flowers", "whose place is <model>/<version>/"),
+        ("m/1/export", "m/1", "move its content up"),
+    ],
+)
+def test_a_saved_model_at_the_wrong_place_makes_a_model_that_says_so(
+    tmp_path: Path, at: str, told_of: str, says: str
+) -> None:
+    put(tmp_path / at)
+    assert store.models(tmp_path) == {}
+    contents = store.survey(tmp_path)["m"]
+    assert list(contents.passed_over) == [tmp_path / told_of]
+    assert says in contents.passed_over[tmp_path / told_of]
+
+
+def test_a_version_given_for_its_model_is_told(tmp_path: Path) -> None:
+    put(tmp_path / "m" / "1")
+    contents = store.look(tmp_path / "m" / "1")
+    assert contents.passed_over == {tmp_path / "m" / "1": "is a version; the model's folder is the one above it, m."}
+
+
+def test_half_a_saved_model_makes_a_model(tmp_path: Path) -> None:
+    (tmp_path / "m" / "1" / "variables").mkdir(parents=True)
+    assert list(store.survey(tmp_path)) == ["m"]
+
+
+def test_a_folder_that_has_nothing_to_do_with_saved_models_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "photos" / "2026").mkdir(parents=True)
+    (tmp_path / "lost+found").mkdir()
+    put(tmp_path / ".hidden" / "1")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "todo.txt").touch()
+    assert store.survey(tmp_path) == {}
 
 
 def test_models_are_folders_with_a_version(tmp_path: Path) -> None:
@@ -68,10 +168,10 @@ def test_a_version_behind_a_link_counts(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "1").symlink_to(real)
     (tmp_path / "m" / "2").symlink_to(tmp_path / "gone")
-    assert store.versions(tmp_path / "m") == [1]
+    assert list(store.versions(tmp_path / "m")) == [1]
 
 
-@pytest.mark.parametrize("look", [store.models, store.versions, store.incomplete])
+@pytest.mark.parametrize("look", [store.survey, store.models, store.versions, store.look])
 def test_a_folder_that_is_missing_is_an_error_and_not_empty(tmp_path: Path, look: Callable[[Path], object]) -> None:
     with pytest.raises(StoreError, match=r"gone can't be read: No such file"):
         look(tmp_path / "gone")
@@ -109,19 +209,23 @@ def test_a_folder_that_can_not_be_read_hides_no_model_beside_it(
 ) -> None:
     """As in the `lost+found` of every freshly mounted disk."""
     put(tmp_path / "m" / "1")
+    put(tmp_path / "closed" / "1")
     (tmp_path / "lost+found").mkdir()
     iterdir = Path.iterdir
 
     def refuse(path: Path) -> Iterator[Path]:
-        if path.name == "lost+found":
+        if path.name in ("closed", "lost+found"):
             raise PermissionError(13, "Permission denied")
         return iterdir(path)
 
     monkeypatch.setattr(Path, "iterdir", refuse)
     assert list(store.models(tmp_path)) == ["m"]
+    found = store.survey(tmp_path)
+    assert list(found) == ["closed", "m"]
+    assert found["closed"].passed_over == {tmp_path / "closed": "can't be read: Permission denied."}
 
 
-def test_a_version_that_can_not_be_entered_is_incomplete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_that_can_not_be_entered_is_none_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "1")
     put(tmp_path / "2")
     is_file = Path.is_file
@@ -132,8 +236,23 @@ def test_a_version_that_can_not_be_entered_is_incomplete(tmp_path: Path, monkeyp
         return is_file(path)
 
     monkeypatch.setattr(Path, "is_file", refuse)
-    assert store.versions(tmp_path) == [1]
-    assert store.incomplete(tmp_path) == [tmp_path / "2"]
+    contents = store.look(tmp_path)
+    assert list(contents.versions) == [1]
+    assert contents.passed_over == {tmp_path / "2": "is skipped: it can't be read (Permission denied)."}
+    assert contents.is_model
+
+
+def test_a_disk_that_fails_is_an_error_and_takes_no_version_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "1")
+
+    def fail(_: Path) -> bool:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "is_file", fail)
+    with pytest.raises(StoreError, match=r"can't be read: Input/output error"):
+        store.versions(tmp_path)
 
 
 def test_a_path_that_goes_through_a_file_is_an_error_of_the_store(tmp_path: Path) -> None:
@@ -153,6 +272,14 @@ def test_the_next_version_is_above_the_highest_even_over_gaps_and_broken_ones(tm
     put(tmp_path / "m" / "7")
     (tmp_path / "m" / "9" / "variables").mkdir(parents=True)
     assert store.publish(tmp_path, "m", write()) == 10
+    put(tmp_path / "m" / "00000123")
+    assert store.publish(tmp_path, "m", write()) == 124
+
+
+def test_after_the_highest_number_there_is_none(tmp_path: Path) -> None:
+    put(tmp_path / "m" / str(store.HIGHEST))
+    with pytest.raises(StoreError, match=r"no number left"):
+        store.publish(tmp_path, "m", write())
 
 
 def test_an_empty_folder_is_not_taken_for_a_version(tmp_path: Path) -> None:
@@ -178,8 +305,7 @@ def test_many_publishers_at_once_each_get_a_number_of_their_own(tmp_path: Path) 
 def test_nobody_sees_a_version_before_it_is_whole(tmp_path: Path) -> None:
     def look(folder: Path) -> None:
         (folder / store.SAVED_MODEL).write_bytes(b"graph")
-        assert store.models(tmp_path) == {}
-        assert store.incomplete(tmp_path / "m") == []
+        assert store.survey(tmp_path) == {}
 
     assert store.publish(tmp_path, "m", look) == 1
 

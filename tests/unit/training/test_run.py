@@ -43,7 +43,7 @@ def test_the_version_is_contract_1(published: Path) -> None:
     import tensorflow as tf
 
     version = published / "store" / "circles" / "1"
-    assert store.versions(version.parent) == [1]
+    assert store.versions(version.parent) == {1: version}
     signature = tf.saved_model.load(str(version)).signatures["serving_default"]
     (image,) = signature.structured_input_signature[1].values()
     assert (image.name, image.dtype, image.shape.as_list()) == ("image", tf.uint8, [None, 32, 32, 1])

@@ -160,6 +160,24 @@ def keras_saved(folder: Path, words: bool = False) -> Any:
     return model
 
 
+def passes_through(folder: Path) -> Path:
+    """As TensorFlow 1 wrote it, with a key that is its own input, beside a result and alone."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        key = tf.compat.v1.placeholder(tf.int64, [None], name="key")
+        x = tf.compat.v1.placeholder(tf.float32, [None], name="x")
+        info = tf.compat.v1.saved_model.utils.build_tensor_info
+        define = tf.compat.v1.saved_model.signature_def_utils.build_signature_def
+        builder = tf.compat.v1.saved_model.Builder(str(folder))
+        inputs = {"key": info(key), "x": info(x)}
+        signatures = {
+            "serving_default": define(inputs, {"key": info(key), "y": info(x * 2.0)}, "tensorflow/serving/predict"),
+            "keys": define({"key": info(key)}, {"key": info(key)}, "tensorflow/serving/predict"),
+        }
+        builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map=signatures)
+        builder.save()
+    return folder
+
+
 def strangers(folder: Path) -> Path:
     """Signatures of many kinds, as others export them."""
     module = tf.Module()

@@ -66,11 +66,14 @@ class Service:
 
 
 @contextmanager
-def serving(engine: FakeEngine, settings: Settings | None = None, **more: Any) -> Iterator[Service]:
+def serving(
+    engine: FakeEngine, settings: Settings | None = None, loading: Callable[[], bool] = lambda: False, **more: Any
+) -> Iterator[Service]:
     settings = settings or Settings(max_images=3)
     metrics, repository = Metrics(engine), FakeRepository()
+    watch = Watch(metrics, loading=loading)
     inference = InferenceService(
-        engine, 20.0, metrics, rules_of(settings), FrontQueue(4), repository, watch=Watch(metrics), **more
+        engine, 20.0, metrics, rules_of(settings), FrontQueue(4), repository, watch=watch, **more
     )
     decides = access.from_settings(settings)
     server = GrpcServer(
@@ -380,3 +383,19 @@ def test_a_service_that_stops_is_not_ready(engine: FakeEngine) -> None:
     with serving(engine, draining=lambda: True) as service:
         assert service.ask("ServerLive").live
         assert not service.ask("ServerReady").ready
+
+
+def test_while_the_first_models_load_it_says_so(engine: FakeEngine) -> None:
+    loading = [True]
+    with serving(engine, loading=lambda: loading[0]) as service:
+        sent = infer_request().SerializeToString()
+        assert service.ask("ServerLive").live
+        assert not service.ask("ServerReady").ready
+        assert not service.ask("ModelReady", name="half").ready
+        for ask in (lambda: service.send("ModelInfer", sent), lambda: service.ask("ModelMetadata", name="half")):
+            assert refused(ask)[0] is grpc.StatusCode.UNAVAILABLE
+        [answer] = service.stream([sent])
+        assert answer.error_message
+        loading[0] = False
+        assert service.ask("ServerReady").ready
+        assert service.send("ModelInfer", sent).model_name == "half"

@@ -64,8 +64,31 @@ def test_what_is_there_at_the_start_is_loaded_side_by_side(folder: Path, loader:
         engine.close()
 
 
-def test_an_empty_store_is_not_ready_and_a_model_that_comes_later_is_served(engine: LocalEngine, folder: Path) -> None:
+def test_the_first_loading_ends_when_everything_has_been_tried(
+    engine: LocalEngine, loader: Loader, folder: Path
+) -> None:
+    publish(folder, "a", b"broken")
+    publish(folder, "b")
+    loader.may_load.clear()
+    assert engine.is_loading
     engine.start()
+    until(lambda: loader.tried != [])
+    assert engine.is_loading
+    loader.may_load.set()
+    until(lambda: not engine.is_loading)
+    assert states(engine, "a") == {1: State.END}
+    assert states(engine, "b") == {1: State.AVAILABLE}
+    loader.may_load.clear()
+    publish(folder, "b")
+    until(lambda: states(engine, "b").get(2) is State.LOADING)
+    assert not engine.is_loading  # there is a first time only
+
+
+def test_an_empty_store_is_not_ready_and_a_model_that_comes_later_is_served(engine: LocalEngine, folder: Path) -> None:
+    with pytest.raises(Unavailable, match="The service is starting; try again"):
+        serving(engine)
+    engine.start()
+    settle(engine)
     with pytest.raises(NotFound):
         serving(engine)
     assert not engine.status().ready
@@ -236,7 +259,7 @@ def test_close_unloads_everything_and_refuses_what_comes_after(
 
 def test_an_engine_that_was_never_started_can_be_closed(engine: LocalEngine) -> None:
     engine.close()
-    with pytest.raises(NotFound):
+    with pytest.raises(Unavailable):
         serving(engine)
 
 

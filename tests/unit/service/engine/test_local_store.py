@@ -12,8 +12,9 @@ from service.config_source import ConfigSource
 from service.engine import folders, local
 from service.engine.interface import ModelSpec, State
 from service.engine.local import LocalEngine
-from service.errors import NotFound
-from tests.unit.service.engine.versions import Loader, publish, serving, settle, states, until
+from service.errors import NotFound, Unavailable
+from service.model_config import ModelConfig, Specific
+from tests.unit.service.engine.versions import POLL_S, Loader, publish, serving, settle, states, until
 
 
 def test_a_half_copied_version_is_skipped_with_one_line_and_loaded_when_it_is_whole(
@@ -46,8 +47,20 @@ def test_a_version_in_which_files_still_change_is_left_alone(
     assert loader.tried == []
     assert "holds no version" not in caplog.text  # it holds one, which is not ready yet
     assert not engine.status().ready
+    assert engine.is_loading  # as it is about to be loaded
     monkeypatch.setattr(folders, "QUIET_S", 0.0)
     until(lambda: engine.status().ready)
+
+
+def test_a_version_that_never_comes_to_rest_does_not_hold_up_the_others(
+    engine: LocalEngine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "QUIET_S", 3600.0)
+    monkeypatch.setattr(local, "_YOUNG_S", 0.0)
+    publish(folder)
+    engine.start()
+    until(lambda: not engine.is_loading)
+    assert not engine.status().ready
 
 
 def test_a_clock_that_runs_behind_delays_a_version_and_no_more(
@@ -164,15 +177,15 @@ def test_an_unforeseen_error_of_the_watcher_does_not_end_it(
     engine: LocalEngine, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     publish(folder)
-    models = store.models
+    survey = store.survey
     failures = iter([RuntimeError("odd")])
 
-    def odd(path: Path) -> dict[str, Path]:
+    def odd(path: Path) -> dict[str, store.Contents]:
         if error := next(failures, None):
             raise error
-        return models(path)
+        return survey(path)
 
-    monkeypatch.setattr(store, "models", odd)
+    monkeypatch.setattr(store, "survey", odd)
     engine.start()
     until(lambda: engine.status().ready)
     assert "A step of the store watcher failed; it goes on." in caplog.text
@@ -184,3 +197,81 @@ def test_close_does_not_wait_for_the_next_look(tmp_path: Path, loader: Loader) -
     started_s = time.monotonic()
     engine.close()
     assert time.monotonic() - started_s < 60.0
+
+
+def test_a_version_is_read_from_its_folder_whatever_zeros_its_name_has(engine: LocalEngine, folder: Path) -> None:
+    publish(folder)
+    (folder / "m" / "1").rename(folder / "m" / "00000123")
+    engine.start()
+    until(lambda: engine.status().ready)
+    assert serving(engine) == serving(engine, ModelSpec("m", 123)) == 123
+    assert publish(folder) == 124
+    until(lambda: states(engine) == {124: State.AVAILABLE})
+    publish(folder, content=b"broken")
+    (folder / "m" / "125").rename(folder / "m" / "0125")
+    until(lambda: states(engine) == {125: State.END, 124: State.AVAILABLE})
+    assert engine.status().models["m"][0].error == "m/125 is broken."
+    (folder / "m" / "0125").rename(folder / "m" / "125")
+    (folder / "m" / "125" / store.SAVED_MODEL).write_bytes(b"fine")
+    until(lambda: states(engine) == {125: State.AVAILABLE})
+
+
+def test_a_model_laid_out_wrongly_says_so_to_whoever_asks_and_keeps_no_other_from_being_ready(
+    engine: LocalEngine, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(folder, "good")
+    (folder / "flat").mkdir()
+    (folder / "flat" / store.SAVED_MODEL).touch()
+    engine.start()
+    until(lambda: engine.status().ready)
+    status = engine.status()
+    assert list(status.models) == ["good"]
+    wrong = "holds a SavedModel itself; move its content into a folder named by the version's number: flat/1."
+    assert status.reasons == {"flat": f"flat {wrong}"}
+    for spec in (ModelSpec("flat"), ModelSpec("flat", 1), ModelSpec("flat", label="stable")):
+        with pytest.raises(NotFound, match=r"Servable not found for request: .*; flat holds a SavedModel itself; "):
+            serving(engine, spec)
+    settle(engine)
+    assert caplog.text.count(f"{folder / 'flat'} {wrong}") == 1
+    assert publish(folder, "flat") == 1
+    until(lambda: states(engine, "flat") == {1: State.AVAILABLE})
+    assert engine.status().reasons == {}
+
+
+def test_a_model_of_the_configuration_that_is_laid_out_wrongly_is_waited_for_and_says_so(
+    folder: Path, loader: Loader
+) -> None:
+    (folder / "v1").mkdir(parents=True)
+    (folder / "v1" / store.SAVED_MODEL).touch()
+    engine = LocalEngine(lambda: [ModelConfig("m", folder)], loader, POLL_S)
+    engine.start()
+    try:
+        until(lambda: engine.status().reasons != {})
+        assert engine.status().models == {"m": ()}
+        assert not engine.status().ready
+        with pytest.raises(Unavailable, match=r"Model m is not ready \(m/v1 holds a SavedModel and is skipped: .*\)"):
+            serving(engine)
+        with pytest.raises(NotFound, match=r"Specific\(m, 1\); m/v1 holds a SavedModel"):
+            serving(engine, ModelSpec("m", 1))
+    finally:
+        engine.close()
+
+
+def test_a_policy_that_wants_none_of_the_versions_says_so(folder: Path, loader: Loader) -> None:
+    publish(folder)
+    configs = [ModelConfig("m", folder / "m", Specific(frozenset({7})))]
+    engine = LocalEngine(lambda: configs, loader, POLL_S)
+    engine.start()
+    try:
+        until(lambda: "no version that m should serve; it holds 1." in engine.status().reasons.get("m", ""))
+    finally:
+        engine.close()
+
+
+def test_a_version_that_can_not_be_read_is_the_models_reason(engine: LocalEngine, folder: Path) -> None:
+    publish(folder, "m")
+    (folder / "m" / "1" / "weights").symlink_to(folder / "gone")
+    engine.start()
+    until(lambda: "m" in engine.status().reasons)
+    assert engine.status().reasons["m"] == "The version m/1 can't be read: No such file or directory."
+    assert not engine.status().ready

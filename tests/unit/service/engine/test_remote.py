@@ -299,6 +299,23 @@ def test_a_peer_that_loads_is_known_and_not_ready(peers: Peers) -> None:
     assert ask(engine, 1) == [1]
 
 
+def test_a_model_laid_out_wrongly_at_the_peer_is_told_with_the_reason_and_not_waited_for(peers: Peers) -> None:
+    peer = FakeEngine(echo())
+    peer.reasons = {"flat": "flat holds a SavedModel itself."}
+    engine = peers.engine(peers.serve(peer))
+    until(lambda: engine.status().ready)
+    assert list(engine.status().models) == ["echo"]
+    assert engine.status().reasons == peer.reasons
+    with pytest.raises(errors.NotFound, match=r"Latest\(flat\); flat holds a SavedModel itself\.$"):
+        ask(engine, 1, of=ModelSpec("flat"))
+    peer.states = {"echo": (VersionStatus(1, State.AVAILABLE),), "flat": ()}  # as if its configuration named it
+    until(lambda: not engine.status().ready)
+    with pytest.raises(errors.Unavailable, match=r"Model flat is not ready \(flat holds a SavedModel itself\)"):
+        ask(engine, 1, of=ModelSpec("flat"))
+    peer.reasons, peer.states = {}, None
+    until(lambda: engine.status().ready and engine.status().reasons == {})
+
+
 def test_models_told_count_for_readiness(peers: Peers) -> None:
     engine = peers.engine(peers.serve(FakeEngine(echo())), models=["echo", "later"])
     until(lambda: bool(engine.status().models["echo"]))

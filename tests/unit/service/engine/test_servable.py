@@ -309,6 +309,18 @@ def test_a_model_that_is_found_to_mix_rows_is_not_joined_any_more(load: Load, mo
     assert batcher.queued_rows == 0
 
 
+def test_an_output_that_is_an_input_comes_back(load: Load, tmp_path: Path) -> None:
+    from tests.unit.service.engine import saved_models as make
+
+    model = load(make.passes_through(tmp_path / "through"))
+    keys = np.array([7, 9])
+    answered = ask(model, key=keys, x=floats(1, 2))
+    assert {name: array.tolist() for name, array in answered.items()} == {"key": [7, 9], "y": [2, 4]}
+    assert ask(model, "serving_default", "key", key=keys, x=floats(1, 2))["key"].tolist() == [7, 9]
+    assert ask(model, "keys", key=keys)["key"].tolist() == [7, 9]
+    assert model.unjoined == {}
+
+
 @pytest.mark.parametrize(
     ("shape", "says"),
     [
