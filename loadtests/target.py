@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from google.protobuf import json_format
 
-from service import protocol
+from service import protocol, signature_messages
 from service.engine.interface import Signature
 from service.errors import NotFound, SettingsError, Unavailable
 
@@ -68,7 +68,7 @@ def signature(url: str, model: str) -> Signature:
         raise Unavailable(f"{url} does not tell the signatures of {model} as TensorFlow Serving does.") from error
     if "serving_default" not in definitions.signature_def:
         raise SettingsError(f"{model} has no signature serving_default; the load tests ask no other.")
-    return protocol.read_signature(definitions.signature_def["serving_default"])
+    return signature_messages.read_signature(definitions.signature_def["serving_default"])
 
 
 def checked(url: str) -> str:

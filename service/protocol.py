@@ -6,18 +6,16 @@ module named `tensorflow`, whose `__path__` is the real package, stands in `sys.
 """
 
 import importlib.util
-import itertools
 import sys
 import types
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
 import ml_dtypes
 import numpy as np
-from google.protobuf import struct_pb2
 
-from service.engine.interface import Array, ModelSpec, Signature, TensorSpec
+from service.engine.interface import Array, ModelSpec
 from service.errors import InvalidRequest
 
 
@@ -76,23 +74,18 @@ __all__ = [
     "predict_pb2",
     "prediction_log_pb2",
     "prediction_service_pb2_grpc",
-    "read_signature",
     "read_spec",
-    "read_unjoined",
     "regression_pb2",
     "saved_model_pb2",
     "tensor_pb2",
     "to_tensor_proto",
-    "write_signature",
-    "write_unjoined",
+    "types_pb2",
 ]
 
 # What a gateway's calls to an engine carry in their metadata: they would rather have tensors as `tensor_content`.
 PREFERS_CONTENT: Final = ("signpost-tensor-content", "1")
 # What a call carries whose rows are those of several requests.
 JOINED: Final = ("signpost-joined", "1")
-# The field of a model's metadata that says which signatures' requests may be joined; TF Serving has no such field.
-JOINING_FIELD: Final = "signpost_joining"
 
 # What every call is told until the first models are loaded. TF Serving does not listen until then.
 STILL_LOADING: Final = "The models are still loading; try again."
@@ -124,6 +117,11 @@ _FIELDS: Final = {name: field for name, (_, field) in _TYPES.items()}
 def dtype_name(dtype: np.dtype[Any]) -> str:
     """TensorFlow's name of a NumPy element type, e.g. `DT_UINT8`; strings of any NumPy kind are `DT_STRING`."""
     return "DT_STRING" if dtype.kind in "SUO" else _NAMES[dtype]
+
+
+def dtype_of(name: str) -> np.dtype[Any]:
+    """NumPy's element type of TensorFlow's; object for those that no tensor here can have."""
+    return np.dtype(_TYPES[name][0]) if name in _TYPES else np.dtype(np.object_)
 
 
 def to_tensor_proto(array: Array, as_content: bool = True) -> tensor_pb2.TensorProto:
@@ -222,86 +220,6 @@ def _from_values(values: Any, name: str, dtype: np.dtype[Any]) -> Array:
         raise InvalidRequest(f"A value does not fit {name}: {error}.") from error
 
 
-def read_signature(proto: meta_graph_pb2.SignatureDef) -> Signature:
-    """Turn a SignatureDef into a Signature; a ragged or sparse tensor is told by its parts (see `part_names`).
-
-    Raises:
-        InvalidRequest: a default that is no tensor.
-    """
-    return Signature(
-        inputs=_read_tensor_infos(proto.inputs),
-        outputs=_read_tensor_infos(proto.outputs),
-        method_name=proto.method_name,
-        defaults={name: from_tensor_proto(tensor) for name, tensor in sorted(proto.defaults.items())},
-    )
-
-
-def part_names(name: str, count: int, taken: Container[str]) -> list[str]:
-    """What the parts of a ragged or sparse tensor are called: x, x_1, x_2, as TensorFlow calls those of inputs.
-
-    Args:
-        name: of the tensor.
-        count: how many parts it has.
-        taken: names that others have.
-    """
-    numbers = itertools.count(1)
-    further = (each for each in (f"{name}_{number}" for number in numbers) if each not in taken)
-    return [name, *itertools.islice(further, count - 1)]
-
-
-def _read_tensor_infos(infos: Mapping[str, meta_graph_pb2.TensorInfo]) -> dict[str, TensorSpec]:
-    specs: dict[str, TensorSpec] = {}
-    for name, info in sorted(infos.items()):
-        parts = _parts(info)
-        names = part_names(name, len(parts), infos.keys() | specs.keys())
-        specs.update((each, _read_tensor_info(each, part)) for each, part in zip(names, parts, strict=True))
-    return specs
-
-
-def _parts(info: meta_graph_pb2.TensorInfo) -> list[meta_graph_pb2.TensorInfo]:
-    """The tensors that hold a value: its own, or those of a ragged or sparse one."""
-    encoding = info.WhichOneof("encoding")
-    if encoding == "composite_tensor":
-        return list(info.composite_tensor.components)
-    if encoding != "coo_sparse":
-        return [info]
-    sparse, integers = info.coo_sparse, types_pb2.DataType.DT_INT64
-    parts = [
-        meta_graph_pb2.TensorInfo(name=sparse.indices_tensor_name, dtype=integers),
-        meta_graph_pb2.TensorInfo(name=sparse.values_tensor_name, dtype=info.dtype),
-        meta_graph_pb2.TensorInfo(name=sparse.dense_shape_tensor_name, dtype=integers),
-    ]
-    for part in parts:
-        part.tensor_shape.unknown_rank = True
-    return parts
-
-
-def _read_tensor_info(name: str, info: meta_graph_pb2.TensorInfo) -> TensorSpec:
-    dtype = types_pb2.DataType.Name(info.dtype)
-    return TensorSpec(
-        name=name,
-        tensor=info.name,
-        dtype_name=dtype,
-        dtype=np.dtype(_TYPES[dtype][0]) if dtype in _TYPES else np.dtype(np.object_),
-        shape=None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim),
-    )
-
-
-def write_signature(signature: Signature) -> meta_graph_pb2.SignatureDef:
-    """Turn a Signature into a SignatureDef."""
-    proto = meta_graph_pb2.SignatureDef(method_name=signature.method_name)
-    for specs, infos in ((signature.inputs, proto.inputs), (signature.outputs, proto.outputs)):
-        for name, spec in specs.items():
-            infos[name].name = spec.tensor
-            infos[name].dtype = types_pb2.DataType.Value(spec.dtype_name)
-            infos[name].tensor_shape.unknown_rank = spec.shape is None
-            for size in spec.shape or ():
-                infos[name].tensor_shape.dim.add(size=size)
-    for name, array in signature.defaults.items():
-        proto.defaults[name].CopyFrom(to_tensor_proto(array, as_content=False))
-    return proto
-
-
 def no_versions(model: str, reason: str = "") -> str:
     """TF Serving's words for a model without a version, and the reason where one is known; see `reason_in`."""
     return f"Could not find any versions of model {model}" + (f": {reason}" if reason else "")
@@ -311,20 +229,6 @@ def reason_in(text: str, model: str) -> str:
     """The reason in what `no_versions` made; empty where there is none, or the text is another."""
     words = f"{no_versions(model)}: "
     return text.removeprefix(words) if text.startswith(words) else ""
-
-
-def write_unjoined(unjoined: Mapping[str, str]) -> struct_pb2.Struct:
-    """Turn the reasons why requests of signatures are not joined into a message."""
-    message = struct_pb2.Struct()
-    message.update(dict(unjoined))
-    return message
-
-
-def read_unjoined(packed: Any) -> dict[str, str]:
-    """Read what `write_unjoined` wrote, packed as metadata are."""
-    message = struct_pb2.Struct()
-    packed.Unpack(message)
-    return {name: str(value) for name, value in message.items()}
 
 
 def read_spec(proto: Any) -> ModelSpec:

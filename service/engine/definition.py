@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from google.protobuf import text_format
 
-from service import protocol
+from service import protocol, signature_messages
 from service.engine.interface import DEFAULT_SIGNATURE, Signature
 from service.errors import LoadFailed, without_paths
 
@@ -99,7 +99,7 @@ def read(folder: Path, tags: Iterable[str]) -> Definition:
         )
     graph = next((graph for graph in graphs if set(graph.meta_info_def.tags) == wanted), graphs[0])
     signatures = {
-        name: protocol.read_signature(proto)
+        name: signature_messages.read_signature(proto)
         for name, proto in sorted(graph.signature_def.items())
         if name not in _INTERNAL_SIGNATURES
     }

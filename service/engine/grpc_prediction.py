@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
-from service import errors, examples, protocol
+from service import errors, examples, protocol, signature_messages
 from service.admission import FrontQueue, too_many
 from service.engine.grpc_errors import Context, code_of, has_left
 from service.engine.grpc_exchange import Exchange, Watch, exchange
@@ -117,7 +117,9 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
             fields = request.metadata_field
             if not fields:
                 raise errors.InvalidRequest("GetModelMetadataRequest must specify at least one metadata_field")
-            if unknown := [field for field in fields if field not in ("signature_def", protocol.JOINING_FIELD)]:
+            if unknown := [
+                field for field in fields if field not in ("signature_def", signature_messages.JOINING_FIELD)
+            ]:
                 raise errors.InvalidRequest(f"Metadata field {unknown[0]} is not supported; signature_def is.")
             with self._engine.lease(protocol.read_spec(request.model_spec)) as servable:
                 response.model_spec.name = servable.name
@@ -125,10 +127,12 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
                 if "signature_def" in fields:
                     signatures = protocol.get_model_metadata_pb2.SignatureDefMap()
                     for name, signature in servable.signatures.items():
-                        signatures.signature_def[name].CopyFrom(protocol.write_signature(signature))
+                        signatures.signature_def[name].CopyFrom(signature_messages.write_signature(signature))
                     response.metadata["signature_def"].Pack(signatures)
-                if protocol.JOINING_FIELD in fields:
-                    response.metadata[protocol.JOINING_FIELD].Pack(protocol.write_unjoined(servable.unjoined))
+                if signature_messages.JOINING_FIELD in fields:
+                    response.metadata[signature_messages.JOINING_FIELD].Pack(
+                        signature_messages.write_unjoined(servable.unjoined)
+                    )
                 return response
 
     def _classify(self, servable: Servable, proto: Any, call: Call, result: Any, current: Exchange) -> None:

@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
 
 from service.engine.batch import wrong_rows
@@ -50,7 +51,7 @@ class Recheck:
         self._tolerance = tolerance
         self._differed = differed
         self._lock = threading.Lock()
-        self._batches: queue.Queue[_Batch] = queue.Queue(1)
+        self._batches: queue.Queue[_Batch | None] = queue.Queue(1)  # None only wakes the thread
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -78,6 +79,8 @@ class Recheck:
         """End the thread; waits for the row that runs, some seconds at most."""
         with self._lock:
             self._stopping.set()
+        with suppress(queue.Full):  # in which case it runs, and looks next
+            self._batches.put_nowait(None)
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(_STOP_S)
 
@@ -87,6 +90,8 @@ class Recheck:
                 batch = self._batches.get(timeout=_LOOK_S)
             except queue.Empty:
                 continue
+            if batch is None:
+                return
             began_s = time.monotonic()
             try:
                 found = self._find(*batch)

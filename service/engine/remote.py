@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from service import protocol
+from service import protocol, signature_messages
 from service.carried import Metadata
 from service.engine.batched_servable import BATCHING_IS_OFF, NOT_OPEN
 from service.engine.batching_parameters import BatchingParameters
@@ -223,10 +223,10 @@ class RemoteEngine:
         if not self._parameters.row_test:
             return {name: NOT_OPEN for name, signature in signatures.items() if not signature.batchable}
         try:
-            response = self._metadata(spec, protocol.JOINING_FIELD)
+            response = self._metadata(spec, signature_messages.JOINING_FIELD)
         except InvalidRequest:  # as TF Serving answers
             return {name: _NOT_TOLD for name, signature in signatures.items() if signature.image is None}
-        return protocol.read_unjoined(response.metadata[protocol.JOINING_FIELD])
+        return signature_messages.read_unjoined(response.metadata[signature_messages.JOINING_FIELD])
 
     def _metadata(self, spec: ModelSpec, field: str = "signature_def") -> Any:
         request = protocol.get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=[field])
@@ -276,7 +276,7 @@ def _signatures(response: Any) -> dict[str, Signature]:
     map_ = protocol.get_model_metadata_pb2.SignatureDefMap()
     if not response.metadata["signature_def"].Unpack(map_):
         raise ModelFailed("The engine's metadata hold no signatures.")
-    return {name: protocol.read_signature(proto) for name, proto in sorted(map_.signature_def.items())}
+    return {name: signature_messages.read_signature(proto) for name, proto in sorted(map_.signature_def.items())}
 
 
 def _serving(versions: Sequence[VersionStatus]) -> list[int]:

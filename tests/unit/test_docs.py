@@ -5,6 +5,7 @@ from dataclasses import Field
 from pathlib import Path
 from typing import Any
 
+from loadtests.exports import EXPORTS
 from service import settings, tf_serving_flags
 from service.engine.interface import Queue
 from service.gateway.metrics import Metrics
@@ -51,6 +52,11 @@ def test_every_setting_is_in_one_section_that_fits_a_screen() -> None:
     found = [setting for section in settings.sections().values() for setting in section]
     assert found == list(settings.each_setting())
     assert max(map(len, settings.sections().values())) <= 12
+
+
+def test_the_guide_from_tf_serving_tells_what_becomes_of_each_way_to_export() -> None:
+    found = rows("docs/from-tf-serving.md", "Ways to export", "| ")
+    assert found[2:] == [row(export.way, export.becomes) for export in EXPORTS]
 
 
 def test_the_readme_leads_to_every_guide() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from service import protocol
+from service import protocol, signature_messages
 from service.engine.interface import Array, TensorSpec
 from service.errors import InvalidRequest
 from service.protocol import dtype_name, from_tensor_proto, tensor_pb2, to_tensor_proto
@@ -217,7 +217,7 @@ def test_a_signature_is_read_with_its_names_types_and_shapes() -> None:
         proto.inputs["image"].tensor_shape.dim.add(size=size)
     proto.outputs["any"].dtype = protocol.types_pb2.DT_FLOAT
     proto.outputs["any"].tensor_shape.unknown_rank = True
-    signature = protocol.read_signature(proto)
+    signature = signature_messages.read_signature(proto)
     assert signature.inputs == {
         "image": TensorSpec("image", "in:0", "DT_UINT8", np.dtype(np.uint8), (-1, 2, 3, 3)),
     }
@@ -231,9 +231,9 @@ def test_a_signatures_defaults_go_along() -> None:
     for name, array in (("k", np.float32(3)), ("s", np.array([b"\xff"], dtype=np.object_)), ("e", np.zeros((0, 2)))):
         proto.inputs[name].dtype = protocol.types_pb2.DataType.Value(dtype_name(np.asarray(array).dtype))
         proto.defaults[name].CopyFrom(to_tensor_proto(np.asarray(array)))
-    signature = protocol.read_signature(proto)
+    signature = signature_messages.read_signature(proto)
     assert {name: array.tolist() for name, array in signature.defaults.items()} == {"k": 3, "s": [b"\xff"], "e": []}
-    again = protocol.read_signature(protocol.write_signature(signature))
+    again = signature_messages.read_signature(signature_messages.write_signature(signature))
     for name, array in signature.defaults.items():
         np.testing.assert_array_equal(again.defaults[name], array, strict=True)
 

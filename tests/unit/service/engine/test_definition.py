@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from google.protobuf import text_format
 
-from service import protocol
+from service import protocol, signature_messages
 from service.engine import definition
 from service.engine.definition import operations_behind
 from service.errors import LoadFailed
@@ -124,7 +124,7 @@ def test_ragged_and_sparse_tensors_are_told_by_their_parts() -> None:
     sparse = proto.inputs["s"].coo_sparse
     sparse.indices_tensor_name, sparse.values_tensor_name, sparse.dense_shape_tensor_name = "i:0", "v:0", "d:0"
     proto.inputs["s"].dtype = FLOAT
-    signature = protocol.read_signature(proto)
+    signature = signature_messages.read_signature(proto)
     assert {name: spec.tensor for name, spec in signature.outputs.items()} == {
         "words": "values:0",
         "words_2": "splits:0",
@@ -135,7 +135,7 @@ def test_ragged_and_sparse_tensors_are_told_by_their_parts() -> None:
         ("v:0", "DT_FLOAT"),
         ("d:0", "DT_INT64"),
     ]
-    again = protocol.read_signature(protocol.write_signature(signature))
+    again = signature_messages.read_signature(signature_messages.write_signature(signature))
     assert list(again.inputs) == ["s", "s_1", "s_2"]
 
 
@@ -143,7 +143,9 @@ def test_defaults_survive_the_way_to_a_gateway() -> None:
     proto = protocol.meta_graph_pb2.SignatureDef()
     proto.inputs["k"].dtype = FLOAT
     proto.defaults["k"].CopyFrom(protocol.tensor_pb2.TensorProto(dtype=FLOAT, float_val=[3.0]))
-    again = protocol.read_signature(protocol.write_signature(protocol.read_signature(proto)))
+    again = signature_messages.read_signature(
+        signature_messages.write_signature(signature_messages.read_signature(proto))
+    )
     assert again.defaults["k"].tolist() == 3.0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service import errors, protocol
+from service import errors, signature_messages
 from service.engine import grpc_prediction
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.interface import DEFAULT_SIGNATURE, Array, Call, ModelSpec
@@ -104,7 +104,7 @@ def test_before_a_tensorflow_model_server_only_image_classifiers_are_joined(
     answer = grpc_prediction.PredictionService.GetModelMetadata
 
     def as_the_original(self: Any, request: Any, context: Any) -> Any:
-        if protocol.JOINING_FIELD in request.metadata_field:
+        if signature_messages.JOINING_FIELD in request.metadata_field:
             with grpc_prediction.exchange(self._watch, context, "", request, request):
                 raise errors.InvalidRequest("Metadata field signpost_joining is not supported")
         return answer(self, request, context)
