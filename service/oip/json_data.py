@@ -60,7 +60,7 @@ def write(name: str, array: Array) -> Array | list[Any]:
     Raises:
         InvalidRequest: BYTES that are no text.
     """
-    flat = np.ascontiguousarray(array).ravel()
+    flat = array.ravel()  # in C's order, copied where it is not
     if array.dtype.kind != "O":
         return flat if flat.dtype.kind in "biu" or flat.dtype.itemsize > 2 else flat.astype(np.float32)
     try:

@@ -49,6 +49,9 @@ class Options:
     wants_final: bool = False
 
 
+_NO_OPTIONS: Final = Options()
+
+
 @dataclass(frozen=True)
 class InferRequest:
     """A request, read but not yet fitted to a signature.
@@ -63,7 +66,7 @@ class InferRequest:
     id: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Wanted, ...] = ()
-    options: Options = Options()
+    options: Options = _NO_OPTIONS
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def read_options(parameters: Mapping[str, Any]) -> Options:
         InvalidRequest: one has a value that it can't have, or asks for a sequence, which models here do not keep.
     """
     if not parameters:
-        return Options()
+        return _NO_OPTIONS
     for name in _OF_SEQUENCES:
         if parameters.get(name):
             raise InvalidRequest(
