@@ -105,7 +105,9 @@ def held_always(max_batch_size: int, shares: int = 1) -> int:
 
 def too_many(wait_s: float) -> str:
     """What a client is told that is refused."""
-    return f"{TOO_MANY}: one more would wait about {wait_s:.1f} s; try again later."
+    # While an overload lasts the queue is kept short, so that the wait says nothing.
+    wait = f": one more would wait about {wait_s:.1f} s" if wait_s >= 0.05 else ""
+    return f"{TOO_MANY}{wait}; try again later."
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from collections import deque
 
 import pytest
 
-from service.admission import BURST_S, CALM_S, Admission, CountedPool, FrontQueue, held_always, no_refusals
+from service.admission import BURST_S, CALM_S, Admission, CountedPool, FrontQueue, held_always, no_refusals, too_many
 
 
 class Clock:
@@ -196,3 +196,10 @@ def test_threads_of_a_pool_count_their_work_even_when_it_fails(clock: Clock) -> 
         assert [arrival and arrival.refused for arrival in (waiting.result(20), refused.result(20))] == [False, True]
     assert not queue.is_full()
     assert queue.wait_s == 0
+
+
+def test_a_refusal_tells_the_wait_where_there_is_one_to_speak_of() -> None:
+    assert (
+        too_many(0.32) == "More requests come than can be answered: one more would wait about 0.3 s; try again later."
+    )
+    assert too_many(0.004) == "More requests come than can be answered; try again later."
