@@ -3,9 +3,9 @@
     .venv/bin/python -m loadtests.attack --minutes 5
 
 Starts a service of `sign_language`, attacks HTTP (whole requests and broken ones, as `loadtests/hostile.py` draws
-them) and gRPC (messages with changed bytes, tensors that contradict themselves) at the same time, and prints what
-was tried, how it was answered, and how the memory grew. Exits with 1 when an input was answered with a 500, hung,
-ended a process, or the memory grew beyond its bound.
+them) and gRPC (messages and streams with changed bytes, tensors that contradict themselves) at the same time, and
+prints what was tried, how it was answered, and how the memory grew. Exits with 1 when an input was answered with a 500
+or INTERNAL, hung, ended a process, or the memory grew beyond its bound.
 """
 
 import json
@@ -30,6 +30,7 @@ from loadtests.memory_growth import Growth
 from loadtests.pictures import drawings
 from loadtests.served import Served, served
 from service import protocol
+from service.oip.messages import SERVICE
 
 MODEL: Final = "sign_language"
 # Seconds after which an input counts as hung; the service itself gives up on a slow one much earlier.
@@ -42,13 +43,22 @@ _METHODS: Final = (
     *(_PREDICTION + name for name in ("Predict",) * 3 + ("Classify", "Regress", "MultiInference", "GetModelMetadata")),
     "/tensorflow.serving.ModelService/GetModelStatus",
 )
+_INFERENCE: Final = (
+    *(("ModelInfer",) * 6),
+    "ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics", "RepositoryIndex", "ServerMetadata",
+)  # fmt: skip
+# Requests of one stream.
+_IN_STREAM: Final = 4
 _ROUTES: Final = tuple(
-    ("POST" if path.endswith((":predict", ":classify", ":regress")) else "GET", path)
+    ("POST" if path.endswith((":predict", ":classify", ":regress", "/infer", "/index")) else "GET", path)
     for path in (
         "/v1/models/<n>:predict", "/v1/models/<n>/versions/<v>:predict", "/v1/models/<n>/labels/<l>:predict",
         "/v1/models/<n>:classify", "/v1/models/<n>:regress", "/v1/models", "/v1/models/<n>", "/v1/models/<n>/metadata",
         "/v1/models/<n>/labels", "/v1/models/<n>/extra/<f>", "/v1/models/<n>/versions/<v>", "/healthz", "/readyz",
-        "/metrics", "/", "/docs", "/openapi.json", "/<n>",
+        "/metrics", "/", "/docs", "/openapi.json", "/<n>", "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models",
+        "/v2/models/<n>", "/v2/models/<n>/versions/<v>", "/v2/models/<n>/ready", "/v2/models/<n>/config",
+        "/v2/models/<n>/stats", "/v2/models/stats", "/v2/models/<n>/infer", "/v2/models/<n>/versions/<v>/infer",
+        "/v2/repository/index", "/v2/models/<n>/generate", "/v2/<n>",
     )
 )  # fmt: skip
 
@@ -84,20 +94,37 @@ class Attack:
         """Send messages of gRPC that are broken, or say what can't be."""
         hostile = Hostile(Random(seed), _ROUTES, MODEL, self._image)
         with grpc.insecure_channel(self._service.grpc_address) as channel:
-            calls = {method: channel.unary_unary(method) for method in _METHODS}
             for number in range(most):
                 if time.monotonic() > until_s:
                     return
-                method = hostile.random.choice(_METHODS)
-                message = predict_message(hostile)
-                try:
-                    calls[method](message, timeout=_HANG_S)
-                    self._note("gRPC OK")
-                except grpc.RpcError as error:
-                    code, text = error.code().name, error.details() or ""
-                    unforeseen = code == "DEADLINE_EXCEEDED" or "Signpost failed" in text or "Exception calling" in text
-                    said = f"{code} on message {number} of seed {seed}, {method}: {text}: {message[:300]!r}"
-                    self._note(f"gRPC {code}", said if unforeseen else "")
+                self._ask_grpc(channel, hostile, f"message {number} of seed {seed}")
+
+    def _ask_grpc(self, channel: Any, hostile: Hostile, which: str) -> None:
+        """Send one message, or a stream of some."""
+        random = hostile.random
+        method, way = random.choice(_METHODS), random.random()
+        message = predict_message(hostile)
+        if way < 0.5:
+            rpc = "ModelStreamInfer" if way < 0.1 else random.choice(_INFERENCE)
+            method, message = f"/{SERVICE}/{rpc}", hostile.infer.message()
+            message = message if random.random() < 0.6 else hostile.mutated(message)
+        try:
+            if method.endswith("StreamInfer"):
+                sent = [message, *(hostile.mutated(hostile.infer.message()) for _ in range(_IN_STREAM - 1))]
+                answers = list(channel.stream_stream(method)(iter(sent), timeout=_HANG_S))
+                short = f"{len(answers)} answers to {which}" if len(answers) != len(sent) else ""
+                unforeseen = [each for each in answers if b"Signpost failed" in each]
+                self._note("gRPC stream", short or (f"{which}: {unforeseen}" if unforeseen else ""))
+            else:
+                channel.unary_unary(method)(message, timeout=_HANG_S)
+                self._note("gRPC OK")
+        except grpc.RpcError as error:
+            code, text = error.code().name, error.details() or ""
+            if code == "DEADLINE_EXCEEDED" and "parameter timeout" not in text:  # that one was asked for
+                code = "hang"
+            is_unforeseen = code in ("hang", "INTERNAL") or "Signpost failed" in text or "Exception calling" in text
+            said = f"{code} on {which}, {method}: {text}: {message[:300]!r}"
+            self._note(f"gRPC {code}", said if is_unforeseen else "")
 
     def is_well(self) -> bool:
         """Whether the service answers what is right."""
@@ -202,7 +229,7 @@ def attack(minutes: float, inputs: int, seed: int, flags: tuple[str, ...], clien
         "inputs": tried.answers.total(),
         "answers": dict(sorted(tried.answers.items())),
         "answers_500": tried.answers["HTTP 500"],
-        "hangs": tried.answers["HTTP hang"] + tried.answers["gRPC DEADLINE_EXCEEDED"],
+        "hangs": tried.answers["HTTP hang"] + tried.answers["gRPC hang"],
         "failures": tried.failures,
         "memory": growth.told(),
     }

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
+from loadtests.hostile_infer import HostileInfer
+
 _TYPES: Final = (
     "image/png", "image/jpeg", "image/", "application/json", "application/json; charset=utf-16", "application/x+json",
     "multipart/form-data; boundary=b", "multipart/form-data", "multipart/form-data; boundary=", "text/plain", "",
@@ -67,6 +69,7 @@ class Hostile:
         self._routes = routes
         self._model = model
         self._image = image
+        self.infer = HostileInfer(random, model, image)
         self._bodies: tuple[Callable[[], tuple[str, bytes]], ...] = (
             self._noise, self._broken_image, self._broken_image, self._json, self._json, self._broken_json, self._form,
         )  # fmt: skip
@@ -74,6 +77,8 @@ class Hostile:
     def request(self) -> Request:
         """A request; most go to the routes that run the model."""
         random = self.random
+        if random.random() < 0.3:
+            return self._of_infer()
         kind, body = random.choice(self._bodies)()
         if random.random() < 0.1:
             kind = random.choice(_TYPES)
@@ -138,6 +143,17 @@ class Hostile:
         if way == 5:
             return [self.value(depth - 1) for _ in range(random.randrange(4))]
         return {random.choice(_WORDS): self.value(depth - 1) for _ in range(random.randrange(4))}
+
+    def _of_infer(self) -> Request:
+        """A request of the Open Inference Protocol."""
+        headers, body = self.infer.body()
+        at = self.random.choice(("",) * 6 + ("/versions/<v>", "/versions/1"))
+        sent = list(headers.items())
+        if self.random.random() < 0.1:
+            sent.append(self._header())
+        if self.random.random() < 0.3:
+            body = self.mutated(body)
+        return Request("POST", self._filled(f"/v2/models/{self._model}{at}/infer"), sent, body)
 
     def _running(self) -> tuple[str, str]:
         at = self.random.choice(("",) * 6 + ("/versions/<v>", "/labels/<l>", "/versions/1"))

@@ -1,9 +1,11 @@
 """Where the list of models to serve comes from: a file, flags, or simply what lies in the store."""
 
+import fcntl
 import logging
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +83,24 @@ class ConfigSource:
                 raise SettingsError(f"The file {self._file} can't be read; --model_config_file names it.")
             return self._parse(self._file, file)
         return (self._single,) if self._single is not None else self._discover()
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Keep every other process of the service from putting models in place meanwhile.
+
+        Raises:
+            SettingsError: this service keeps no override.
+            StoreError: its folder can't be written to.
+        """
+        if self._override is None:
+            raise SettingsError("This service's configuration can't be replaced.")
+        try:
+            lock = self._override.with_name(f"{self._override.name}.lock").open("w")
+        except OSError as error:
+            raise StoreError(f"{self._override} can't be locked: {error.strerror}.") from error
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed, by whatever end
+            yield
 
     def replace(self, configs: Iterable[ModelConfig]) -> None:
         """Put other models in place, in every process of the service, until the file changes.

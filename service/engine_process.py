@@ -56,8 +56,8 @@ def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
     # The gateways choose between versions themselves and ask for one by its number; this is for clients of gRPC.
     engine = parts.canary_engine(settings, local, metrics.count_comparison)
     traces = tracing.from_environment(os.environ)
-    reload = parts.reload(settings, runtime, local)
-    server = parts.grpc_server(settings, runtime, engine, metrics, reload, traces, lambda: local.is_loading)
+    reload, repository = parts.reload(settings, runtime, local), parts.repository(settings, runtime, engine, local)
+    server = parts.grpc_server(settings, runtime, engine, metrics, reload, repository, traces, lambda: local.is_loading)
     engine.start()
     local.join(alone=True)
     until = time.monotonic() + _FIRST_LOOK_S

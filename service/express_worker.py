@@ -105,7 +105,7 @@ class ExpressWorker(JsonWorker):
             return bool(data)
         except OSError:
             post = None
-        if isinstance(post, Post):
+        if isinstance(post, Post) and not express.leaves(post):
             self._gathered.setdefault(post.name, []).append((conn, post))
             return True
         if data:

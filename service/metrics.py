@@ -1,6 +1,7 @@
 """Signpost's own metrics for Prometheus, counted by HTTP and gRPC alike."""
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 
@@ -61,6 +62,28 @@ class Metrics:
             registry=self.registry,
         )
         self._images = Counter("signpost_images", "Images decoded.", ("model", "version"), registry=self.registry)
+        self._instances = Counter(
+            "signpost_instances", "Instances answered.", ("model", "version"), registry=self.registry
+        )
+        self._runs = Counter(
+            "signpost_batches",
+            "Batches that ran; each request counts its share of those that it was in.",
+            ("model", "version"),
+            registry=self.registry,
+        )
+        self._failed = Counter(
+            "signpost_failed_seconds",
+            "Seconds that requests took which failed, where a model was to answer them.",
+            ("model", "version"),
+            registry=self.registry,
+        )
+        self._last_run = Gauge(
+            "signpost_last_run_timestamp_seconds",
+            "When a version answered last, in Unix time.",
+            ("model", "version"),
+            registry=self.registry,
+            multiprocess_mode="max",
+        )
         self._comparisons = Counter(
             "signpost_canary_comparisons",
             "Requests repeated on the canary: agree, differ, failed, or skipped for want of time.",
@@ -93,6 +116,9 @@ class Metrics:
         self._stages_of = cache(self._stages.labels)
         self._batches_of = cache(self._batches.labels)
         self._images_of = cache(self._images.labels)
+        self._instances_of = cache(self._instances.labels)
+        self._runs_of = cache(self._runs.labels)
+        self._last_run_of = cache(self._last_run.labels)
         self._queued: set[tuple[str, int]] = set()
         self._gpu_memory = Gauge(
             "signpost_gpu_memory_bytes",
@@ -113,16 +139,34 @@ class Metrics:
         yield from shared_metrics.families(self.registry)
         yield from self._now.collect()
 
+    def families(self) -> Iterable[Metric]:
+        """The counts, over all processes where they are shared."""
+        return shared_metrics.families(self.registry)
+
     def count(self, route: str, model: str, version: str, status: int | str, *stages_s: Mapping[str, float]) -> None:
         """Count answered requests and, where a model answered them, the seconds of each stage; all have the same."""
         self._requests_of(route, model, version, status).inc(len(stages_s))
         if version:
+            if not is_success(status):
+                self._failed.labels(model, version).inc(sum(each["total"] for each in stages_s))
             for stage in stages_s[0]:
                 shared_metrics.observe(self._stages_of(model, version, stage), [each[stage] for each in stages_s])
 
-    def count_batch(self, model: str, version: int, instances: int, requests: int = 1) -> None:
-        """Count the batch in which requests ran."""
-        shared_metrics.observe(self._batches_of(model, str(version)), [instances] * requests)
+    def count_batch(self, model: str, version: int, instances: int, requests: int = 1, rows: int = 1) -> None:
+        """Count the batch in which requests ran.
+
+        Args:
+            model: its name.
+            version: its number.
+            instances: of the batch.
+            requests: how many ran in it.
+            rows: instances of each of them.
+        """
+        key = (model, str(version))
+        shared_metrics.observe(self._batches_of(*key), [instances] * requests)
+        self._instances_of(*key).inc(rows * requests)
+        self._runs_of(*key).inc(rows * requests / max(1, instances))
+        self._last_run_of(*key).set(time.time())
 
     def count_images(self, model: str, version: int, images: int) -> None:
         """Count decoded images."""
@@ -156,6 +200,11 @@ class Metrics:
         for device, kinds in taken.items():
             for kind, size in kinds.items():
                 self._gpu_memory.labels(device, kind).set(size)
+
+
+def is_success(status: int | str) -> bool:
+    """Whether a request that ended so was answered: HTTP's status, or gRPC's name of it."""
+    return status == "OK" if isinstance(status, str) else status < 400
 
 
 class _VersionStates(Collector):

@@ -11,6 +11,7 @@ from service.admission import Admission, FrontQueue, held_always
 from service.engine import link as engine_link
 from service.engine.canary import CanaryEngine, Compared, parse_shares
 from service.engine.grpc_exchange import Watch
+from service.engine.grpc_inference import InferenceService
 from service.engine.grpc_server import GrpcServer
 from service.engine.interface import Engine
 from service.engine.link import Link
@@ -18,7 +19,10 @@ from service.engine.local import LocalEngine
 from service.engine.remote import RemoteEngine
 from service.engine.shared_view import SharedView
 from service.metrics import Metrics
+from service.oip.repository import Repository
+from service.oip.requests import rules_of
 from service.reloading import Reload, forward, make_reload
+from service.repository import ForwardedRepository, LocalRepository
 from service.runtime import Runtime
 from service.serving_metrics import ServingMetrics
 from service.settings import Settings
@@ -97,12 +101,26 @@ def reload(settings: Settings, runtime: Runtime, engine: LocalEngine | None) -> 
     return None if settings.engine_addresses else forward(_socket(runtime), link(settings, runtime))
 
 
+def repository(settings: Settings, runtime: Runtime, engine: Engine, local: LocalEngine | None) -> Repository | None:
+    """What loads and unloads models by name.
+
+    A gateway asks the engine process to do it; None where the models are those of engines elsewhere.
+    """
+    if settings.engine_addresses:
+        return None
+    source, base = (config_source.from_settings(settings, override) for override in (runtime.config_override, None))
+    if local is not None:
+        return LocalRepository(source, base, local)
+    return ForwardedRepository(_socket(runtime), link(settings, runtime), engine, source, base)
+
+
 def grpc_server(
     settings: Settings,
     runtime: Runtime,
     engine: Engine,
     metrics: Metrics,
     reload: Reload | None,
+    repository: Repository | None,
     traces: Tracing | None,
     loading: Callable[[], bool],
 ) -> GrpcServer:
@@ -111,6 +129,18 @@ def grpc_server(
     While `loading` says that the first models are still being loaded, it answers this service's own gateways only.
     """
     threads = settings.grpc_max_threads or settings.threads
+    queue = front_queue(settings, runtime, threads)
+    watch = Watch(metrics, settings.access_log, traces, runtime.link_secret, loading)
+    inference = InferenceService(
+        engine,
+        settings.rest_api_timeout_in_ms / 1e3,
+        metrics,
+        rules_of(settings),
+        queue,
+        repository,
+        lambda: runtime.draining,
+        watch,
+    )
     return GrpcServer(
         engine,
         threads,
@@ -124,8 +154,10 @@ def grpc_server(
         reload,
         access.from_settings(settings, runtime.link_secret),
         lambda: runtime.draining,
-        Watch(metrics, settings.access_log, traces, runtime.link_secret, loading),
-        front_queue(settings, runtime, threads),
+        watch,
+        queue,
+        (inference.handler(),),
+        inference.close,
     )
 
 

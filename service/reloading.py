@@ -48,7 +48,8 @@ def make_reload(source: ConfigSource, engine: LocalEngine, store: Path) -> Reloa
             if not _is_folder(config.base_path):
                 raise NotFound(f"The model {config.name} has no folder at its base_path; nothing was changed.")
         try:
-            source.replace(configs)
+            with source.changing():
+                source.replace(configs)
         except StoreError as error:  # its path is nobody's business
             log.error("A configuration that a client sent is not in place: %s", error)
             raise Unavailable("The configuration can't be kept now; the log says why.") from error

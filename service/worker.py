@@ -62,11 +62,21 @@ class Worker:
         self.engine = parts.canary_engine(settings, engine, metrics.count_comparison)
         self._grpc: GrpcServer | None = None  # where another process holds the models, it is that one's
         reload = parts.reload(settings, runtime, local)
+        repository = parts.repository(settings, runtime, self.engine, local)
         if local is not None:
             loading = _Loading(local, self._roster)
-            self._grpc = parts.grpc_server(settings, runtime, self.engine, metrics, reload, self._tracing, loading)
+            self._grpc = parts.grpc_server(
+                settings, runtime, self.engine, metrics, reload, repository, self._tracing, loading
+            )
         self.app: Flask = gateway.create_app(
-            settings, self.engine, metrics, self._why_not_ready, runtime.config_override, reload, self._tracing
+            settings,
+            self.engine,
+            metrics,
+            self._why_not_ready,
+            runtime.config_override,
+            reload,
+            self._tracing,
+            repository,
         )
         self.front_queue = parts.front_queue(settings, runtime, settings.threads)
         self.count_refusal = metrics.count_refusal

@@ -150,3 +150,19 @@ class FakeEngine:
 
     def close(self) -> None:
         return
+
+
+class FakeRepository:
+    """Remembers what it was asked to load and unload."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, float]] = []
+
+    def load(self, name: str, timeout_s: float) -> None:
+        self.asked.append(("load", name, timeout_s))
+
+    def unload(self, name: str, timeout_s: float) -> None:
+        self.asked.append(("unload", name, timeout_s))
+
+    def unloaded(self) -> Sequence[str]:
+        return ("asleep",)

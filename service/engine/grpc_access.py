@@ -9,11 +9,16 @@ import grpc
 from service.access import Access, secret_of
 from service.engine.grpc_errors import code_of
 from service.errors import SignpostError
+from service.oip.messages import SERVICE
 
 log = logging.getLogger(__name__)
 
-_OPEN: Final = "/grpc.health.v1.Health/"
-_ADMIN: Final = ("/tensorflow.serving.ModelService/HandleReloadConfigRequest",)
+_OPEN: Final = ("/grpc.health.v1.Health/", f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady")
+_ADMIN: Final = (
+    "/tensorflow.serving.ModelService/HandleReloadConfigRequest",
+    f"/{SERVICE}/RepositoryModelLoad",
+    f"/{SERVICE}/RepositoryModelUnload",
+)
 
 
 class AccessInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
@@ -33,9 +38,9 @@ class AccessInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc h
             secret = _secret(handler_call_details.invocation_metadata)
             name = self._access.admit(secret, "admin" if is_admin else "predict")
         except SignpostError as error:
-            return _refusal(code_of(error), str(error))
+            return _refusal(code_of(error), str(error), continuation(handler_call_details))
         if is_admin:
-            log.info("A call (%s) reloads the configuration.", name or "without a key")
+            log.info("A call (%s) changes what is served: %s.", name or "without a key", method)
         return continuation(handler_call_details)
 
 
@@ -44,8 +49,12 @@ def _secret(metadata: Any) -> str | None:
     return secret_of(found.get("authorization", ""), found.get("x-api-key", ""))
 
 
-def _refusal(code: grpc.StatusCode, text: str) -> Any:
-    def refuse(_request: bytes, context: Any) -> None:
+def _refusal(code: grpc.StatusCode, text: str, handler: Any) -> Any:
+    """A handler of the same kind that refuses."""
+
+    def refuse(_request: Any, context: Any) -> None:
         context.abort(code, text)
 
+    if handler is not None and handler.stream_stream is not None:
+        return grpc.stream_stream_rpc_method_handler(refuse)
     return grpc.unary_unary_rpc_method_handler(refuse)

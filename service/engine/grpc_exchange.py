@@ -73,7 +73,7 @@ class Exchange:
         self.timings.add("queue", answer.queue_s)
         self.timings.add("infer", answer.infer_s)
         if self._watch.metrics is not None and not self.is_own:
-            self._watch.metrics.count_batch(self.model, int(self.version), answer.batch_rows)
+            self._watch.metrics.count_batch(self.model, int(self.version), answer.batch_rows, rows=answer.rows)
 
     def end(self, status: str, bytes_in: int | None, bytes_out: int | None) -> None:
         """Tell everybody how it ended."""

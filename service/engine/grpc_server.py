@@ -1,4 +1,4 @@
-"""TF Serving's gRPC services over an engine, and the standard health service: one server for them all.
+"""The gRPC server over an engine: TF Serving's services, the standard health service, and those it is given.
 
 The server's threads are gRPC's own; `close` ends them within a bounded time.
 """
@@ -43,6 +43,8 @@ class GrpcServer:
         draining: whether the service is to stop soon; its health is then told as that of one that does not serve.
         watch: who else is told of each call.
         queue: where calls wait for a thread, and which are refused; none are by default.
+        handlers: what answers the calls of further services.
+        on_refusal: called when new calls begin to be refused, to end those that would not end by themselves.
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class GrpcServer:
         draining: Callable[[], bool] = lambda: False,
         watch: Watch = _NOBODY,
         queue: FrontQueue | None = None,
+        handlers: Sequence[grpc.GenericRpcHandler] = (),
+        on_refusal: Callable[[], None] = lambda: None,
     ) -> None:
         """Make the server; nothing listens yet."""
         self._engine = engine
@@ -67,6 +71,7 @@ class GrpcServer:
         self._stopping = threading.Event()
         self._ended: threading.Event | None = None
         self._draining = draining
+        self._on_refusal = on_refusal
         self._watch = watch
         self._health = HealthService(watch.link_secret)
         queue = queue or FrontQueue(threads)
@@ -89,6 +94,7 @@ class GrpcServer:
             ModelService(engine, reload, watch), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._server.add_generic_rpc_handlers(handlers)
 
     def start(self, address: str, socket_path: Path | None = None, private_socket: Path | None = None) -> int:
         """Listen and answer.
@@ -119,6 +125,7 @@ class GrpcServer:
             self._stopping.set()
             self._health.enter_graceful_shutdown()
             self._ended = self._server.stop(grace_s)
+            self._on_refusal()
 
     def close(self, grace_s: float = 5.0) -> None:
         """Refuse new calls and wait until those that run have ended, `grace_s` seconds at most."""

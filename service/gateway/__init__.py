@@ -20,6 +20,9 @@ from service.gateway import (
     http_errors,
     metrics,
     monitoring,
+    oip_infer,
+    oip_models,
+    oip_repository,
     openapi_pages,
     overload,
     paths,
@@ -32,6 +35,7 @@ from service.gateway import (
 from service.gateway.admin_api import Reload
 from service.gateway.express import Express
 from service.metrics import Metrics
+from service.oip.repository import Repository
 from service.settings import Settings
 from service.tracing import Tracing
 
@@ -51,6 +55,7 @@ def create_app(
     config_override: Path | None = None,
     reload: Reload | None = None,
     tracing: Tracing | None = None,
+    repository: Repository | None = None,
 ) -> Flask:
     """Make the application.
 
@@ -62,6 +67,7 @@ def create_app(
         config_override: where a configuration is put that a client sets while the service runs.
         reload: puts such a configuration in place; None where this process can't.
         tracing: where each request's trace goes; None traces none.
+        repository: loads and unloads models by name; None where this process can't.
     """
     app = Flask("signpost", static_folder=None)
     app.url_map.converters["name"] = _Name
@@ -86,6 +92,9 @@ def create_app(
         playground.blueprint(settings),
         openapi_pages.blueprint(settings, admits.needs_key),
         admin_api.blueprint(settings, reload),
+        oip_infer.blueprint(settings, engine, measured),
+        oip_models.blueprint(settings, engine, measured, why_not_ready),
+        oip_repository.blueprint(settings, engine, repository),
     ):
         app.register_blueprint(routes)
     if (path := monitoring.read_path(settings.monitoring_config_file)) is not None:

@@ -42,13 +42,13 @@ def note(servable: Servable, answer: Answer, metrics: Metrics, api: str) -> None
         servable: what ran.
         answer: what it answered.
         metrics: those of this process.
-        api: TF Serving's name of what was asked: `Predict`, `Classify` or `Regress`.
+        api: the name of what was asked, as TF Serving has it: `Predict`, `Classify`, `Regress`; or `Infer`.
     """
     served_by(servable.name, servable.version)  # a remote engine may have had to move on to the next version
     answered(instances=answer.rows)
     timings().add("queue", answer.queue_s)
     timings().add("infer", answer.infer_s)
-    metrics.count_batch(servable.name, servable.version, answer.batch_rows)
+    metrics.count_batch(servable.name, servable.version, answer.batch_rows, rows=answer.rows)
     metrics.serving.count_run(servable.name, api, answer.infer_s)
 
 

@@ -1,5 +1,6 @@
 """What every request and answer has: an ID, the time each stage took, and a count in the metrics."""
 
+import re
 import time
 from collections.abc import Mapping
 from typing import Final
@@ -14,7 +15,9 @@ from service.timings import Timings
 from service.tracing import Trace, Tracing
 
 # Asked so often, and telling so little, that they are no part of a trace.
-_PROBES: Final = ("/healthz", "/readyz", "/metrics")
+_PROBES: Final = ("/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready")
+# What a route that runs a model ends with.
+_VERB: Final = re.compile(r"(?::|/(?=infer))([a-z]+)$")
 
 
 def register(app: Flask, metrics: Metrics, access_log: bool = False, tracing: Tracing | None = None) -> None:
@@ -71,10 +74,9 @@ def count(metrics: Metrics, rule: str, model: str, version: str, status: int, *s
         stages_s: of each request the seconds of each stage, and in total.
     """
     metrics.count(rule, model, version, status, *stages_s)
-    _, colon, verb = rule.rpartition(":")
-    if model and colon and verb.isalpha():
+    if model and (verb := _VERB.search(rule)) is not None:
         totals = (each["total"] for each in stages_s)
-        metrics.serving.count_request(model, verb, "REST", http_errors.grpc_name(status), *totals)
+        metrics.serving.count_request(model, verb[1], "REST", http_errors.grpc_name(status), *totals)
 
 
 def timings() -> Timings:

@@ -1,4 +1,4 @@
-"""The express lane: images posted as they are, several requests at a time, without Flask.
+"""The express lane: images posted as they are, or in a tensor of one row, several requests at a time, without Flask.
 
 For a small model most of a request's time would be Flask's. What comes here are posts that `posts.py` could read: they
 are decoded one after the other, run as one batch, and answered. Nothing but good answers is made here. Whatever goes
@@ -8,10 +8,9 @@ told (`calls.raise_failure`). So there is one place for each error, as for each 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from email.utils import formatdate
 from typing import Final
 
 import numpy as np
@@ -28,12 +27,14 @@ from service.engine.interface import (
     ModelSpec,
     Servable,
 )
-from service.errors import Abandoned, NotFound, Overloaded, SignpostError, Unavailable
-from service.gateway import calls, exchange, images_api, overload
+from service.errors import Abandoned, NotFound, Overloaded, SignpostError, Unavailable, UnsupportedMedia
+from service.gateway import calls, exchange, express_infer, images_api, oip_answers, oip_infer, overload, raw_answers
 from service.gateway.posts import Post
 from service.images import ImageLimits
 from service.logs import Answered
 from service.metrics import Metrics
+from service.oip.requests import InferRequest
+from service.oip.tensors import BYTES
 from service.settings import Settings
 from service.timings import Timings
 
@@ -42,6 +43,9 @@ _DEADLINE: Final = overload.DEADLINE_HEADER.lower().encode()
 _OF_MODEL: Final = "/v1/models/<name:name>:predict"
 _OF_VERSION: Final = "/v1/models/<name:name>/versions/<int:version>:predict"
 _OF_LABEL: Final = "/v1/models/<name:name>/labels/<name:label>:predict"
+_INFER: Final = "/v2/models/<name:name>/infer"
+_INFER_OF_VERSION: Final = "/v2/models/<name:name>/versions/<name:version_or_label>/infer"
+_SCORES: Final = "scores"
 
 
 # The bytes of an answer; None for Flask to answer, or the error with which it has to.
@@ -59,13 +63,19 @@ class Arrived:
 
 @dataclass(slots=True)
 class _Boarded:
-    """A post whose image is decoded."""
+    """A post whose image is decoded; `wanted` is what it asks for by the Open Inference Protocol."""
 
     number: int
     arrived: Arrived
     request_id: str
     timings: Timings
     call: Call
+    wanted: InferRequest | None = None
+
+    @property
+    def has_image(self) -> bool:
+        """Whether it brought an encoded image rather than pixels."""
+        return self.wanted is None or self.wanted.inputs[0].datatype == BYTES
 
 
 @dataclass(slots=True)
@@ -101,6 +111,12 @@ class Express:
         self._limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
         self._timeout_s = settings.rest_api_timeout_in_ms / 1e3
         self._access_log = settings.access_log
+        self._max_depth = settings.max_json_depth
+        self._not_of_images: set[str] = set()  # models that were asked for by requests, and take other tensors
+
+    def leaves(self, post: Post) -> bool:
+        """Whether a post is Flask's to answer, as was found when another was answered."""
+        return post.json_length is not None and post.name in self._not_of_images
 
     def answer(self, posts: Sequence[Arrived], keep_alive: bool) -> tuple[list[Outcome], Callable[[], None]]:
         """Answer posts.
@@ -161,7 +177,10 @@ class Express:
         left = calls.has_left(arrived.connection)
         if left is not None and left():
             raise Abandoned("The caller left before the request ran.")
-        call = Call(deadline, DEFAULT_SIGNATURE, ("scores",), left, request_id, limit=limit)
+        asked = None if post.json_length is None else express_infer.read(post, self._max_depth)
+        if asked is not None:
+            deadline, limit = oip_infer.earlier(deadline, limit, asked.options.timeout_us, arrived.at_s)
+        call = Call(deadline, DEFAULT_SIGNATURE, (_SCORES,), left, request_id, limit=limit)
         spec = post.spec(request_id if self._engine.has_canaries else None)
         group = leased.get(spec)
         if group is None:
@@ -169,16 +188,24 @@ class Express:
             # Each lease may have its own wrapper around the same servable; any of those can run all.
             key = (type(servable), servable.name, servable.version)
             if key not in groups:
-                size = images_api.size_of(servable, DEFAULT_SIGNATURE)
+                try:
+                    size = images_api.size_of(servable, DEFAULT_SIGNATURE)
+                except UnsupportedMedia:
+                    if asked is not None:
+                        self._not_of_images.add(servable.name)
+                    raise
                 pixels = np.empty((most, size.height, size.width, size.channels), dtype=np.uint8)
                 groups[key] = _Group(servable, size, pixels)
             group = leased[spec] = groups[key]
         group.servable.check_room(call)
         timings = Timings()
         row = len(group.boarded)
-        group.pixels[row] = images_api.decode_one(post.image, group.size, self._limits, timings)
+        if asked is None:
+            group.pixels[row] = images_api.decode_one(post.image, group.size, self._limits, timings)
+        else:
+            group.pixels[row] = express_infer.pixels(asked, group.size, self._limits, timings)
         timings.add("queue", began_s - arrived.at_s)
-        group.boarded.append(_Boarded(number, arrived, request_id, timings, call))
+        group.boarded.append(_Boarded(number, arrived, request_id, timings, call, asked))
 
     def _run(self, group: _Group) -> list[Answer | SignpostError]:
         """Score the images of a group, as one request where that can be done."""
@@ -205,10 +232,12 @@ class Express:
             stages_s.setdefault(_rule(one.arrived.post), []).append(one.timings.stages_s)
         for rule, each in stages_s.items():
             exchange.count(self._metrics, rule, name, str(version), 200, *each)
-        self._metrics.count_images(name, version, len(answered))
-        for (rows, infer_s), requests in Counter((each.batch_rows, each.infer_s) for _, each in answered).items():
+        if decoded := sum(one.has_image for one, _ in answered):
+            self._metrics.count_images(name, version, decoded)
+        runs = Counter((one.wanted is None, each.batch_rows, each.infer_s) for one, each in answered)
+        for (is_image, rows, infer_s), requests in runs.items():
             self._metrics.count_batch(name, version, rows, requests)
-            self._metrics.serving.count_run(name, "Predict", infer_s, requests)
+            self._metrics.serving.count_run(name, "Predict" if is_image else "Infer", infer_s, requests)
         if self._access_log:
             for (one, _), response in zip(answered, responses, strict=True):
                 self._log(servable, one, len(response) - response.index(b"\r\n\r\n") - 4)
@@ -222,7 +251,7 @@ class Express:
             status=200,
             model=servable.name,
             version=str(servable.version),
-            images=1,
+            images=int(one.has_image),
             instances=1,
             stages_s=one.timings.stages_s,
             bytes_in=len(one.arrived.post.image),
@@ -234,8 +263,13 @@ class Express:
 def _respond(servable: Servable, answered: list[tuple[_Boarded, Answer]], keep_alive: bool) -> list[bytes]:
     """Write answers."""
     began_s = time.monotonic()
-    told = images_api.to_json(servable, np.concatenate([answer.outputs["scores"] for _, answer in answered]), None)
-    bodies = [images_api.encode({**told, "predictions": [each]}) for each in told["predictions"]]
+    bodies = _bodies_of_images(servable, [answer for one, answer in answered if one.wanted is None])
+    written = [
+        (next(bodies), {"Content-Type": oip_answers.JSON})
+        if one.wanted is None
+        else express_infer.write(servable, one.wanted, answer.outputs[_SCORES])
+        for one, answer in answered
+    ]
     now_s = time.monotonic()
     for one, answer in answered:
         one.timings.add("queue", answer.queue_s)
@@ -243,33 +277,22 @@ def _respond(servable: Servable, answered: list[tuple[_Boarded, Answer]], keep_a
         one.timings.add("encode", (now_s - began_s) / len(answered))
         one.timings.add("total", now_s - one.arrived.at_s)
     version = str(servable.version)
-    return [_response(body, one, version, keep_alive) for (one, _), body in zip(answered, bodies, strict=True)]
+    return [
+        raw_answers.write(body, {**kind, **exchange.headers_of(one.request_id, one.timings, version)}, keep_alive)
+        for (one, _), (body, kind) in zip(answered, written, strict=True)
+    ]
+
+
+def _bodies_of_images(servable: Servable, answers: Sequence[Answer]) -> Iterator[bytes]:
+    """The bodies that answer posted images."""
+    if answers:
+        told = images_api.to_json(servable, np.concatenate([answer.outputs[_SCORES] for answer in answers]), None)
+        yield from (images_api.encode({**told, "predictions": [each]}) for each in told["predictions"])
 
 
 def _rule(post: Post) -> str:
+    if post.json_length is not None:
+        return _INFER if post.version is None and post.label is None else _INFER_OF_VERSION
     if post.label is not None:
         return _OF_LABEL
     return _OF_MODEL if post.version is None else _OF_VERSION
-
-
-def _response(body: bytes, one: _Boarded, version: str, keep_alive: bool) -> bytes:
-    headers = exchange.headers_of(one.request_id, one.timings, version)
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    head = (
-        f"HTTP/1.1 200 OK\r\nServer: gunicorn\r\nDate: {_date()}\r\n"
-        f"Connection: {'keep-alive' if keep_alive else 'close'}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n{lines}\r\n"
-    )
-    return head.encode("latin-1") + body
-
-
-_dates: dict[int, str] = {}
-
-
-def _date() -> str:
-    """The time as HTTP writes it, made once a second."""
-    now = int(time.time())
-    if now not in _dates:
-        _dates.clear()
-        _dates[now] = formatdate(now, usegmt=True)
-    return _dates.get(now) or formatdate(now, usegmt=True)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from typing import Final
 
 from flask import Flask, Response, g, jsonify, request
@@ -33,6 +34,12 @@ STATUSES: Final[tuple[tuple[type[errors.SignpostError], int], ...]] = (
 
 # What stands behind the `:` of a path.
 _VERBS: Final = ("predict", "classify", "regress")
+
+# What other servers of the Open Inference Protocol have beyond it.
+_UNBUILT: Final = re.compile(
+    r"/v2/(?:models/[^/]+(?:/versions/[^/]+)?/(?:generate|generate_stream|infer_stream|trace/setting)"
+    r"|(?:system|cuda)sharedmemory(?:/.*)?|trace/setting|logging)$"
+)
 
 _GRPC_NAMES: Final = {
     401: "UNAUTHENTICATED",
@@ -84,11 +91,15 @@ def _answer_ours(error: errors.SignpostError) -> Response:
 
 
 def _answer_http(error: HTTPException) -> Response:
+    if isinstance(error, NoRoute) and _UNBUILT.match(request.path):
+        return _answer(f"{request.path} is an extension of Triton's that this service does not have.", 501)
     if isinstance(error, NoRoute):
         hint = did_you_mean(request.path.rpartition(":")[2], _VERBS)
         message = (
             f"There is no {request.path}; {hint}POST /v1/models/<model>:predict, or GET /v1/models for the models."
         )
+        if request.path.startswith("/v2"):
+            message = f"There is no {request.path}; POST /v2/models/<model>/infer, or GET /v2/models for the models."
     elif isinstance(error, MethodNotAllowed):
         message = f"{request.path} does not take {request.method}; use {', '.join(sorted(error.valid_methods or ()))}."
     elif isinstance(error, RequestEntityTooLarge):

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypeVar
 from flask import Flask
 from werkzeug.routing import Rule
 
+from service.gateway import oip_openapi
 from service.gateway import openapi_examples as examples
 from service.gateway import openapi_schemas as schemas
 from service.gateway.openapi_samples import samples
@@ -25,6 +26,7 @@ Need = Role | Literal["open"]
 
 TAGS: Final = {
     "Predict": "Ask a model.",
+    "Open Inference Protocol": "What Triton's and KServe's clients speak; over gRPC too.",
     "Models": "What there is, and in which state.",
     "Service": "Is it alive, ready, and how is it doing.",
     "Pages": "For people.",
@@ -35,9 +37,13 @@ _PARAMETERS: Final[Mapping[str, tuple[str, Json]]] = {
     "name": ("Name of the model.", {"type": "string", "pattern": "^[^/:]+$"}),
     "version": ("Number of the version.", {"type": "integer", "minimum": 0}),
     "label": ("A label that points at a version.", {"type": "string", "pattern": "^[^/:]+$"}),
+    "version_or_label": (
+        "Number of the version, or a label that points at one.",
+        {"type": "string", "pattern": "^[^/:]+$"},
+    ),
     "file": ("One of the files that are served.", {"type": "string"}),
 }
-_EXAMPLES: Final = {"version": 1, "label": "stable", "file": "model_card.json"}
+_EXAMPLES: Final = {"version": 1, "label": "stable", "version_or_label": "1", "file": "model_card.json"}
 _PARAMETER: Final = re.compile(r"<(?:(\w+)(?:\((.*?)\))?:)?(\w+)>")
 
 
@@ -117,14 +123,15 @@ def document(app: Flask, base_url: str, needs_key: bool = False) -> Json:
         "info": {
             "title": "Signpost",
             "version": __version__,
-            "summary": "TensorFlow SavedModels over HTTP: TensorFlow Serving's REST v1, and images as they are.",
+            "summary": "TensorFlow SavedModels over HTTP: TensorFlow Serving's REST v1, the Open Inference Protocol "
+            "v2, and images as they are.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": says} for name, says in TAGS.items()],
         "paths": dict(ordered),
         "components": {
-            "schemas": schemas.SCHEMAS,
+            "schemas": schemas.SCHEMAS | oip_openapi.SCHEMAS,
             "responses": {f"Error{status}": _error(status, says) for status, says in schemas.ERRORS.items()},
             "headers": schemas.HEADERS,
             "parameters": schemas.QUERY | {each["name"]: each for each in (schemas.REQUEST_ID, schemas.DEADLINE)},
@@ -140,7 +147,7 @@ def _path(rule: Rule) -> str:
 def _operation(app: Flask, rule: Rule, operation: Operation, method: str, base_url: str, needs_key: bool) -> Json:
     summary, _, description = (inspect.getdoc(app.view_functions[rule.endpoint]) or "").partition("\n\n")
     names = [name for _, _, name in _PARAMETER.findall(rule.rule)]
-    variant = "".join(f"_of_{name}" for name in names if name in ("version", "label"))
+    variant = "".join(f"_of_{name}" for name in names if name in ("version", "label", "version_or_label"))
     found: Json = {
         "operationId": f"{rule.endpoint.replace('.', '_')}{variant}",
         "tags": [operation.tag],

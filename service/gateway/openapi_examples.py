@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 # A hand that shows the letter Y, drawn, 28 x 28 grey pixels: what the examples post. The file is among the page's.
 EXAMPLE_IMAGE: Final = "static/example.png"
-_EXAMPLE_B64: Final = (
+EXAMPLE_B64: Final = (
     "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcCAAAAABXZoBIAAABQ0lEQVR42s3Ry04CQRCF4XNqakYQnQENMaIYFEx8/+fwAYzEGHWh"
     "IyBBHLlNd7lAuSjs7VUnX6rS+ZvX2H4E/wzVf+Z7ug2HN5OL42DL2ln2ftfxWzCu6bDd3awSNU510O7b5tcWmrWgf7tRBSg2j+Wt"
     "PTAAsOV+70wBlFou7crlrszy3vAwLigAjNNJRQGgdGnpS69QzCa9UfmoWi8Ro8dX96EAwP2Wf3r2GtrYZ/1sfFUYPaWONs/HpFU2"
@@ -32,12 +32,12 @@ PREDICT_BODY: Final[Json] = {
     },
     **json_of(
         "TensorRequest",
-        image={"instances": [{"b64": _EXAMPLE_B64}]},
-        columns={"signature_name": "serving_default", "inputs": {"image": [{"b64": _EXAMPLE_B64}]}},
+        image={"instances": [{"b64": EXAMPLE_B64}]},
+        columns={"signature_name": "serving_default", "inputs": {"image": [{"b64": EXAMPLE_B64}]}},
     ),
 }
 _CLASSES: Final = list("ABCDEFGHIKLMNOPQRSTUVWXY")
-_SCORES: Final = [
+SCORES: Final = [
     0.001467, 0.001626, 0.004823, 0.000147, 0.002436, 0.003487, 0.003477, 0.002909,
     0.002769, 0.002083, 0.004726, 0.000536, 0.000764, 0.001827, 0.00805, 0.002161,
     0.001053, 0.000801, 0.004799, 0.001456, 0.000827, 0.001224, 0.001185, 0.945366,
@@ -48,8 +48,8 @@ PREDICT_ANSWER: Final[Json] = json_of(
         "model": {"name": "sign_language", "version": 1},
         "predictions": [{"class": "Y", "score": 0.945366, "scores": {"Y": 0.945366, "P": 0.00805}}],
     },
-    image={"predictions": [{"classes": _CLASSES, "scores": _SCORES}]},
-    columns={"outputs": {"classes": [_CLASSES], "scores": [_SCORES]}},
+    image={"predictions": [{"classes": _CLASSES, "scores": SCORES}]},
+    columns={"outputs": {"classes": [_CLASSES], "scores": [SCORES]}},
 )
 
 CLASSIFY_BODY: Final = json_of("ExamplesRequest", one={"signature_name": "classify_x", "examples": [{"x": 1.5}]})

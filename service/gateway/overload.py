@@ -28,9 +28,13 @@ def register(app: Flask, metrics: Metrics) -> None:
 
 def patience(most_s: float) -> tuple[float, str]:
     """How long the client of the request at hand waits; see `patience_of`."""
+    return patience_of(request.headers.get(DEADLINE_HEADER), arrived_s(), most_s)
+
+
+def arrived_s() -> float:
+    """Time (`time.monotonic()`) at which the request at hand arrived."""
     arrival: Arrival | None = request.environ.get(ARRIVAL)
-    arrived_s = time.monotonic() if arrival is None else arrival.at_s
-    return patience_of(request.headers.get(DEADLINE_HEADER), arrived_s, most_s)
+    return time.monotonic() if arrival is None else arrival.at_s
 
 
 def patience_of(text: str | None, arrived_s: float, most_s: float) -> tuple[float, str]:

@@ -1,4 +1,4 @@
-"""Bodies whose size nobody knows before they are read: in chunks, or compressed with gzip as TF Serving takes them."""
+"""Bodies whose size nobody knows before they are read: in chunks, or compressed with gzip or deflate."""
 
 import zlib
 from typing import Any, Final
@@ -8,7 +8,8 @@ from flask import Flask, request
 from service.errors import InvalidRequest, TooLarge, UnsupportedMedia
 
 _STEP_BYTES: Final = 64 * 1024
-_GZIP: Final = 16 + zlib.MAX_WBITS
+# How zlib is told the format; deflate in HTTP is that of zlib (RFC 9110, 8.4.1.2).
+_WINDOWS: Final = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
 def register(app: Flask) -> None:
@@ -21,14 +22,16 @@ def register(app: Flask) -> None:
             if "HTTP_TRANSFER_ENCODING" in request.environ:
                 _replace(request.environ["wsgi.input"])
             return
-        if encoding not in ("gzip", "x-gzip"):
-            raise UnsupportedMedia(f"Content-Encoding {encoding} is not taken; send gzip, or the body as it is.")
+        if encoding not in _WINDOWS:
+            raise UnsupportedMedia(
+                f"Content-Encoding {encoding} is not taken; send gzip or deflate, or the body as it is."
+            )
         limit = request.max_content_length
         if limit is not None and (request.content_length or 0) > limit:
             raise TooLarge(f"The compressed body has more than the {limit} bytes that are taken.")
         length = request.environ.pop("CONTENT_LENGTH", "")
         request.environ["wsgi.input_terminated"] = True
-        _replace(_Gunzip(request.environ["wsgi.input"], int(length) if length else None, limit))
+        _replace(_Unpacked(request.environ["wsgi.input"], encoding, int(length) if length else None, limit))
 
 
 def _replace(stream: Any) -> None:
@@ -63,27 +66,29 @@ class _Counted:
         return data
 
 
-class _Gunzip:
-    """A stream of what a gzip stream holds; never holds more than a step of it.
+class _Unpacked:
+    """A stream of what a compressed stream holds; never holds more than a step of it.
 
     Args:
         source: the compressed stream.
+        encoding: how it is compressed.
         length: bytes in it; None where it ends by itself.
         limit: bytes of it at most: some hold nothing.
     """
 
-    def __init__(self, source: Any, length: int | None, limit: int | None) -> None:
+    def __init__(self, source: Any, encoding: str, length: int | None, limit: int | None) -> None:
         self._source = source
+        self._encoding = encoding
         self._left = length
         self._limit = limit
         self._read = 0
-        self._stream = zlib.decompressobj(_GZIP)
+        self._stream = zlib.decompressobj(_WINDOWS[encoding])
 
     def read(self, size: int = -1) -> bytes:
         """Up to `size` bytes; none at the end.
 
         Raises:
-            InvalidRequest: it is no gzip, or broken off.
+            InvalidRequest: it is not what it is said to be, or broken off.
             TooLarge: the compressed body is.
         """
         while not self._stream.eof:
@@ -91,7 +96,9 @@ class _Gunzip:
             try:
                 data = self._stream.decompress(compressed, max(size, 1) if size >= 0 else _STEP_BYTES)
             except zlib.error as error:
-                raise InvalidRequest(f"The body is no gzip, as Content-Encoding says that it is: {error}.") from error
+                raise InvalidRequest(
+                    f"The body is not {self._encoding}, as Content-Encoding says that it is: {error}."
+                ) from error
             if data:
                 return data
         return b""

@@ -83,6 +83,30 @@ class Maths(tf.Module):
         return {"waited": seconds + 0.0 * tf.cast(turns, tf.float64)}
 
 
+class Double(tf.Module):
+    """OUT = 2 * IN: the model of the recorded exchanges of the Open Inference Protocol."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="IN")])
+    def run(self, IN: tf.Tensor) -> dict[str, tf.Tensor]:  # noqa: N803
+        return {"OUT": IN * 2.0}
+
+
+# The Open Inference Protocol's names of TensorFlow's types.
+DATATYPES = {
+    "BOOL": tf.bool, "UINT8": tf.uint8, "UINT16": tf.uint16, "UINT32": tf.uint32, "UINT64": tf.uint64, "INT8": tf.int8,
+    "INT16": tf.int16, "INT32": tf.int32, "INT64": tf.int64, "FP16": tf.float16, "BF16": tf.bfloat16,
+    "FP32": tf.float32, "FP64": tf.float64, "BYTES": tf.string,
+}  # fmt: skip
+
+
+class Every(tf.Module):
+    """Gives back a tensor of each type."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], dtype, name=name) for name, dtype in DATATYPES.items()])
+    def run(self, *tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {f"{name}_out": tf.identity(each) for name, each in zip(DATATYPES, tensors, strict=True)}
+
+
 def optional() -> tf.types.experimental.GenericFunction:
     """Multiplies x by k, which may be left out and is 3 then."""
     x, k = tf.TensorSpec([None], tf.float32, name="x"), tf.TensorSpec([], tf.float32, name="k")
@@ -100,6 +124,8 @@ def write(store: Path) -> None:
     names = ("add", "scalar", "shout", "pick", "repeat", "wait", "total", "echo", "optional")
     signatures = {name: getattr(maths, name) for name in names}
     tf.saved_model.save(maths, str(store / "maths" / "1"), {"serving_default": maths.both, **signatures})
+    for name, module in (("dbl", Double()), ("every", Every())):
+        tf.saved_model.save(module, str(store / name / "1"), {"serving_default": module.run})
     _warm_up(store / "maths" / "1", "wait", [{"seconds": np.array([each])} for each in (0.0, 0.01)])
     for version in range(1, SPARE_VERSIONS + 1):
         times = Times(version)
@@ -114,6 +140,8 @@ def write(store: Path) -> None:
             version_labels {{ key: "stable" value: 1 }}
           }}
           config {{ name: "maths" base_path: "{store}/maths" model_platform: "tensorflow" }}
+          config {{ name: "dbl" base_path: "{store}/dbl" model_platform: "tensorflow" }}
+          config {{ name: "every" base_path: "{store}/every" model_platform: "tensorflow" }}
           config {{ name: "times" base_path: "{store}/times" model_platform: "tensorflow" }}
         }}
         """

@@ -39,7 +39,8 @@ def operations(server: Server) -> list[dict[str, Any]]:
     """All of them, those that change what is served last."""
     paths = requests.get(f"{server.url}/openapi.json", timeout=60).json()["paths"]
     found = [operation for methods in paths.values() for operation in methods.values()]
-    return sorted(found, key=lambda operation: "reload" in operation["operationId"])
+    changing = ("repository_unload", "repository_load", "reload")  # what goes must come back
+    return sorted(found, key=lambda operation: [each in operation["operationId"] for each in reversed(changing)])
 
 
 def rounded(value: Any) -> Any:

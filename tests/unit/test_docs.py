@@ -87,6 +87,7 @@ def test_the_flag_of_a_setting_is_tf_servings_where_it_has_one() -> None:
 def test_the_api_document_lists_every_metric() -> None:
     metrics = Metrics(FakeEngine(classifier("m")))
     metrics.count("/route", "m", "1", 200, {"infer": 0.1})  # a series shows its labels once it has a value
+    metrics.count("/route", "m", "1", 500, {"total": 0.1})
     metrics.count_batch("m", 1, 1)
     metrics.count_images("m", 1, 1)
     metrics.count_comparison("m", "agree")

@@ -69,6 +69,12 @@ def test_the_engine_knows_no_gateway(path: Path) -> None:
     assert reaches(path, "service.gateway", "flask", "gunicorn") == []
 
 
+@pytest.mark.parametrize("path", [path for path in SERVICE if path.parts[1] == "oip"], ids=str)
+def test_the_open_inference_protocol_knows_no_transport_and_no_engine(path: Path) -> None:
+    assert reaches(path, "service.gateway", "flask", "gunicorn", "grpc") == []
+    assert [name for name in reaches(path, "service.engine") if not name.startswith("service.engine.interface")] == []
+
+
 @pytest.mark.parametrize("path", TRAINING, ids=str)
 def test_training_shares_with_the_service_what_prevents_skew_and_nothing_else(path: Path) -> None:
     shared = ["service.images", "service.store", "service.errors", "service.protocol", "service.version"]

@@ -16,13 +16,17 @@ from tests.unit.service.gateway.pictures import WHITE
 
 PREDICT, PREDICT_KEY = keys.make("camera", "predict")
 ADMIN, ADMIN_KEY = keys.make("ops", "admin")
-OPEN = {"/", "/docs", "/openapi.json", "/healthz", "/readyz", "/static/<path:filename>"}
+OPEN = {
+    "/", "/docs", "/openapi.json", "/healthz", "/readyz", "/static/<path:filename>", "/v2/health/live",
+    "/v2/health/ready",
+}  # fmt: skip
 LETTERS = "/v1/models/letters:predict"
 RELOAD = "/v1/config:reload"
 PARAMETERS = {
     "<name:name>": "letters",
     "<int:version>": "1",
     "<name:label>": "stable",
+    "<name:version_or_label>": "1",
     "<path:filename>": "theme.css",
     "<any(model_card.json, curves.png, confusion_matrix.png):file>": "model_card.json",
 }
@@ -121,7 +125,7 @@ def test_the_description_tells_of_keys_where_they_are_on(guarded: Flask, engine:
     off = create_app(Settings(), engine, Metrics(engine))
     assert "securitySchemes" not in off.test_client().get("/openapi.json").json["components"]
     shown = " ".join(guarded.test_client().get("/docs").text.split())
-    assert shown.count("Needs an API key of the role admin, as") == 1
+    assert shown.count("Needs an API key of the role admin, as") == 3  # reload, load, unload
     assert shown.count("Needs an API key, as") > 5
     assert "Needs an API key" not in off.test_client().get("/docs").text
 

@@ -64,7 +64,8 @@ def counted(metrics: Metrics) -> dict[tuple[str, ...], float]:
         (sample.name, *sorted(sample.labels.items())): sample.value  # type: ignore[misc]
         for family in metrics.collect()
         for sample in family.samples
-        if sample.name.startswith("signpost_") and not sample.name.endswith(("_sum", "_bucket", "_created"))
+        if sample.name.startswith("signpost_")
+        and not sample.name.endswith(("_sum", "_bucket", "_created", "_timestamp_seconds"))
     }
 
 

@@ -21,7 +21,7 @@ from service.gateway import create_app, openapi
 from service.gateway.metrics import Metrics
 from service.gateway.openapi_examples import ERRORS, EXAMPLE_IMAGE
 from service.settings import Settings
-from tests.fakes import FakeEngine, FakeServable, classifier, classifier_signature, signature, spec
+from tests.fakes import FakeEngine, FakeRepository, FakeServable, classifier, classifier_signature, signature, spec
 
 Json = dict[str, Any]
 MONITORING = 'prometheus_config { enable: true path: "/monitoring" }'
@@ -64,7 +64,7 @@ def app(tmp_path: Path) -> Flask:
     (tmp_path / "monitoring.config").write_text(MONITORING)
     engine = FakeEngine(letters, half_plus_two(), labels={"stable": 1})
     settings = Settings(store=tmp_path, monitoring_config_file=tmp_path / "monitoring.config")
-    return create_app(settings, engine, Metrics(engine), reload=lambda *_: None)
+    return create_app(settings, engine, Metrics(engine), reload=lambda *_: None, repository=FakeRepository())
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_each_example_of_a_body_is_taken(app: Flask, document: Json) -> None:
                     answer = client.open(at, method=method, json=example["value"])
                 check_answer(document, operation, answer)
                 taken += 1
-    assert taken == 3 * (3 + 1 + 1) + 1
+    assert taken == 3 * (3 + 1 + 1) + 1 + 2 + 3  # of v1, reload, infer, the repository's
 
 
 def test_each_example_of_an_answer_has_its_form_and_its_request(document: Json) -> None:
