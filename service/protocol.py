@@ -160,7 +160,8 @@ def _as_field(values: Array, name: str) -> Array:
 def from_tensor_proto(proto: tensor_pb2.TensorProto) -> Array:
     """Read a TensorProto into an array; strings become an object array of bytes.
 
-    As in TensorFlow, fewer values than elements means that the last value repeats.
+    As in TensorFlow, fewer values than elements means that the last value repeats, and none at all that each is 0 or
+    empty. Values in the field of another type, and more than there are elements, are mistakes here.
 
     Raises:
         InvalidRequest: an element type that is not taken, or values that do not fit the shape.
@@ -183,10 +184,12 @@ def from_tensor_proto(proto: tensor_pb2.TensorProto) -> Array:
         return _reshaped(np.frombuffer(proto.tensor_content, dtype=dtype), shape)
     array = _from_values(getattr(proto, _FIELDS[name]), name, dtype)
     missing = count - len(array)
-    if missing < 0 or (missing > 0 and (not len(array) or count > _MAX_REPEATED)):
+    mistaken = not len(array) and any(getattr(proto, field) for field in set(_FIELDS.values()))
+    if missing < 0 or (missing > 0 and (count > _MAX_REPEATED or mistaken)):
         raise InvalidRequest(f"A tensor of shape {list(shape)} needs {count} values, not {len(array)}.")
-    if missing:
-        array = np.concatenate([array, np.repeat(array[-1:], missing)])
+    if missing > 0:
+        last = array[-1:] if len(array) else np.array([b""], dtype=dtype) if dtype.kind == "O" else np.zeros(1, dtype)
+        array = np.concatenate([array, np.repeat(last, missing)])
     return _reshaped(array, shape)
 
 

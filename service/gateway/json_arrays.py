@@ -34,13 +34,15 @@ def to_array(values: Any, spec: TensorSpec, decode: DecodeImage | None = None) -
         return _to_strings(values, spec)
     if decode is not None and isinstance(values, list) and any(map(_is_image, values)):
         return _to_pixels(values, spec, decode)
+    if _holds_text(values):  # of which NumPy would make strings, all as long as the longest: a body, terabytes
+        raise InvalidRequest(_wrong_kind(spec, _KINDS[_wanted(spec)], takes_images=decode is not None))
     try:
         array = np.array(values)
     except (ValueError, OverflowError) as error:
         raise _ragged(spec) from error
     if array.size == 0 and array.ndim:
         return _empty(array.shape, spec)
-    wanted = spec.dtype.kind if spec.dtype.kind in _KINDS else "f"
+    wanted = _wanted(spec)
     fitting = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}[wanted]
     if array.dtype.kind in "fO" and array.dtype.kind not in fitting and wanted != "b":
         array = np.array(values, dtype=np.object_)
@@ -61,6 +63,18 @@ def to_array(values: Any, spec: TensorSpec, decode: DecodeImage | None = None) -
     if wanted == "f" and (np.isinf(converted) & np.isfinite(array.astype(np.float64))).any():
         raise InvalidRequest(f"Input {spec.name!r} takes {spec.dtype_name}; a number is too large.")
     return converted
+
+
+def _wanted(spec: TensorSpec) -> str:
+    return spec.dtype.kind if spec.dtype.kind in _KINDS else "f"
+
+
+def _holds_text(values: Any) -> bool:
+    """Whether there is a string anywhere in lists of numbers; lists of nothing but numbers are looked at in C."""
+    if not isinstance(values, list):
+        return isinstance(values, str)
+    kinds = set(map(type, values))
+    return str in kinds or (list in kinds and any(map(_holds_text, values)))
 
 
 def to_lists(name: str, array: Array) -> Any:

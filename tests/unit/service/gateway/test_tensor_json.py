@@ -410,7 +410,8 @@ def test_any_json_gives_arrays_of_the_right_type_or_is_refused(document: Any, wa
     try:
         request = tensor_json.parse(json.dumps(document).encode())
         tensor_json.find_signature({"serving_default": wanted}, request.signature_name)
-        found = tensor_json.to_arrays(request, wanted, lambda _: np.zeros((1, 1, 1), np.uint8))
+        decode = None if wanted.image is None else lambda _: np.zeros((1, 1, 1), np.uint8)
+        found = tensor_json.to_arrays(request, wanted, decode)
     except (InvalidRequest, NotFound) as error:
         assert str(error).encode()  # noqa: PT017 - either outcome is right; and the message can be sent
     else:
@@ -424,3 +425,11 @@ def test_an_input_may_be_called_b64() -> None:
         assert tensor_json.to_arrays(tensor_json.parse(body), named, None)["b64"].tolist() == [b"q"]
     with pytest.raises(InvalidRequest, match="takes no inputs; send an empty object"):
         tensor_json.to_arrays(tensor_json.parse(b'{"inputs": []}'), signature([], [spec("y", "DT_FLOAT")]), None)
+
+
+def test_one_long_string_among_numbers_takes_no_memory() -> None:
+    """NumPy would make each of the others as long: here 40 GB."""
+    values = [1.0, "a" * 100_000, *["b"] * 100_000]
+    for wanted in (taking("DT_FLOAT", -1), taking("DT_INT64", -1), taking("DT_BOOL", -1)):
+        with pytest.raises(InvalidRequest, match="Input 'x' takes"):
+            tensor_json.to_arrays(tensor_json.JsonRequest("serving_default", False, values), wanted, None)
