@@ -109,7 +109,7 @@ def test_a_model_that_is_not_ready_says_so_and_answers_once_it_is(
     page.wait_for_text("#service", "3 of 4 models ready")
     page.wait_for_text("#notice", "not ready")
     page.wait_for_text("#versions .pill", "failed")
-    assert "is no SavedModel" in page.text("#versions .error")
+    assert "is not a SavedModel" in page.text("#versions .error")
     choose(page, files[2])
     page.wait_for_text(".item.failed .error", "Model late is not ready")
     assert page.text(".item.failed button:not(.remove)") == "Try again"

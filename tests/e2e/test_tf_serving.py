@@ -291,7 +291,7 @@ class TestRest:
         )
         assert answer.json()["predictions"] == [
             {"joined": "ä3", "raw_bytes": {"b64": "w6Q="}, "length": 2, "third": pytest.approx([1 / 3, 2 / 3])},
-            {"joined": "\ufffd7", "raw_bytes": {"b64": "/w=="}, "length": 1, "third": pytest.approx([1, 4 / 3])},
+            {"joined": {"b64": "/zc="}, "raw_bytes": {"b64": "/w=="}, "length": 1, "third": pytest.approx([1, 4 / 3])},
         ]  # fmt: skip
         answer = running.post("texts:predict", inputs=2.0, signature_name="scalar")
         assert re.fullmatch(r'\{"outputs":\[2.0,Infinity,-?NaN\]\}', answer.text)

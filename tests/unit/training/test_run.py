@@ -318,7 +318,7 @@ def test_a_disk_that_is_full_indeed(published: Path, small_disk: Path) -> None:
     assert list(small_disk.iterdir()) == []
     subprocess.run(["mount", "-o", "remount,size=10m", small_disk], check=True)
     assert "Published" in train(published, "--resume", "--store", str(small_disk)).output
-    assert store.versions(small_disk / "circles") == [1]
+    assert [*store.versions(small_disk / "circles")] == [1]
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     result = train(published, "--resume", "--store", str(small_disk))
     assert "circles can't be written: Read-only file system; name another with --store." in last_line(result)
