@@ -227,6 +227,13 @@ def test_a_python_program_prints_the_letter(
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node not found")
 def test_the_program_for_node_prints_the_letter(letters: Server, folder: Path) -> None:
+    [block] = [block for block in BLOCKS if block.language == "javascript"]
+    (folder / "program.mjs").write_text(with_ports(block.text, letters))
+    assert run("node program.mjs", folder).strip() == "Y"
+
+
+@pytest.mark.skipif(bool(browser.missing()), reason=browser.missing())
+def test_the_lines_for_a_page_print_the_letter(letters: Server, tmp_path: Path) -> None:
     blocks = [block for block in BLOCKS if block.language == "js"]
     assert len(blocks) == 2
     with browsing(tmp_path / "profile") as page:
