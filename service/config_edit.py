@@ -130,6 +130,10 @@ class ConfigFile:
     Args:
         path: the store.
         file: `--model_config_file`, if it is not the store's own.
+
+    Attributes:
+        file: its path.
+        was_made: whether the last change has made it.
     """
 
     def __init__(self, path: Path, file: Path | None = None) -> None:
@@ -137,6 +141,7 @@ class ConfigFile:
         self._store = path
         self.file = file if file is not None else path / CONFIG_NAME
         self._source = ConfigSource(path, file)
+        self.was_made = False  # by a change
 
     def read(self) -> tuple[ModelConfig, ...]:
         """The models as they are configured; without a file, every model of the store.
@@ -164,6 +169,7 @@ class ConfigFile:
             NotFound: it is not configured.
         """
         with self._locked():
+            existed = self.file.exists()
             configs = ConfigSource(self._store, self.file if self.file.exists() else None).read()
             before = _named(configs, name)
             after = edit(before)
@@ -172,6 +178,7 @@ class ConfigFile:
                 text = model_config.to_text(kept, self._folder())
                 self._keep_comments()
                 write_atomically(self.file, text)
+                self.was_made = not existed
         return after
 
     def _folder(self) -> Path:

@@ -69,12 +69,17 @@ def serve(settings: Settings) -> None:
         )
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        what = f"the models of {settings.engine}" if settings.engine_addresses else settings.store
+        what = f"the models of {settings.engine}" if settings.engine_addresses else _what(settings)
         scheme = "http" if certificates is None else "https"
         logging.info("%s", shape.tell(settings, host_has))
         logging.info("Signpost %s listens on %s://%s:%d; loading %s.", __version__, scheme, shown, port, what)
         folder = held.enter_context(private_folder())
         _run(settings, Runtime(folder, settings.workers, grpc_port, port, predecessor), listener, grpc_holder)
+
+
+def _what(settings: Settings) -> Path:
+    """What says which models are served, for people."""
+    return settings.model_config_file or settings.model_base_path or settings.store
 
 
 def _run(settings: Settings, runtime: Runtime, listener: socket.socket, grpc_holder: socket.socket | None) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from service import config_edit, models_list, store
 from service.config_edit import ConfigFile
-from service.errors import InvalidRequest, LoadFailed
+from service.errors import InvalidRequest, LoadFailed, StoreError
 from service.model_config import ModelConfig
 
 
@@ -55,8 +55,14 @@ def list_models(configs: ConfigFile, as_json: bool, url: str, api_key: str) -> N
 
     Where a service answers, it is asked what really serves; otherwise this is what would.
     """
-    known = configs.read()
-    served, note = models_list.ask(url, api_key.strip(), {config.name for config in known})
+    try:
+        known = configs.read()
+        served, note = models_list.ask(url, api_key.strip(), {config.name for config in known})
+    except StoreError:  # none is here, but a service may run
+        known = ()
+        served, note = models_list.ask(url, api_key.strip(), None)
+        if served is None:
+            raise
     rows = models_list.rows(known, served)
     if as_json:
         click.echo(json.dumps(rows, indent=1))
@@ -84,6 +90,13 @@ def label(configs: ConfigFile, model: str, label: str, version: int | None, dele
     else:
         configs.change(model, lambda config: config_edit.with_label(config, label, version))
         click.echo(f"{label} of {model} is version {version}.")
+    _tell_file(configs)
+
+
+def _tell_file(configs: ConfigFile) -> None:
+    """Say what changes with a first configuration, which nobody may have thought of."""
+    if configs.was_made:
+        click.echo(f"{configs.file} now says which models are served; add further ones to it.", err=True)
 
 
 @models.command()
@@ -103,6 +116,7 @@ def rollback(configs: ConfigFile, model: str, to: int | None) -> None:
         f"{model} serves version {moved[1]} instead of {moved[0]}; `signpost models latest {model}` follows the "
         "latest version again."
     )
+    _tell_file(configs)
 
 
 @models.command()
@@ -112,6 +126,7 @@ def latest(configs: ConfigFile, model: str) -> None:
     """Serve the latest version of MODEL, also when a newer one is published."""
     changed = configs.change(model, config_edit.following_latest)
     click.echo(f"{model} serves its latest version, now {config_edit.serving_version(changed)}.")
+    _tell_file(configs)
 
 
 @models.command()

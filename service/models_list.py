@@ -53,13 +53,13 @@ def address(environment: Mapping[str, str]) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def ask(url: str, api_key: str, names: Collection[str]) -> tuple[Served | None, str]:
+def ask(url: str, api_key: str, names: Collection[str] | None) -> tuple[Served | None, str]:
     """Ask a service what it serves.
 
     Args:
         url: where it listens; empty where there is none to ask.
         api_key: goes along.
-        names: models of the store; a service that has none of them serves another one.
+        names: models of the store; a service that has none of them serves another one. None where there is no store.
 
     Returns:
         What it says, or None where it can't be asked; and where the answer comes from, for people.
@@ -78,7 +78,7 @@ def ask(url: str, api_key: str, names: Collection[str]) -> tuple[Served | None, 
         return None, f"{str(error).rstrip('.')}; this is what would serve."
     finally:
         client.close()
-    if served.versions and not names & served.versions.keys():
+    if served.versions and names is not None and not names & served.versions.keys():
         others = ", ".join(served.versions)
         return None, f"The service at {url} serves other models ({others}); this is what would serve of this store."
     return served, f"What serves is what the service at {url} says."

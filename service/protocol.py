@@ -84,6 +84,8 @@ __all__ = [
 
 # What a gateway's calls to an engine carry in their metadata: they would rather have tensors as `tensor_content`.
 PREFERS_CONTENT: Final = ("signpost-tensor-content", "1")
+# How an engine refuses a call that holds the rows of several requests; the reason follows.
+NOT_JOINED: Final = " are not joined: "
 # What a call carries whose rows are those of several requests.
 JOINED: Final = ("signpost-joined", "1")
 

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from service import store
@@ -87,6 +88,17 @@ class Folders:
             self.complain(str(error))
             return False
         return files is not None and files != before
+
+    def report_replaced(self, folder: Path, loaded: Files) -> None:
+        """Log where the SavedModel of a version that serves is another one than was loaded; it is not loaded again."""
+        name = store.SAVED_MODEL if store.SAVED_MODEL in loaded else store.SAVED_MODEL_TEXT
+        with suppress(OSError):  # gone: it goes on serving until it is not wanted any more
+            now = (folder / name).stat()
+            if (now.st_size, now.st_ctime_ns) != loaded.get(name):
+                self.complain(
+                    f"{folder / name} has changed since it was loaded. What was loaded goes on serving, but a worker "
+                    "that starts loads what lies there: publish it under another number."
+                )
 
     def complain(self, message: str) -> None:
         """Log a warning, the same one at most every ten minutes: the folders are looked at every second."""

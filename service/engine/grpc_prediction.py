@@ -62,7 +62,7 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
                 )
             if call.joined and call.signature_name in servable.unjoined:
                 why = servable.unjoined[call.signature_name]
-                raise errors.UnfitSignature(f"Requests of {call.signature_name!r} are not joined: {why}.")
+                raise errors.UnfitSignature(f"Requests of {call.signature_name!r}{protocol.NOT_JOINED}{why}.")
             started_s = time.monotonic()
             inputs = {name: protocol.from_tensor_proto(tensor) for name, tensor in request.inputs.items()}
             current.timings.add("decode", time.monotonic() - started_s)

@@ -269,6 +269,9 @@ class LocalEngine:
                 self._folders.report(
                     config, f"{config.base_path} holds no version that {name} should serve; it holds {there}."
                 )
+        for each in self._held.values():
+            if each.state is State.AVAILABLE:
+                self._folders.report_replaced(each.folder, each.files)
         changed = {
             key
             for key, held in self._held.items()

@@ -131,7 +131,8 @@ class _CallBatcher(Batcher):
             return self._servable.call(inputs, self._signature_name, outputs, deadline, metadata)
         except UnfitSignature as error:
             if joined:  # the engine has found meanwhile that it must not be
-                raise Unjoinable(str(error).rstrip(".")) from error
+                why = str(error).rpartition(protocol.NOT_JOINED)[2].rstrip(".")
+                raise Unjoinable(f"the engine says: {why}") from error
             raise
 
     def isolates(self, error: Exception) -> bool:

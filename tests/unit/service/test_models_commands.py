@@ -224,3 +224,17 @@ def test_a_free_port_is_read_from_the_ready_file(tmp_path: Path) -> None:
     (tmp_path / "ready").write_text('{"port": 1, "rest_api_port": 2}')
     told = {"SIGNPOST_REST_API_PORT": "0", "SIGNPOST_READY_FILE": str(tmp_path / "ready")}
     assert address(told) == "http://127.0.0.1:2"
+
+
+def test_a_service_is_asked_where_there_is_no_store_here(tmp_path: Path, service: tuple[str, FakeEngine]) -> None:
+    url, _ = service
+    shown = run(tmp_path / "nothing", "list", "--url", url)
+    assert "What serves is what the service at" in shown.stderr
+    assert re.search(r"m +3 +by default", shown.stdout)
+    assert "There is no store at" in run(tmp_path / "nothing", "list", code=2).output
+
+
+def test_the_first_change_says_that_the_list_of_models_is_now_a_file(store: Path) -> None:
+    says = "models.config now says which models are served; add further ones to it."
+    assert says in run(store, "label", "m", "stable", "2").stderr
+    assert says not in run(store, "label", "m", "canary", "3").stderr
