@@ -178,12 +178,23 @@ def session_config(tf: Any, device: DeviceSettings) -> Any:
     return config
 
 
-def callable_options(inputs: Sequence[str], outputs: Sequence[str], device: DeviceSettings) -> Any:
-    """How a session runs a function over and over, by the names of its tensors."""
+def callable_options(
+    inputs: Sequence[str], outputs: Sequence[str], device: DeviceSettings, limit_s: float = 0.0
+) -> Any:
+    """How a session runs a function over and over, by the names of its tensors.
+
+    Args:
+        inputs: those that are fed.
+        outputs: those that are fetched.
+        device: how TensorFlow uses the device.
+        limit_s: seconds after which a run is given up; 0 for none.
+    """
     from tensorflow.core.protobuf.config_pb2 import CallableOptions
 
     options = CallableOptions(feed=inputs, fetch=outputs)
-    if (device.inter_op_threads or device.threads) == 1:
+    if limit_s:  # which is only kept where the caller's thread is free to look at the clock
+        options.run_options.timeout_in_ms = int(limit_s * 1e3)
+    elif (device.inter_op_threads or device.threads) == 1:
         # In the caller's thread: a hand-over to the one thread that TensorFlow has takes as long as a small image.
         options.run_options.inter_op_thread_pool = -1
     return options

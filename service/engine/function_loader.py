@@ -38,7 +38,7 @@ def open_functions(tf: Any, folder: Path, definition: Definition, names: Iterabl
         functions.clear()
 
     frozen = _freeze_all(tf, functions, definition, list(names))
-    return Opened(frozen, lambda name: _run_of(tf, functions[name], definition.signatures[name]), close)
+    return Opened(frozen, lambda name, _: _run_of(tf, functions[name], definition.signatures[name]), close)
 
 
 def _freeze_all(tf: Any, functions: Mapping[str, Any], definition: Definition, names: Iterable[str]) -> list[Frozen]:

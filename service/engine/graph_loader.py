@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from service.engine.batching import Run
 from service.engine.definition import Definition, operations_behind
 from service.engine.device import DeviceSettings, session_config
 from service.engine.interface import Signature
@@ -50,7 +51,11 @@ def open_graph(tf: Any, folder: Path, definition: Definition, names: Iterable[st
     except BaseException:
         session.close()
         raise
-    return Opened(frozen, lambda name: run_of(tf, session, _ends(definition.signatures[name]), device), session.close)
+
+    def as_it_is(name: str, limit_s: float) -> Run:
+        return run_of(tf, session, _ends(definition.signatures[name]), device, limit_s)
+
+    return Opened(frozen, as_it_is, session.close)
 
 
 def _ends(signature: Signature) -> Ends:

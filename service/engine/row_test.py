@@ -27,6 +27,8 @@ _FEW: Final = 3
 _TRIALS: Final = 3
 # Rows of a large batch that run by themselves too, at most.
 _ALONE: Final = 32
+# The row that holds no numbers, in a batch that has one.
+_ODD: Final = 1
 # Of whole numbers, which are often places in a table: drawn below each of these, as larger ones may not be there.
 _BOUNDS: Final = (2, 10, 100)
 _SCALES: Final = (1.0, 0.1, 10.0)
@@ -64,7 +66,8 @@ def why_not_joined(
     """
     if any(spec.shape is None or -1 in spec.shape[1:] for spec in signature.outputs.values()):
         return "a row of an output may have any shape, which may follow from the other rows of the batch"
-    sizes = sorted({min(_FEW, most_rows), most_rows // 2 + 1, most_rows} - {1})
+    most_rows = max(2, most_rows)  # batches of one row are what larger requests are cut into
+    sizes = sorted({min(_FEW, most_rows), most_rows // 2 + 1, most_rows})
     trials = list(_real_trials(real, signature, sizes))
     if not trials:
         if any(spec.dtype.kind == "O" for spec in signature.inputs.values()):
@@ -87,9 +90,9 @@ def why_not_joined(
             raise _OutOfTime
         return run(inputs, outputs)
 
-    for rows in trials:
+    for rows, odd in trials:
         try:
-            found = _find_dependence(in_time, rows, tolerance)
+            found = _find_dependence(in_time, rows, odd, tolerance)
         except _OutOfTime:
             return f"its row test took more than {_MOST_S:.0f} s"
         except SignpostError as error:
@@ -141,14 +144,22 @@ def differ(one: Array, other: Array, bound: Array) -> bool:
     return not bool(np.isclose(one.astype(wide), other.astype(wide), rtol=0.0, atol=bound, equal_nan=True).all())
 
 
-def _find_dependence(run: Run, rows: Inputs, tolerance: float) -> str:
-    """Why the rows of one batch are not independent; empty if they seem to be."""
+def _find_dependence(run: Run, rows: Inputs, odd: int | None, tolerance: float) -> str:
+    """Why the rows of one batch are not independent; empty if they seem to be.
+
+    Args:
+        run: the function.
+        rows: the batch.
+        odd: the row of it that holds no numbers; what it gives itself is left out.
+        tolerance: see `rounding`.
+    """
     count = len(next(iter(rows.values())))
     together = run(rows, ())
     if reason := wrong_rows(together, count):
         return reason
     alone = []
     chosen = np.unique(np.linspace(0, count - 1, min(count, _ALONE)).astype(int))
+    chosen = chosen[chosen != odd] if odd is not None else chosen
     for number in chosen.tolist():
         alone.append(run({name: array[number : number + 1] for name, array in rows.items()}, ()))
         if reason := wrong_rows(alone[-1], 1):
@@ -167,7 +178,7 @@ def _find_dependence(run: Run, rows: Inputs, tolerance: float) -> str:
         if (
             differ(first[name], np.repeat(apart[:1], len(first[name]), axis=0), most)
             or differ(array[chosen], apart, bound)
-            or differ(array[::-1], backwards[name], bound)
+            or differ(array[chosen], backwards[name][::-1][chosen], bound)
         ):
             return f"a row of its output {name!r} depends on the other rows of the batch"
     return ""
@@ -184,7 +195,9 @@ def _distance(one: Array, other: Array) -> Array:
     return largest
 
 
-def _real_trials(real: Sequence[Inputs], signature: Signature, sizes: Sequence[int]) -> Iterator[Inputs]:
+def _real_trials(
+    real: Sequence[Inputs], signature: Signature, sizes: Sequence[int]
+) -> Iterator[tuple[Inputs, int | None]]:
     """Batches of different rows, put together from requests whose rows have the same shapes."""
     groups: dict[tuple[object, ...], list[Inputs]] = {}
     for inputs in real:
@@ -202,19 +215,26 @@ def _real_trials(real: Sequence[Inputs], signature: Signature, sizes: Sequence[i
             continue
         for size in sizes:  # larger ones than there are rows have some of them several times
             chosen = [different[number % len(different)] for number in range(size)]
-            yield {name: np.concatenate([row[name] for row in chosen]) for name in chosen[0]}
+            yield {name: np.concatenate([row[name] for row in chosen]) for name in chosen[0]}, None
 
 
-def _drawn_trials(signature: Signature, sizes: Sequence[int]) -> Iterator[Inputs]:
+def _drawn_trials(signature: Signature, sizes: Sequence[int]) -> Iterator[tuple[Inputs, int | None]]:
     generator = np.random.default_rng(0)
     for number in range(_TRIALS):
-        yield {name: _draw(generator, spec, number, sizes[0]) for name, spec in signature.inputs.items()}
+        yield {name: _draw(generator, spec, number, sizes[0]) for name, spec in signature.inputs.items()}, None
     for size in sizes[1:]:
         for number in range(_TRIALS):
             batch = {name: _draw(generator, spec, number, size) for name, spec in signature.inputs.items()}
             for array in batch.values():  # requests of strangers may be the same
                 array[-1] = array[0]
-            yield batch
+            yield batch, None
+    for value in (np.nan, np.inf):  # one request that holds none must not change the others' answers
+        batch = {name: _draw(generator, spec, 0, sizes[-1]) for name, spec in signature.inputs.items()}
+        floats = [array for array in batch.values() if array.dtype.kind in "fcV"]
+        for array in floats:
+            array[_ODD] = value
+        if floats and sizes[-1] > _ODD + 1:
+            yield batch, _ODD
 
 
 def _draw(generator: np.random.Generator, spec: TensorSpec, number: int, rows: int) -> Array:

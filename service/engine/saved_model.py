@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from service.engine.batching import Run
 from service.engine.definition import Definition
@@ -28,6 +28,9 @@ from service.errors import UnfitSignature, without_paths
 
 log = logging.getLogger(__name__)
 
+# Seconds for a run that only tries something; with inputs that are drawn a model may never end.
+_TRIAL_S: Final = 10.0
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -35,6 +38,7 @@ class Loaded:
 
     Attributes:
         runs: a function for each signature; of one that can't be run it raises UnfitSignature, which says why.
+        trials: the same as `drafts`, but a run is given up after some seconds, as far as TensorFlow can.
         drafts: the same functions on what was loaded, until `settle`. What runs in a session makes it keep another copy
             of the model for each set of outputs it was ever asked for, so whatever is only tried belongs there.
         refused: why signatures can't be run, by name.
@@ -45,6 +49,7 @@ class Loaded:
 
     runs: Mapping[str, Run]
     drafts: Mapping[str, Run]
+    trials: Mapping[str, Run]
     refused: Mapping[str, str]
     settle: Callable[[], None]
     release: Callable[[], None]
@@ -69,10 +74,12 @@ def load(folder: Path, definition: Definition, device: DeviceSettings) -> Loaded
     opened = _open(tf, folder, definition, [name for name in definition.signatures if name not in refused], device)
     runs: dict[str, Run] = {}
     drafts: dict[str, Run] = {}
+    trials: dict[str, Run] = {}
     sessions: list[Any] = []
 
     def settle() -> None:
         drafts.clear()
+        trials.clear()
         if all(any(name in frozen.ends for frozen in opened.frozen) for name in runs.keys() - refused.keys()):
             opened.close()
 
@@ -86,7 +93,8 @@ def load(folder: Path, definition: Definition, device: DeviceSettings) -> Loaded
     try:
         for name in definition.signatures.keys() - refused.keys():
             try:
-                drafts[name] = opened.as_it_is(name)
+                drafts[name] = opened.as_it_is(name, 0.0)
+                trials[name] = opened.as_it_is(name, _TRIAL_S)
             except (KeyError, ValueError) as error:
                 refused[name] = f"its graph does not hold what the signature names: {first_line(error)}"
         if not drafts:
@@ -102,7 +110,7 @@ def load(folder: Path, definition: Definition, device: DeviceSettings) -> Loaded
         raise
     for name, why in refused.items():
         runs[name] = _refusing(name, without_paths(why))
-    return Loaded(runs, drafts, refused, settle, release, len(places))
+    return Loaded(runs, drafts, trials, refused, settle, release, len(places))
 
 
 def _open(tf: Any, folder: Path, definition: Definition, names: list[str], device: DeviceSettings) -> Opened:

@@ -221,7 +221,7 @@ def _find_unjoined(
         elif parameters.row_test and signature.image is None:
             known = [*real.get(name, ()), *(each for each in golden if each.keys() == signature.inputs.keys())]
             reason = found.why_calls_differ(name) or why_not_joined(
-                loaded.drafts[name], signature, known, tolerance, parameters.max_batch_size
+                loaded.trials[name], signature, known, tolerance, parameters.max_batch_size
             )
             if reason:
                 unjoined[name] = reason

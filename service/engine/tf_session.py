@@ -34,12 +34,13 @@ class Opened:
 
     Attributes:
         frozen: the graphs of those signatures that can be frozen.
-        as_it_is: makes a function of any signature that runs on what was loaded.
+        as_it_is: makes a function of any signature that runs on what was loaded, and gives a run up after so many
+            seconds (0: never), as far as the loader can.
         close: gives the memory of what was loaded back.
     """
 
     frozen: list[Frozen]
-    as_it_is: Callable[[str], Run]
+    as_it_is: Callable[[str, float], Run]
     close: Callable[[], None]
 
 
@@ -56,8 +57,8 @@ def open_session(tf: Any, graph_def: Any, device: DeviceSettings, place: str) ->
     return tf.compat.v1.Session(graph=graph, config=session_config(tf, device))
 
 
-def run_of(tf: Any, session: Any, ends: Ends, device: DeviceSettings) -> Run:
-    """A function that runs a signature in a session.
+def run_of(tf: Any, session: Any, ends: Ends, device: DeviceSettings, limit_s: float = 0.0) -> Run:
+    """A function that runs a signature in a session; with a limit, a run that takes longer is given up.
 
     Raises:
         KeyError: the graph has no such tensor.
@@ -78,7 +79,8 @@ def run_of(tf: Any, session: Any, ends: Ends, device: DeviceSettings) -> Run:
         made = callables.get(computed)
         try:
             if made is None:
-                options = callable_options(list(ends.feeds.values()), [ends.fetches[name] for name in computed], device)
+                fetches = [ends.fetches[name] for name in computed]
+                options = callable_options(list(ends.feeds.values()), fetches, device, limit_s)
                 # `make_callable` gives one that looks its feeds up each time, for as long as a small image runs.
                 made = callables[computed] = session._make_callable_from_options(options)
             arrays = made(*(inputs[name] for name in ends.feeds))

@@ -217,6 +217,23 @@ def convolution(folder: Path) -> Path:
     return folder
 
 
+def endless(folder: Path) -> Path:
+    """Counts up to each number, and beyond it for ever where it is no whole one."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[spec("x", None)])
+    def count(x: Any) -> dict[str, Any]:
+        (y,) = tf.while_loop(
+            lambda y: tf.reduce_any(tf.abs(y - x) > 1e-6),
+            lambda y: [y + tf.sign(x - y)],
+            [tf.zeros_like(x)],
+            shape_invariants=[tf.TensorShape([None])],
+        )
+        return {"y": y}
+
+    return save(module, folder, serving_default=count)
+
+
 def golden(folder: Path, offset: float = 0.0) -> None:
     """Record the classifier's scores, or others by `offset`."""
     pixels = np.random.default_rng(0).integers(0, 256, (3, 2, 3, 3), dtype=np.uint8)

@@ -96,6 +96,36 @@ def test_repeated_rows_are_found() -> None:
     assert "for 3 rows of input" in reason(lambda x: np.repeat(x, x), INTEGERS)
 
 
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_a_request_that_holds_no_number_must_not_change_the_others() -> None:
+    def poisoned(x: Array) -> Array:
+        return np.full_like(x, -1) if np.isnan(x).any() else x * 2
+
+    assert reason(poisoned) == DEPENDS
+    assert reason(lambda x: np.full_like(x, -1) if np.isinf(x).any() else x * 2) == DEPENDS
+    assert reason(lambda x: np.nan_to_num(x) * 2) == ""
+
+    def strict(x: Array) -> Array:
+        if not np.isfinite(x).all():
+            raise InvalidRequest("numbers only")
+        return x * 2
+
+    assert reason(strict) == ""
+
+
+@pytest.mark.parametrize("most_rows", [1, 2, 3, 4, 100])
+def test_batches_of_any_size_are_tested(most_rows: int) -> None:
+    seen: set[int] = set()
+
+    def double(x: Array) -> Array:
+        seen.add(len(x))
+        return x * 2
+
+    assert reason(double, most_rows=most_rows) == ""
+    assert max(seen) == max(2, most_rows)  # a request of two rows is cut where batches have one
+    assert reason(lambda x: x - x.mean(axis=0), most_rows=most_rows) == DEPENDS
+
+
 def test_whole_numbers_are_drawn_small_first_as_they_may_be_places_in_a_table() -> None:
     table = np.array([5, 6])
 

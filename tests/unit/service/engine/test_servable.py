@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from service import protocol, store
-from service.engine import graph_loader, saved_model, servable, tf_session
+from service.engine import graph_loader, row_test, saved_model, servable, tf_session
 from service.engine.batching_parameters import BatchingParameters
 from service.engine.device import DeviceSettings
 from service.engine.interface import Array, Call
@@ -294,6 +294,18 @@ def test_strings_are_joined_where_the_warm_up_file_shows_that_they_may_be(
         for word in (b"cat", b"cow"):
             file.write(protocol.predict_log("m", "", {"word": strings(word)}))
     assert load(folder).unjoined == {}
+
+
+def test_a_model_that_never_ends_on_drawn_inputs_is_loaded_all_the_same(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.unit.service.engine import saved_models as make
+
+    monkeypatch.setattr(saved_model, "_TRIAL_S", 0.3)
+    monkeypatch.setattr(row_test, "_MOST_S", 0.5)
+    model = load(make.endless(tmp_path / "endless"))
+    assert model.unjoined["serving_default"] == "its row test took more than 0 s"
+    assert ask(model, x=floats(2, -3))["y"].tolist() == [2, -3]
 
 
 def test_a_model_that_is_found_to_mix_rows_is_not_joined_any_more(load: Load, models: Path, caplog: Any) -> None:
