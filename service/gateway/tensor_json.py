@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from service.engine.interface import DEFAULT_SIGNATURE, Array, Signature
 from service.errors import InvalidRequest, NotFound
 from service.gateway import json_body
@@ -24,11 +26,13 @@ class JsonRequest:
         signature_name: the signature wanted.
         rows: True for `instances`, False for `inputs`.
         values: what stood under that name.
+        says_infinity: whether the body has the word; a number that only becomes infinite is too large.
     """
 
     signature_name: str
     rows: bool
     values: Any
+    says_infinity: bool = True
 
 
 def parse_object(body: bytes, max_depth: int = 64) -> dict[str, Any]:
@@ -65,7 +69,7 @@ def parse(body: bytes, max_depth: int = 64) -> JsonRequest:
     if ("instances" in document) == ("inputs" in document):
         raise InvalidRequest('The body must have either "instances" (one value each) or "inputs" (one tensor each).')
     rows = "instances" in document
-    return JsonRequest(signature_name(document), rows, document["instances" if rows else "inputs"])
+    return JsonRequest(signature_name(document), rows, document["instances" if rows else "inputs"], b"Infinity" in body)
 
 
 def find_signature(signatures: Mapping[str, Signature], name: str) -> Signature:
@@ -93,7 +97,14 @@ def to_arrays(request: JsonRequest, signature: Signature, decode_image: DecodeIm
         InvalidRequest: the values do not fit the signature.
     """
     columns = _columns_of_rows(request.values, signature) if request.rows else _columns(request.values, signature)
-    return {name: to_array(values, signature.inputs[name], decode_image) for name, values in columns.items()}
+    arrays = {name: to_array(values, signature.inputs[name], decode_image) for name, values in columns.items()}
+    if not request.says_infinity:
+        for name, array in arrays.items():
+            if array.dtype.kind == "f" and np.isinf(array).any():
+                raise InvalidRequest(
+                    f"Input {name!r} takes {signature.inputs[name].dtype_name}; a number is too large."
+                )
+    return arrays
 
 
 def to_json(outputs: Mapping[str, Array], rows: bool) -> dict[str, Any]:

@@ -433,3 +433,10 @@ def test_one_long_string_among_numbers_takes_no_memory() -> None:
     for wanted in (taking("DT_FLOAT", -1), taking("DT_INT64", -1), taking("DT_BOOL", -1)):
         with pytest.raises(InvalidRequest, match="Input 'x' takes"):
             tensor_json.to_arrays(tensor_json.JsonRequest("serving_default", False, values), wanted, None)
+
+
+def test_a_number_that_no_double_holds_is_too_large_and_infinity_is_a_word() -> None:
+    wanted = taking("DT_DOUBLE", -1)
+    assert tensor_json.to_arrays(tensor_json.parse(b'{"inputs": [1e308, -Infinity]}'), wanted, None)["x"][1] == -np.inf
+    with pytest.raises(InvalidRequest, match="'x' takes DT_DOUBLE; a number is too large"):
+        tensor_json.to_arrays(tensor_json.parse(b'{"inputs": [1, 1e309]}'), wanted, None)
