@@ -7,12 +7,10 @@ from typing import Any, Final
 
 from google.protobuf import text_format
 
-from service import protocol, signature_messages
+from service import protocol, signature_messages, store
 from service.engine.interface import DEFAULT_SIGNATURE, Signature
 from service.errors import LoadFailed, without_paths
 
-_BINARY: Final = "saved_model.pb"
-_TEXT: Final = "saved_model.pbtxt"
 _INTERNAL_SIGNATURES: Final = ("__saved_model_init_op", "__saved_model_train_op")
 # They call back into the Python program that exported the model, which is not here.
 _PYTHON: Final = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
@@ -131,11 +129,11 @@ def read(folder: Path, tags: Iterable[str]) -> Definition:
 
 def _read_file(folder: Path) -> Any:
     saved_model = protocol.saved_model_pb2.SavedModel()
-    path = folder / _BINARY
-    if not path.exists() and (folder / _TEXT).exists():
-        path = folder / _TEXT
+    path = folder / store.SAVED_MODEL
+    if not path.exists() and (folder / store.SAVED_MODEL_TEXT).exists():
+        path = folder / store.SAVED_MODEL_TEXT
     try:
-        if path.name == _TEXT:
+        if path.name == store.SAVED_MODEL_TEXT:
             text_format.Parse(path.read_bytes(), saved_model)
         else:
             saved_model.ParseFromString(path.read_bytes())
@@ -154,49 +152,46 @@ def operations_behind(graph_def: Any, tensors: Iterable[str], fed: Iterable[str]
         tensors: their names.
         fed: names of tensors that are given, so that what is behind them does not run.
     """
-    known = set(map(_node_name, fed))
-    nodes = {node.name: node for node in graph_def.node if node.name not in known}
-    functions = {function.signature.name: function.node_def for function in graph_def.library.function}
-    kinds: set[str] = set()
-    called: set[str] = set()
-    waiting = [_node_name(tensor) for tensor in tensors]
-    while waiting:
-        node = nodes.pop(waiting.pop(), None)
-        if node is not None:
-            kinds.add(node.op)
-            called.update(_called(node))
-            waiting.extend(map(_node_name, node.input))
-    while called:
-        for node in functions.pop(called.pop(), ()):
-            kinds.add(node.op)
-            called.update(_called(node))
-    return frozenset(kinds)
+    nodes, functions = _behind(graph_def, tensors, fed)
+    return frozenset(node.op for node in (*nodes, *(node for function in functions for node in function.node_def)))
 
 
 def outline(graph_def: Any, tensors: Iterable[str]) -> Any:
     """The part of a graph that tensors depend on, with placeholders for its weights: enough to infer shapes."""
     part = protocol.meta_graph_pb2.MetaGraphDef().graph_def
     part.versions.CopyFrom(graph_def.versions)
-    nodes = {node.name: node for node in graph_def.node}
+    nodes, functions = _behind(graph_def, tensors)
+    for node in nodes:
+        _add_outline(part.node, node)
+    for function in functions:
+        copied = part.library.function.add()
+        copied.CopyFrom(function)
+        del copied.node_def[:]
+        for node in function.node_def:
+            _add_outline(copied.node_def, node)
+    return part
+
+
+def _behind(graph_def: Any, tensors: Iterable[str], fed: Iterable[str] = ()) -> tuple[list[Any], list[Any]]:
+    """The nodes of a graph that tensors depend on, and the functions that these call."""
+    known = set(map(_node_name, fed))
+    nodes = {node.name: node for node in graph_def.node if node.name not in known}
     functions = {function.signature.name: function for function in graph_def.library.function}
+    found, entered = [], []
     called: set[str] = set()
     waiting = [_node_name(tensor) for tensor in tensors]
     while waiting:
         node = nodes.pop(waiting.pop(), None)
         if node is not None:
-            _add_outline(part.node, node)
+            found.append(node)
             called.update(_called(node))
             waiting.extend(map(_node_name, node.input))
     while called:
         function = functions.pop(called.pop(), None)
         if function is not None:
-            copied = part.library.function.add()
-            copied.CopyFrom(function)
-            del copied.node_def[:]
-            for node in function.node_def:
-                _add_outline(copied.node_def, node)
-                called.update(_called(node))
-    return part
+            entered.append(function)
+            called.update(name for node in function.node_def for name in _called(node))
+    return found, entered
 
 
 def _add_outline(nodes: Any, node: Any) -> None:
