@@ -10,9 +10,8 @@ from pathlib import Path
 
 from service import model_config, store
 from service.config_source import CONFIG_NAME, ConfigSource, write_atomically
-from service.engine.lifecycle import wanted_versions
 from service.errors import NotFound, SettingsError, StoreError
-from service.model_config import Latest, ModelConfig, Specific
+from service.model_config import Latest, ModelConfig, Specific, wanted_versions
 
 STABLE = "stable"
 

@@ -3,7 +3,7 @@
 The text format is the very file that `tensorflow_model_server --model_config_file` reads.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,3 +160,27 @@ def to_text(configs: Iterable[ModelConfig], folder: Path) -> str:
         for label, version in sorted(config.labels.items()):
             model.version_labels[label] = version
     return str(text_format.MessageToString(message))
+
+
+def wanted_versions(policy: Policy, complete: Iterable[int], failed: Set[int]) -> frozenset[int]:
+    """Choose the versions that should serve.
+
+    Args:
+        policy: the model's version policy.
+        complete: the versions that lie in its folder.
+        failed: those of them that could not be loaded.
+
+    Returns:
+        The versions that the policy names and that are there. For each of the latest that has failed, the next lower
+        one stands in, so that publishing a broken version takes nothing away.
+    """
+    if isinstance(policy, All):
+        return frozenset(complete)
+    if isinstance(policy, Specific):
+        return frozenset(complete) & policy.versions
+    wanted: set[int] = set()
+    for version in sorted(complete, reverse=True):
+        wanted.add(version)
+        if len(wanted - failed) == policy.count:
+            break
+    return frozenset(wanted)

@@ -10,9 +10,8 @@ from rich.table import Table
 
 from service import store
 from service.client import Client, Json
-from service.engine.lifecycle import wanted_versions
 from service.errors import SettingsError, SignpostError, StoreError
-from service.model_config import ModelConfig
+from service.model_config import ModelConfig, wanted_versions
 
 # Seconds for which a service may be silent: it is only asked what it serves.
 _TIMEOUT_S: Final = 5.0

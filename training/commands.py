@@ -16,7 +16,8 @@ import click
 from training import recipes
 from training.class_folders import Level
 from training.errors import Interrupted, TrainingError
-from training.recipe import Recipe, Request
+from training.recipe import Recipe
+from training.request import Request
 
 _PATH = click.Path(path_type=Path)
 

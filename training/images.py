@@ -12,7 +12,7 @@ from training import sources
 from training.cache import decoded
 from training.datasets import Data, Dataset, dataset, without_copies
 from training.errors import TrainingError
-from training.recipe import Request
+from training.request import Request
 from training.sources import File, Found
 
 _HELD_OUT: Final = 0.15  # of images that come without a test part

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from service import store
 from training import architectures
 from training.errors import TrainingError
-from training.options import weights_version
 from training.recipe import Architecture
+from training.weights import weights_version
 
 NORMALISATION: Final = f"{store.EXTRA}/normalisation.npz"
 _LAST: Final = "logits"

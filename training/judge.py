@@ -13,7 +13,7 @@ from training.batches import plain_batches
 from training.datasets import Data, Dataset, dataset
 from training.errors import TrainingError
 from training.judge_options import Options, report_folder
-from training.recipe import Request
+from training.request import Request
 from training.whole_files import whole_files
 
 if TYPE_CHECKING:

@@ -18,10 +18,11 @@ from training.datasets import Data, Dataset, split
 from training.errors import TrainingError
 from training.fit import Start, fit, set_weights
 from training.folding import fold
-from training.options import Options, weights_version
+from training.options import Options
 from training.progress import Progress, TensorBoard
 from training.recipe import Recipe
 from training.transfer import train_head
+from training.weights import weights_version
 from training.whole_files import whole_files
 
 _SHOWN: Final = 10

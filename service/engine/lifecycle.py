@@ -5,12 +5,11 @@ only when a wanted one of the same model serves in its place, or when the model 
 while requests are led to it.
 """
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Literal
 
 from service.engine.interface import State
-from service.model_config import All, Policy, Specific
 
 # A version of a model: its name and number.
 Version = tuple[str, int]
@@ -61,27 +60,3 @@ def next_action(
         if state is State.AVAILABLE and (replaced or not wanted.get(model)):
             return Action("unload", (model, version))
     return None
-
-
-def wanted_versions(policy: Policy, complete: Iterable[int], failed: Set[int]) -> frozenset[int]:
-    """Choose the versions that should serve.
-
-    Args:
-        policy: the model's version policy.
-        complete: the versions that lie in its folder.
-        failed: those of them that could not be loaded.
-
-    Returns:
-        The versions that the policy names and that are there. For each of the latest that has failed, the next lower
-        one stands in, so that publishing a broken version takes nothing away.
-    """
-    if isinstance(policy, All):
-        return frozenset(complete)
-    if isinstance(policy, Specific):
-        return frozenset(complete) & policy.versions
-    wanted: set[int] = set()
-    for version in sorted(complete, reverse=True):
-        wanted.add(version)
-        if len(wanted - failed) == policy.count:
-            break
-    return frozenset(wanted)

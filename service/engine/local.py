@@ -21,10 +21,10 @@ from service.engine.agreement import Offer
 from service.engine.folders import Folders, without_folder
 from service.engine.held import ClosableServable, Held, find, offer_of, refused, statuses
 from service.engine.interface import ModelSpec, Queue, Servable, State, Status
-from service.engine.lifecycle import Action, Version, next_action, wanted_versions
+from service.engine.lifecycle import Action, Version, next_action
 from service.engine.shared_view import AnyView, OwnView
 from service.errors import SettingsError, SignpostError, StoreError, Unavailable
-from service.model_config import ModelConfig
+from service.model_config import ModelConfig, wanted_versions
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ from training.augmentation import Augmentation
 from training.circles import draw_dataset
 from training.datasets import Data
 from training.errors import TrainingError
-from training.recipe import Architecture, Recipe, Request
+from training.recipe import Architecture, Recipe
+from training.request import Request
 from training.schedule import Phase
 
 SAMPLES = 6000

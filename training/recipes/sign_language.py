@@ -13,7 +13,8 @@ from training import sign_mnist
 from training.augmentation import Augmentation
 from training.datasets import Data
 from training.errors import TrainingError
-from training.recipe import Architecture, Recipe, Request
+from training.recipe import Architecture, Recipe
+from training.request import Request
 from training.schedule import Phase
 
 

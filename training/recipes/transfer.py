@@ -13,7 +13,8 @@ from training import images
 from training.augmentation import Augmentation
 from training.datasets import Data
 from training.errors import TrainingError
-from training.recipe import Architecture, Recipe, Request
+from training.recipe import Architecture, Recipe
+from training.request import Request
 from training.schedule import Phase
 
 SIZE = (160, 160)

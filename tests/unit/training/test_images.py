@@ -15,7 +15,7 @@ import service.images
 from training import cache, images
 from training.errors import TrainingError
 from training.images import Layout
-from training.recipe import Request
+from training.request import Request
 
 LAYOUT = Layout(size=(6, 8), stored=(12, 16))
 

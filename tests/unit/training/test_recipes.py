@@ -9,8 +9,8 @@ import pytest
 
 from training import recipes
 from training.errors import TrainingError
-from training.recipe import Request
 from training.recipes import rock_paper_scissors
+from training.request import Request
 
 
 @pytest.mark.parametrize("name", recipes.NAMES)

@@ -6,7 +6,8 @@ import numpy as np
 
 from training.augmentation import Augmentation
 from training.datasets import Data, Dataset, dataset
-from training.recipe import Architecture, Recipe, Request
+from training.recipe import Architecture, Recipe
+from training.request import Request
 from training.schedule import Phase
 
 

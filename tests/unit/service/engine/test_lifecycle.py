@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engine.interface import State
-from service.engine.lifecycle import Action, Version, next_action, wanted_versions
-from service.model_config import All, Latest, Policy, Specific
+from service.engine.lifecycle import Action, Version, next_action
+from service.model_config import All, Latest, Policy, Specific, wanted_versions
 
 AVAILABLE, END, LOADING, UNLOADING = State.AVAILABLE, State.END, State.LOADING, State.UNLOADING
 
