@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from service import store
-from training import checkpoints
-from training.class_folders import Level
+from training.data.class_folders import Level
 from training.errors import TrainingError
+from training.loop import checkpoints
 from training.recipe import KINDS, OPTIMIZERS, PRECISIONS, Recipe
 from training.weights import weights_version
 from training.whole_files import check_writable

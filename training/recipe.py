@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
-from training.augmentation import Augmentation
-from training.datasets import Data
-from training.request import Request
+from training.data.augmentation import Augmentation
+from training.data.datasets import Data
+from training.data.request import Request
 from training.schedule import Phase
 
 KINDS: Final = ("cnn", "dense", "resnet", "transfer", "vgg")
