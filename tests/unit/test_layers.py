@@ -93,6 +93,7 @@ MAY_IMPORT_ALL: Final = (
     "loadtests/bench",
     "loadtests/exports",
     "loadtests/faults",
+    "loadtests/gpu",
     "loadtests/raw",
 )
 # The files that may run TensorFlow; a list so that adding to it is a decision.
