@@ -34,12 +34,11 @@ class GpuWatch:
         self._process: subprocess.Popen[str] | None = None
         with contextlib.suppress(OSError):
             self._process = subprocess.Popen(_COMMAND, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-            threading.Thread(target=self._read, name="gpu-watch", daemon=True).start()
+            self._thread = threading.Thread(target=self._read, args=(self._process,), name="gpu-watch", daemon=True)
+            self._thread.start()
 
-    def _read(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        for line in process.stdout or ():
             with contextlib.suppress(ValueError):
                 use, used, self.total_mb = (float(part) for part in line.split(","))
                 self._samples.append(Sample(time.monotonic(), use, used))
@@ -56,5 +55,6 @@ class GpuWatch:
         """End nvidia-smi."""
         if self._process is not None:
             self._process.terminate()
+            self._thread.join(_STOP_S)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_STOP_S)
+                self._process.communicate(timeout=_STOP_S)
