@@ -18,8 +18,9 @@ Kind = tuple[tuple[str, ...], tuple[tuple[str, Any, tuple[int, ...]], ...]]
 
 
 def kind_of(inputs: Mapping[str, Array], outputs: tuple[str, ...]) -> Kind:
-    """The kind of a request for these outputs."""
-    return (outputs, tuple((name, array.dtype, array.shape[1:]) for name, array in inputs.items()))
+    """The kind of a request for these outputs; in which order its inputs come is all one."""
+    items = inputs.items() if len(inputs) == 1 else sorted(inputs.items())
+    return (outputs, tuple((name, array.dtype, array.shape[1:]) for name, array in items))
 
 
 class Request:
