@@ -30,6 +30,10 @@ class WarmBatcher(Batcher):
         joined: see `Batcher`.
         unjoinable: see `Batcher`.
         used: told of each kind that requests use and that was not warm.
+
+    Attributes:
+        warmer: knows what is warm.
+        may_pair: whether measuring decides how many batches run at a time.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class WarmBatcher(Batcher):
         beside = replace(parameters, num_batch_threads=max(_BESIDE, parameters.num_batch_threads))
         self._beside = Batcher(run, beside, joined=joined, unjoinable=unjoinable)
         self._used = used
+        self.may_pair = parameters.pairs
         self.warmer = Warmer(devices, parameters.allowed_batch_sizes, self.limit, name)
 
     def submit_all(self, wanted: Sequence[tuple[Mapping[str, Array], Call]]) -> list[Answer | SignpostError]:

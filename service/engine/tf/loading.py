@@ -10,7 +10,7 @@ from service import store
 from service.engine.batched_servable import BATCHING_IS_OFF, NOT_OPEN, Stopped
 from service.engine.batching.measured import times_as_long
 from service.engine.batching.parameters import BatchingParameters
-from service.engine.batching.warmer import Used
+from service.engine.batching.warmer import Sample, Used
 from service.engine.classifier import blank, read_classes
 from service.engine.joining.row_test import why_not_joined
 from service.engine.joining.shape_judge import ShapeJudge
@@ -21,7 +21,7 @@ from service.engine.tf.saved_model import Loaded
 from service.engine.tf.servable import TOLERANCE, TensorflowServable
 from service.engine.tf.trial import Asked
 from service.errors import LoadFailed, SignpostError
-from service.interface import DEFAULT_SIGNATURE, ImageSize
+from service.interface import DEFAULT_SIGNATURE
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +83,6 @@ def load(
         for _ in range(loaded.copies):  # each call goes to the next device
             trial.check_golden(folder, runs)
         tolerance = _COARSE_TOLERANCE if device.mixed_precision or has_gpu() else TOLERANCE
-        if size is not None and device.mixed_precision:
-            _compare_with_float32(f"{name} version {version}", loaded, size, largest or 1)
         unjoined = _find_unjoined(folder, found, loaded, parameters, real, tolerance)
         loaded.settle()
         used = Used() if used is None else used
@@ -101,8 +99,8 @@ def load(
                 servable.note_warm(each, trial.scores(size))
             samples = list(trial.samples(each, signature, is_classifier, real.get(each, ()), used))
             servable.warm_up(each, samples)
-            if each == DEFAULT_SIGNATURE and samples and parameters is not None and parameters.pairs and has_gpu():
-                servable.run_in_pairs(each, samples[0])
+            if each == DEFAULT_SIGNATURE and samples and each in servable.batchers:
+                _measure(servable, loaded, samples[0], device.mixed_precision)
     except Exception as error:
         loaded.release()
         give_memory_back()
@@ -113,14 +111,20 @@ def load(
     return servable
 
 
-def _compare_with_float32(name: str, loaded: Loaded, size: ImageSize, largest: int) -> None:
-    """Tell whether 16 bits are worth it."""
-    rows = largest if has_gpu() else min(largest, _CPU_ROWS)
+def _measure(servable: TensorflowServable, loaded: Loaded, sample: Sample, mixed_precision: bool) -> None:
+    """Find out how the default signature runs best, and whether 16 bits are worth it."""
+    if has_gpu():
+        servable.run_in_pairs(DEFAULT_SIGNATURE, sample)
+    if not mixed_precision:
+        return
+    name = f"{servable.name} version {servable.version}"
+    most = servable.batchers[DEFAULT_SIGNATURE].most_rows
+    rows = most if has_gpu() else min(most, _CPU_ROWS)
     with loaded.in_float32(DEFAULT_SIGNATURE) as plain:
         if plain is None:
             return
         try:
-            times = times_as_long(loaded.devices[DEFAULT_SIGNATURE][0], plain, trial.scores(size), rows)
+            times = times_as_long(loaded.devices[DEFAULT_SIGNATURE][0], plain, sample, rows)
         except SignpostError as error:  # the device has no memory for both
             log.debug("%s was not measured in float32: %s", name, error)
             return

@@ -117,9 +117,9 @@ class TensorflowServable(BatchedServable):
                 log.debug("%s version %d, %r, is not warm: %s", self.name, self.version, signature_name, error)
 
     def run_in_pairs(self, signature_name: str, sample: Sample) -> None:
-        """Run two batches at a time on each device from now on, if that measures quicker."""
+        """Run two batches at a time on each device from now on, if that is left to measuring and measures quicker."""
         batcher = self._warm.get(signature_name)
-        if batcher is None:
+        if batcher is None or not batcher.may_pair:
             return
         try:
             gain = gain_of_pairs(self._devices[signature_name][0], sample, batcher.most_rows)

@@ -179,7 +179,7 @@ def test_whether_16_bits_are_worth_it_is_told(
     monkeypatch.setattr(loading, "times_as_long", times_as_long)
     caplog.set_level("INFO")
     load(models / "explained", DeviceSettings(threads=1, mixed_precision=True))
-    assert f"m version 1: with --mixed_precision a batch of 2 takes {says}" in caplog.text
+    assert f"m version 1: with --mixed_precision a batch of 4 takes {says}" in caplog.text
     assert [each.levelname for each in caplog.records if "mixed" in each.message] == [
         "WARNING" if times > 1 else "INFO"
     ]
