@@ -49,6 +49,10 @@ class Loop:
             self._epoll.register(file, _ONCE)
             self._once.add(file)
 
+    def disarm(self, file: int) -> None:
+        """Do not call for a connection, until it is awaited again."""
+        self._calls.pop(file, None)
+
     def forget(self, file: int) -> None:
         """Do not call for a connection any more, as it is about to be closed."""
         self._once.discard(file)
@@ -70,7 +74,7 @@ class Loop:
         """Wait for so many seconds at most, then do what there is to do."""
         for file, _ in self._epoll.poll(0.0 if self._soon else max(0.0, wait_s), _AT_ONCE):
             call = self._calls.get(file)
-            if call is None:  # closed by a call before it
+            if call is None:  # a call before it has closed or disarmed it
                 continue
             if file in self._once:
                 del self._calls[file]
