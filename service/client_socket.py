@@ -2,7 +2,7 @@
 
 The limits are for a whole stage of a request, however its bytes trickle in. The socket never blocks by itself, so that
 nothing is asked of the kernel while a client is quick; a thread that had to wait for `QUICK_S` steps aside
-(`service/request_threads.py`).
+(`service/http/request_threads.py`).
 """
 
 import errno

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from service import store as model_store
 from service.errors import StoreError
-from training import images, sign_mnist, sources
+from training.data import images, sign_mnist, sources
 from training.errors import TrainingError
 from training.whole_files import check_writable
 

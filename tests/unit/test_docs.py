@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.exports import EXPORTS
-from service import settings, tf_serving_flags
-from service.engine.interface import Queue
-from service.gateway.metrics import Metrics
-from service.settings import Settings
+from service.config import settings, tf_serving_flags
+from service.config.settings import Settings
+from service.gateway.routes.metrics import Metrics
+from service.interface import Queue
 from tests.fakes import FakeEngine, classifier
 
 ROOT = Path(__file__).parents[2]
