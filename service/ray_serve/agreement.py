@@ -1,19 +1,19 @@
 """Where the replicas of one deployment agree on versions: a small process of its own that all of them tell and ask.
 
-The rule is that of the workers on one host (`service.engine.agreement`): what answers by default, and where labels
-point, changes once every replica has the version. Replicas can't see a change at one moment as those workers do, so a
-version that answered until then is kept until every replica knows of the change and gateways have looked once more.
+The rule is that of the workers on one host (`service.engine.local.agreement`): what answers by default, and where
+labels point, changes once every replica has the version. Replicas can't see a change at one moment as those workers do,
+so a version that answered until then is kept until every replica knows of the change and gateways have looked again.
 
 What it knows is told to it: when it ends, the next one begins with the view that a replica has. It imports no Ray.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from service.engine.agreement import Offer, View, agree
-from service.engine.lifecycle import Version
+from service.engine.local.agreement import Offer, View, agree
+from service.engine.local.lifecycle import Version
 
 # Seconds after which a replica that says nothing is counted on no longer: it was killed, or its machine is gone.
 SILENCE_S: Final = 15.0
@@ -28,7 +28,7 @@ class Known:
     """What holds: a view, and its number among those that there were."""
 
     generation: int = 0
-    view: View = View()
+    view: View = field(default_factory=View)
 
 
 @dataclass

@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from service import logs
 from service.errors import SettingsError
 from service.ray_serve import methods, options
 from service.ray_serve.agreement import Agreement
 from service.ray_serve.replica import Replica
 from service.ray_serve.view import ReplicaView, asker
+from service.telemetry import logs
 
 try:
     import ray

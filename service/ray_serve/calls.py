@@ -6,9 +6,8 @@ threads, as there; what only tells how the replica is has threads of its own. Wh
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -97,7 +96,7 @@ class Calls:
             The answer; an empty one beside an error.
         """
         context = CallContext(ray_context)
-        answer: Message | None = await self._run(context, method, lambda: self._answer(method, request, context))
+        answer: Message | None = await self._run(context, method, partial(self._answer, method, request, context))
         return answer or Message()
 
     async def stream(self, method: str, requests: AsyncIterator[bytes], ray_context: Any) -> AsyncIterator[Message]:
@@ -113,7 +112,7 @@ class Calls:
     async def _run(self, context: CallContext, method: str, work: Callable[[], Any]) -> Any:
         """Run it in a thread, for as long as somebody waits; it ends by itself soon after nobody does."""
         pool = self._aside if method in methods.ASIDE else self._pool
-        running = asyncio.shield(asyncio.wrap_future(pool.submit(work)))
+        running = asyncio.shield(asyncio.wrap_future(pool.submit(_guarded, context, work)))
         remaining_s = context.time_remaining()
         try:
             return await asyncio.wait_for(running, None if remaining_s is None else remaining_s + _GRACE_S)
@@ -124,18 +123,14 @@ class Calls:
             context.leave()
             raise
 
-    def _answer(self, method: str, request: bytes, context: CallContext) -> Message | None:
-        with _errors_told(context):
-            handler = self._find(method, request, context)
-            return _write(handler, handler.unary_unary(_read(handler, request), context))
-        return None
+    def _answer(self, method: str, request: bytes, context: CallContext) -> Message:
+        handler = self._find(method, request, context)
+        return _write(handler, handler.unary_unary(_read(handler, request), context))
 
-    def _each(self, method: str, request: bytes, context: CallContext) -> list[Message] | None:
-        with _errors_told(context):
-            handler = self._find(method, request, context)
-            # A stream of one message: no thread is held while the client is to send the next.
-            return [_write(handler, each) for each in handler.stream_stream(iter((_read(handler, request),)), context)]
-        return None
+    def _each(self, method: str, request: bytes, context: CallContext) -> list[Message]:
+        handler = self._find(method, request, context)
+        # A stream of one message: no thread is held while the client is to send the next.
+        return [_write(handler, each) for each in handler.stream_stream(iter((_read(handler, request),)), context)]
 
     def _find(self, method: str, request: bytes, context: CallContext) -> Any:
         if not context.is_active():
@@ -164,13 +159,13 @@ def _write(handler: Any, response: Any) -> Message:
     return Message(response if handler.response_serializer is None else handler.response_serializer(response))
 
 
-@contextmanager
-def _errors_told(context: CallContext) -> Iterator[None]:
-    """Let no error go to Ray, which would show the client a traceback."""
+def _guarded(context: CallContext, work: Callable[[], Any]) -> Any:
+    """The answer, or None where the call has ended with an error: none goes to Ray, which would show a traceback."""
     try:
-        yield
+        return work()
     except Ended:
-        pass
+        return None
     except Exception:
         log.exception("A call failed in an unforeseen way.")
         context.end(grpc.StatusCode.INTERNAL, _FAILED)
+        return None

@@ -22,7 +22,7 @@ class Ended(Exception):
 
 
 class CallContext:
-    """The part of gRPC's ServicerContext that is used here; see `service.engine.grpc_errors.Context`.
+    """The part of gRPC's ServicerContext that is used here; see `service.rpc.errors.Context`.
 
     Args:
         ray_context: Ray's context of the call (`RayServegRPCContext`).

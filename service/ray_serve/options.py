@@ -6,10 +6,11 @@ from typing import Any, Final
 
 import click
 
-from service import cli, shape
-from service import settings as service_settings
+from service.commands import cli
+from service.config import settings as service_settings
+from service.config import shape
+from service.config.settings import Settings
 from service.errors import SettingsError
-from service.settings import Settings
 
 # What has a meaning in a replica: whole sections of the settings, and some of others. Ray has the sockets.
 _SECTIONS: Final = ("Models", "Batches and queues", "TensorFlow")
@@ -44,9 +45,13 @@ def read(args: Mapping[str, Any]) -> Settings:
     """
     for name, value in args.items():
         if name not in known():
-            raise SettingsError(f"args of the Ray application: {name!r} is no setting of a replica; docs/ray.md lists them.")
+            raise SettingsError(
+                f"args of the Ray application: {name!r} is no setting of a replica; docs/ray.md lists them."
+            )
         if not isinstance(value, str | bool | int | float):
-            raise SettingsError(f"args of the Ray application: {name} must be text, a number or a boolean, not {value!r}.")
+            raise SettingsError(
+                f"args of the Ray application: {name} must be text, a number or a boolean, not {value!r}."
+            )
     try:
         with cli.serve.make_context("signpost", [f"--{name}={value}" for name, value in args.items()]) as context:
             values = {setting.name: context.params[setting.name] for setting in service_settings.each_setting()}

@@ -1,6 +1,6 @@
 """A replica: a local engine, and the services of a gRPC server over it, whose calls Ray brings.
 
-Its threads, and the engine's, begin with `start` and end with `close`. It knows nothing of Ray but the contexts of calls.
+Its threads, and the engine's, begin with `start` and end with `close`. It knows nothing of Ray but a call's context.
 """
 
 import logging
@@ -13,24 +13,28 @@ from typing import Final
 
 from grpc_health.v1 import health_pb2_grpc
 
-from service import access, config_source, loading, parts, protocol, tracing
+from service import protocol
 from service.admission import Admission, CountedPool, FrontQueue, held_always
-from service.engine.grpc_access import AccessInterceptor
-from service.engine.grpc_exchange import Watch
-from service.engine.grpc_health import HealthService
-from service.engine.grpc_inference import InferenceService
-from service.engine.grpc_messages import MessageInterceptor
-from service.engine.grpc_model import ModelService
-from service.engine.grpc_prediction import PredictionService
-from service.engine.interface import State
-from service.engine.local import LocalEngine
-from service.engine.shared_view import AnyView
+from service.config import config_source
+from service.config.settings import Settings
+from service.engine.local.engine import LocalEngine
+from service.engine.local.shared_view import AnyView
 from service.errors import Unavailable
-from service.metrics import Metrics
+from service.interface import State
 from service.oip.requests import rules_of
+from service.parts import engines, loading
 from service.ray_serve.calls import Calls, Handlers
-from service.serving_metrics import ServingMetrics
-from service.settings import Settings
+from service.rpc.access import AccessInterceptor
+from service.rpc.exchange import Watch
+from service.rpc.health import HealthService
+from service.rpc.inference import InferenceService
+from service.rpc.messages import MessageInterceptor
+from service.rpc.model import ModelService
+from service.rpc.prediction import PredictionService
+from service.security import access
+from service.telemetry import tracing
+from service.telemetry.metrics import Metrics
+from service.telemetry.serving_metrics import ServingMetrics
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +70,7 @@ class Replica:
         cores = len(os.sched_getaffinity(0))
         self._local = LocalEngine(source.read, load, settings.file_system_poll_wait_seconds, cores, view)
         metrics = Metrics(self._local, serving_metrics)
-        self._engine = parts.canary_engine(settings, self._local, metrics.count_comparison)
+        self._engine = engines.canary_engine(settings, self._local, metrics.count_comparison)
         self._tracing = tracing.from_environment(os.environ)
         self._health = HealthService()
         threads = settings.grpc_max_threads or settings.threads

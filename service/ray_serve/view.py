@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from service.engine.agreement import Offer, View
+from service.engine.local.agreement import Offer, View
 from service.ray_serve.agreement import Known
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Ask(Protocol):
 
 
 class ReplicaView:
-    """The view by which all replicas answer; see `service.engine.shared_view.AnyView`.
+    """The view by which all replicas answer; see `service.engine.local.shared_view.AnyView`.
 
     Args:
         replica: a number that no other replica has.
