@@ -100,14 +100,14 @@ class Calls:
         return answer or Message()
 
     async def stream(self, method: str, requests: AsyncIterator[bytes], ray_context: Any) -> AsyncIterator[Message]:
-        """Answer each message of a stream in its turn; one has the call's whole time."""
+        """Answer each message of a stream in its turn; an error of the stream itself ends it with an empty message."""
         context = CallContext(ray_context)
         async for request in requests:
             answers = await self._run(context, method, partial(self._each, method, request, context))
-            if answers is None:
-                raise Ended  # so Ray tells the code and text that are set
-            for answer in answers:
+            for answer in answers or (Message(),):
                 yield answer
+            if answers is None:
+                return
 
     async def _run(self, context: CallContext, method: str, work: Callable[[], Any]) -> Any:
         """Run it in a thread, for as long as somebody waits; it ends by itself soon after nobody does."""

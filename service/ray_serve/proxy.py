@@ -21,8 +21,8 @@ from service.ray_serve.context import ANSWERED
 
 log = logging.getLogger(__name__)
 
-_NO_REPLICA: Final = "No replica is ready to answer; try again."
-_LOST: Final = "The replica that had this call is gone, or failed on it; try again."
+_NO_REPLICA: Final = "No replica is ready to answer."
+_LOST: Final = "The replica that had this call is gone, or failed on it."
 # What Ray means by its codes, where a replica has not answered.
 _IN_OUR_WORDS: Final = {
     grpc.StatusCode.NOT_FOUND: (grpc.StatusCode.UNAVAILABLE, _NO_REPLICA),  # no application is deployed
@@ -94,6 +94,11 @@ class ProxyContext:
         self.is_answered |= ANSWERED in pairs
         self._context.set_trailing_metadata(tuple(pair for pair in pairs if pair != ANSWERED))
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the call has ended, or will, with an error."""
+        return self._context.code() not in (None, 0, grpc.StatusCode.OK)
+
     def mend(self) -> None:
         """Put what Ray says of a call in words for clients."""
         if not self.is_answered:
@@ -121,12 +126,14 @@ def _around_stream(call: Any) -> Any:
         seen = ProxyContext(context)
         try:
             async for response in call(requests, seen):
+                if seen.has_failed:  # the replica has ended the stream; its last message is empty
+                    return
                 yield response
+                seen.is_answered = False
         except Exception as error:
             log.warning("A stream failed in Ray's proxy: %s", errors.one_line(str(error)))
-            seen.is_answered = False
-        if seen.code():  # the answers of a stream tell their own errors
-            seen.is_answered = False
+            seen.mend()
+        if seen.has_failed:
             seen.mend()
 
     return answer

@@ -108,7 +108,7 @@ class ReplicaView:
                 self._silent = False
             except OSError as error:
                 if not self._silent:
-                    log.warning("%s; it is tried again.", error.strerror)
+                    log.warning("What the replicas agree on is not known: %s; it is tried again.", error.strerror)
                 self._silent = True
             except Exception:  # the thread's death would leave this replica behind for ever
                 log.exception("A look at what the replicas agree on failed; the next goes on.")
@@ -127,8 +127,7 @@ class ReplicaView:
         try:
             return self._ask(method, *arguments).result(_ASK_S)
         except Exception as error:
-            text = f"The replicas can't agree on versions: {type(error).__name__}"
-            raise OSError(0, text) from error
+            raise OSError(0, f"they can't be asked ({type(error).__name__})") from error
 
 
 def asker(handle: Callable[[], Any]) -> Ask:
