@@ -125,6 +125,7 @@ class Replica:
             time.sleep(_LOOK_S)
         self._health.follow(self._engine.status())
         self._watcher.start()
+        log.info("Ready: %s.", ", ".join(self._engine.status().models))
 
     def check(self) -> None:
         """Make sure that this replica can go on; that a model is not ready is no reason to start it again.
