@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -10,7 +11,7 @@ from service.config.settings import Settings
 from service.errors import SettingsError
 from service.ray_serve import options
 
-ROOT = Path(__file__).parents[4]
+DEPLOY = Path(__file__).parents[4] / "deploy" / "ray"
 
 
 @pytest.fixture(autouse=True)
@@ -66,5 +67,21 @@ def test_the_folder_of_the_models_is_named_in_full() -> None:
 
 
 def test_the_shipped_file_has_args_that_can_be_read() -> None:
-    [application] = yaml.safe_load((ROOT / "deploy/ray/serve.yaml").read_text())["applications"]
+    [application] = yaml.safe_load((DEPLOY / "serve.yaml").read_text())["applications"]
     assert options.for_replica(options.read(application["args"]), cpus=1).store == Path("/models")
+
+
+def test_the_manifest_for_kubernetes_has_the_same_application_in_pods_that_are_valid() -> None:
+    spec = yaml.safe_load((DEPLOY / "rayservice.yaml").read_text())["spec"]
+    inside, file = yaml.safe_load(spec["serveConfigV2"]), yaml.safe_load((DEPLOY / "serve.yaml").read_text())
+    assert inside.pop("http_options") == {**file.pop("http_options"), "host": "0.0.0.0"}
+    assert inside == file
+    cluster = spec["rayClusterConfig"]
+    [workers] = cluster["workerGroupSpecs"]
+    for group in (cluster["headGroupSpec"], workers):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, **group["template"]}
+        kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
+    ports = {each["name"]: each["containerPort"] for each in workers["template"]["spec"]["containers"][0]["ports"]}
+    assert ports["grpc"] == inside["grpc_options"]["port"] == spec["serveService"]["spec"]["ports"][0]["port"]
+    scaling = inside["applications"][0]["deployments"][0]["autoscaling_config"]
+    assert (workers["minReplicas"], workers["maxReplicas"]) == (scaling["min_replicas"], scaling["max_replicas"])
