@@ -29,5 +29,7 @@ def with_left(metadata: Iterable[Any], remaining_s: float | None) -> tuple[Any, 
     if remaining_s is None or remaining_s * 1e3 > _FOR_EVER_MS:
         return pairs
     told_s = left_s(pairs)
+    if told_s is None and any(key == KEY for key, _ in pairs):
+        return pairs  # whoever answers tells what is wrong with it
     left_ms = max(1, int(min(remaining_s, remaining_s if told_s is None else told_s) * 1e3))
     return (*(pair for pair in pairs if pair[0] != KEY), (KEY, str(left_ms)))

@@ -39,6 +39,7 @@ def test_without_a_readable_word_there_is_no_deadline(sent: tuple[tuple[str, obj
         ("900", 0.25, "250"),
         ("100", 0.25, "100"),
         ("100", None, "100"),
+        ("soon", 0.25, "soon"),  # the replica tells what is wrong with it
     ],
 )
 def test_the_earlier_of_both_deadlines_goes_to_the_replica(
