@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from flask import Response, request
 
-from service.client_socket import PEEK
 from service.config.settings import Settings
 from service.errors import SignpostError
 from service.gateway.middleware import overload
@@ -17,6 +16,12 @@ from service.gateway.middleware.exchange import answered, request_id, served_by,
 from service.interface import DEFAULT_SIGNATURE, Answer, Call, Servable
 from service.telemetry.metrics import Metrics
 
+# What the server tells beside WSGI's environment: the client's connection, and what became of the request on the
+# express lane, if its model failed there.
+CONNECTION: Final = "signpost.connection"
+FAILURE: Final = "signpost.failure"
+# Flags to look at what has come without taking it; made once, as to combine them takes as long as the call.
+_PEEK: Final = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 # `tcpi_state` of a connection that neither side has closed.
 _ESTABLISHED: Final = 1
 
@@ -28,7 +33,7 @@ def new_call(settings: Settings, signature_name: str = DEFAULT_SIGNATURE) -> Cal
     return Call(
         deadline,
         signature_name,
-        abandoned=has_left(request.environ.get("gunicorn.socket")),
+        abandoned=has_left(request.environ.get(CONNECTION)),
         request_id=request_id(),
         limit=limit,
         trace=current.carried if current is not None else (),
@@ -67,8 +72,7 @@ def to_response(answer: Mapping[str, Any], encode: Callable[[Mapping[str, Any]],
 
 def raise_failure() -> None:
     """Raise what became of the request at hand on the express lane, if its model failed there."""
-    connection = request.environ.get("gunicorn.socket")
-    error: SignpostError | None = getattr(connection, "failure", None)
+    error: SignpostError | None = request.environ.get(FAILURE)
     if error is not None:
         raise error
 
@@ -90,7 +94,7 @@ def has_left(connection: object) -> Callable[[], bool] | None:
 
     def check() -> bool:
         try:
-            return connection.recv(1, PEEK) == b""
+            return connection.recv(1, _PEEK) == b""
         except BlockingIOError:
             return False
         except OSError:
