@@ -70,7 +70,7 @@ service/parts               | service, service/config, service/telemetry, servic
 service/process             | service, service/config, service/telemetry, service/security, service/rpc, service/parts
                             | service/engine, service/engine/batching, service/engine/local, service/engine/remote
                             | service/engine/tf, service/gateway, service/gateway/routes, service/gateway/middleware
-                            | service/http
+                            | service/gateway/express, service/http
 service/commands            | service, service/config, service/security, service/process
                             | service/engine/batching, service/engine/tf
 service/ray_serve           | service, service/config, service/telemetry, service/security, service/oip, service/rpc
