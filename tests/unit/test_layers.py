@@ -73,6 +73,8 @@ service/process             | service, service/config, service/telemetry, servic
                             | service/gateway/express, service/http
 service/commands            | service, service/config, service/security, service/process
                             | service/engine/batching, service/engine/tf
+service/ray_serve           | service, service/config, service/telemetry, service/security, service/oip, service/rpc
+                            | service/parts, service/engine/local, service/commands
 
 training: ground            | service
 training/data               | service, training: ground
@@ -183,8 +185,10 @@ def test_in_the_service_few_files_know_tensorflow_flask_gunicorn_and_the_message
         assert path in RUNS_TENSORFLOW or reaches(path, "tensorflow", "keras") == []
     assert folder.startswith("service/gateway") or path.name == "worker.py" or reaches(path, "flask") == []
     assert folder in ("service/http", "service/process") or reaches(path, "gunicorn") == []
-    knows_grpc = folder.startswith(("service/rpc", "service/engine", "service/parts")) or path.name == "tls.py"
+    knows_grpc = folder.startswith(("service/rpc", "service/engine", "service/parts", "service/ray_serve"))
+    knows_grpc |= path.name == "tls.py"
     assert knows_grpc or reaches(path, "grpc") == []
+    assert path == Path("service/ray_serve/app.py") or reaches(path, "ray") == []
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] == "training"], ids=str)
