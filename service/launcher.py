@@ -5,7 +5,8 @@ import logging
 import os
 import socket
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from service import access, batching_config, config_source, engine_process, grpc_config, logs, shape, tls, tracing
@@ -14,6 +15,7 @@ from service.engine.canary import parse_shares
 from service.errors import SettingsError
 from service.gateway import monitoring
 from service.gunicorn_app import GRPC_SOCKET, HTTP_SOCKET, Application, drain_s, inherited
+from service.objects.mirror import configs
 from service.runtime import Runtime, private_folder
 from service.settings import Settings
 from service.supervisor import Supervisor
@@ -28,6 +30,29 @@ def serve(settings: Settings) -> None:
         SettingsError: a port is in use, or the host is not this machine's.
     """
     logs.configure(settings.log_level, settings.log_format == "json")
+    with private_folder() as folder, mirrored(settings, folder) as before_copy:
+        _serve(before_copy, folder)
+
+
+@contextmanager
+def mirrored(settings: Settings, folder: Path) -> Iterator[Settings]:
+    """The settings of a service of folders: what they name in object storage is copied, and kept in step meanwhile.
+
+    Raises:
+        SettingsError, StoreError: see `service.objects.mirror`.
+    """
+    source = configs.from_settings(settings)
+    if source is None:
+        yield settings
+        return
+    from service.objects.mirror import process  # only where something is mirrored
+
+    with process.mirroring(source, folder, settings.store_poll_seconds):
+        yield configs.localise(settings, source)
+
+
+def _serve(settings: Settings, folder: Path) -> None:
+    """Run the service of a store in a folder."""
     if not settings.engine_addresses:
         config_source.check(config_source.from_settings(settings))
     host_has = shape.look()
@@ -73,7 +98,6 @@ def serve(settings: Settings) -> None:
         scheme = "http" if certificates is None else "https"
         logging.info("%s", shape.tell(settings, host_has))
         logging.info("Signpost %s listens on %s://%s:%d; loading %s.", __version__, scheme, shown, port, what)
-        folder = held.enter_context(private_folder())
         _run(settings, Runtime(folder, settings.workers, grpc_port, port, predecessor), listener, grpc_holder)
 
 

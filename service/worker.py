@@ -19,6 +19,7 @@ from service.engine.interface import Engine, ModelSpec
 from service.engine.local import LocalEngine
 from service.errors import SignpostError
 from service.metrics import Metrics
+from service.objects.mirror.metrics import NUMBERS, MirrorMetrics
 from service.runtime import Roster, Runtime
 from service.serving_metrics import ServingMetrics
 from service.settings import Settings
@@ -59,6 +60,7 @@ class Worker:
         )
         engine: Engine = local or parts.remote_engine(settings, runtime)
         metrics = self._metrics = Metrics(engine, serving_metrics, self._pids)
+        metrics.show(MirrorMetrics(runtime.folder / NUMBERS))
         self.engine = parts.canary_engine(settings, engine, metrics.count_comparison)
         self._grpc: GrpcServer | None = None  # where another process holds the models, it is that one's
         reload = parts.reload(settings, runtime, local)
