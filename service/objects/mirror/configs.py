@@ -114,7 +114,7 @@ class Source:
         except SettingsError as error:
             raise SettingsError(f"{where}: {error}") from error
         wanted = tuple(_wanted(each, found[each.name]) for each in configs if each.name in found)
-        return wanted, str(text_format.MessageToString(message))
+        return wanted, to_text(message)
 
     def asked_for(self, override: Path, known: Iterable[Wanted]) -> list[Wanted]:
         """The models of a configuration that a client has put in place, whose base paths are folders of the copy."""
@@ -164,6 +164,11 @@ def localised(text: str, where: str, local: Callable[[str, str], str]) -> Any:
     for model in message.model_config_list.config:
         model.base_path = local(model.name, model.base_path)
     return message
+
+
+def to_text(message: Any) -> str:
+    """A configuration as text."""
+    return str(text_format.MessageToString(message))
 
 
 def from_settings(settings: Settings) -> Source | None:
