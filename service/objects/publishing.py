@@ -1,4 +1,4 @@
-"""Versions written to a bucket. It has no rename, so `saved_model.pb` comes last: without it, it is no version to anybody.
+"""Versions written to a bucket. It has no rename, so `saved_model.pb` comes last: without it nothing is a version.
 
 A number is taken by an object that can be made only once, so that two who publish at the same time get two numbers.
 Where a publisher ends in the middle, what it has written is no version, and its number stays unused.

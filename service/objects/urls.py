@@ -8,8 +8,8 @@ from typing import Final
 from service.errors import SettingsError
 
 SCHEMES: Final = ("s3", "gs", "az")
-# As a `Path` an address has one slash after its scheme.
-_ADDRESS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
+# As a `Path` an address has one slash after its scheme, or none where nothing follows. One letter is no scheme: `C:`.
+_ADDRESS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?:/+(.*))?", re.DOTALL)
 
 
 @dataclass(frozen=True, order=True)
@@ -74,7 +74,7 @@ def parse(where: Path | str, what: str) -> Url | None:
     match = _ADDRESS.fullmatch(str(where))
     if match is None:
         return None
-    scheme, rest = match[1].lower(), match[2]
+    scheme, rest = match[1].lower(), match[2] or ""
     if scheme not in SCHEMES:
         known = ", ".join(f"{each}://" for each in SCHEMES)
         raise SettingsError(f"{what} takes a folder or an address of {known}, not of {match[1]}://.")
@@ -89,4 +89,4 @@ def parse(where: Path | str, what: str) -> Url | None:
 def written(where: Path | str) -> str:
     """An address or a folder as people write it."""
     match = _ADDRESS.fullmatch(str(where))
-    return f"{match[1]}://{match[2]}" if match is not None else str(where)
+    return f"{match[1]}://{match[2] or ''}" if match is not None else str(where)
