@@ -52,7 +52,7 @@ class S3Server:
 
     def put(self, bucket: str, name: str, content: bytes) -> None:
         """Write an object, without any of Signpost's own code."""
-        self._ask("PUT", f"/{bucket}/{name}", content)
+        self._ask("PUT", f"/{bucket}/{name}", content, {"Content-Type": "application/octet-stream"})
 
     def put_folder(self, bucket: str, prefix: str, folder: Path) -> None:
         """Write all files of a folder, `saved_model.pb` last."""

@@ -71,7 +71,7 @@ def list_models(configs: ConfigFile, as_json: bool, url: str, api_key: str) -> N
             raise
     rows = models_list.rows(known, served)
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        click.echo(configs.shown(json.dumps(rows, indent=1)))
     else:
         Console().print(models_list.table(rows))
         for error in models_list.errors(rows):

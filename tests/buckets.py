@@ -45,7 +45,7 @@ class Buckets:
         scheme, _, rest = url.partition("://")
         return self.folder / scheme / rest
 
-    def put(self, url: str, files: dict[str, bytes] = WHOLE) -> None:  # noqa: B006 - read only
+    def put(self, url: str, files: dict[str, bytes] = WHOLE) -> None:
         """Write objects below an address."""
         for name, content in files.items():
             path = self.place(f"{url}/{name}")

@@ -64,6 +64,7 @@ class BucketConfigFile(ConfigFile):
         self._url = url
         self._bucket = reach(url)
         self._sketch = Sketch(folder, reach)
+        self._original = ""
         self._base_paths: dict[str, str] = {}  # as they stand in the bucket, by those in the sketch
         self._known: Object | None = None
         self._draw()
@@ -111,6 +112,7 @@ class BucketConfigFile(ConfigFile):
 
     def _draw(self) -> None:
         self._known = self._sketch.draw(self._url)
+        self._original = self._text()
         if self._known is None:
             return
         self._base_paths.clear()
@@ -129,9 +131,8 @@ class BucketConfigFile(ConfigFile):
         self.file.write_text(to_text(localised(self._text(), str(self._url.below(CONFIG_NAME)), local)))
 
     def _upload(self) -> None:
-        if (before := self.store / _BEFORE).exists():
-            self._bucket.put(_BEFORE, before.read_bytes())
-            before.unlink()
+        if "#" in self._original:
+            self._bucket.put(_BEFORE, self._original.encode())
         message = localised(self._text(), CONFIG_NAME, lambda _name, path: self._base_paths.get(path, path))
         self._bucket.put(CONFIG_NAME, to_text(message).encode(), new=self._known is None, instead_of=self._known)
         self._draw()

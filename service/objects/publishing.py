@@ -1,7 +1,7 @@
 """Versions written to a bucket. It has no rename, so `saved_model.pb` comes last: without it nothing is a version.
 
-A number is taken by an object that can be made only once, so that two who publish at the same time get two numbers.
-Where a publisher ends in the middle, what it has written is no version, and its number stays unused.
+A number is taken by a mark that can be made only once, so that two who publish at the same time get two numbers; while
+it is there no mirror takes the version. Where a publisher ends in the middle, its number stays unused.
 """
 
 import os
@@ -69,9 +69,9 @@ def upload(bucket: Bucket, model: str, folder: Path) -> int:
         for name in files.keys() - {*_LAST}:
             written.append(f"{place}/{name}")
             bucket.put(written[-1], files[name])
-        bucket.delete(written[:1])
         for name in files.keys() & {*_LAST}:
             bucket.put(f"{place}/{name}", files[name])
+        bucket.delete(written[:1])
     except BaseException:
         with suppress(StoreError):
             bucket.delete([*(f"{place}/{name}" for name in _LAST), *written])
@@ -96,7 +96,10 @@ def _take_number(bucket: Bucket, model: str) -> int:
         number = max((int(each) for each in folders if each.isascii() and each.isdigit()), default=0) + 1
         if number > store.HIGHEST:
             raise StoreError(f"{bucket.url.below(model)} has no number left: {store.HIGHEST} is the highest.")
+        mark = f"{model}/{number}/{PUBLISHING}"
         with suppress(Exists):
-            bucket.put(f"{model}/{number}/{PUBLISHING}", f"{socket.gethostname()} {os.getpid()}\n".encode(), new=True)
-            return number
+            bucket.put(mark, f"{socket.gethostname()} {os.getpid()}\n".encode(), new=True)
+            if len(bucket.objects(f"{model}/{number}")) == 1:
+                return number
+            bucket.delete([mark])  # another publisher has come and gone since the list
     raise StoreError(f"No free number was found for {bucket.url.below(model)}; does another program publish there?")

@@ -52,9 +52,9 @@ def mirror(tmp_path: Path, buckets: Buckets, service: Path) -> Mirror:
 
 
 @pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     caplog.set_level("INFO")
-    yield caplog
+    return caplog
 
 
 def settle(mirror: Mirror) -> Look:
@@ -181,9 +181,7 @@ def test_where_the_latest_can_not_be_loaded_the_one_before_is_fetched(
     assert list(shown(mirror)) == [1, 2]
 
 
-def test_an_emptied_bucket_takes_nothing_away(
-    mirror: Mirror, buckets: Buckets, service: Path, log: pytest.LogCaptureFixture
-) -> None:
+def test_an_emptied_bucket_takes_nothing_away(mirror: Mirror, buckets: Buckets, service: Path) -> None:
     settle(mirror)
     offer(service, a=[1])
     shutil.rmtree(buckets.place(STORE))
@@ -242,9 +240,7 @@ def test_an_object_that_breaks_off_leaves_nothing(
     assert shown(other) == {1: WHOLE}
 
 
-def test_an_object_that_is_replaced_between_list_and_get_is_not_taken(
-    tmp_path: Path, buckets: Buckets, log: pytest.LogCaptureFixture
-) -> None:
+def test_an_object_that_is_replaced_between_list_and_get_is_not_taken(tmp_path: Path, buckets: Buckets) -> None:
     class Late(Bucket):
         def chunks(self, name: str, known: Object) -> Iterator[bytes]:
             if name.endswith("saved_model.pb") and not replaced:
@@ -304,7 +300,8 @@ def test_a_full_disk_keeps_the_old_version_and_leaves_nothing_behind(
 
 
 def test_a_roll_back_is_in_place_only_when_its_version_is(mirror: Mirror, buckets: Buckets, service: Path) -> None:
-    text = "model_config_list {{ config {{ name: 'a' base_path: 'a' model_version_policy {{ specific {{ versions: {} }} }} }} }}"
+    policy = "model_version_policy {{ specific {{ versions: {} }} }}"
+    text = f"model_config_list {{{{ config {{{{ name: 'a' base_path: 'a' {policy} }}}} }}}}"
     buckets.put(f"{STORE}/a/2")
     buckets.put(STORE, {"models.config": text.format(2).encode()})
     settle(mirror)
@@ -412,7 +409,7 @@ def test_two_services_share_a_copy(
     assert list(shown(mirror)) == [2]
 
 
-def test_who_has_not_the_lock_waits(mirror: Mirror, buckets: Buckets) -> None:
+def test_who_has_not_the_lock_waits(mirror: Mirror) -> None:
     mirror.look()
     with cache.Cache(mirror.cache.root).locked() as has_lock:
         assert has_lock
