@@ -4,6 +4,7 @@ An error changes nothing that is served; it is told once, and again when it has 
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -14,11 +15,12 @@ from typing import Final
 from service import store
 from service.batching_config import CONFIG_NAME as BATCHING_CONFIG
 from service.config_source import CONFIG_NAME, write_atomically
+from service.engine.folders import QUIET_S
 from service.engine.lifecycle import wanted_versions
 from service.errors import SettingsError, SignpostError, StoreError
 from service.objects.bucket import Bucket, connect
 from service.objects.mirror import engines as engines_of
-from service.objects.mirror.cache import Cache
+from service.objects.mirror.cache import Cache, Copy
 from service.objects.mirror.configs import Source, Wanted
 from service.objects.mirror.engines import Engines
 from service.objects.mirror.fetching import fetch
@@ -29,6 +31,8 @@ from service.objects.urls import Url
 
 log = logging.getLogger(__name__)
 
+# Seconds after which the engines take what has appeared in the copy for whole, and a little more.
+_RIPE_S: Final = QUIET_S + 0.5
 _MIB: Final = 2**20
 
 
@@ -38,7 +42,7 @@ class Look:
 
     Attributes:
         complete: there is a copy of all that is known to be wanted, and the configuration is in place.
-        changing: something changes in the bucket, and is left alone until it does not.
+        changing: something changes in the bucket, and is left alone until it does not; or what was copied is young.
         failure: what could not be done, for people; empty if nothing failed.
         without: models that are named, and of which there is no version.
     """
@@ -83,6 +87,8 @@ class Mirror:
         self._works = Works(source, self._view, self.cache, self._told.tell)
         self._configured: tuple[str | None, tuple[Wanted, ...]] | None = None  # the last without an error
         self._failure = ""
+        self._engines_serve = False
+        self._since_s: dict[Path, float] = {}  # when each copy was seen first
 
     @property
     def has_copy(self) -> bool:
@@ -99,6 +105,7 @@ class Mirror:
         self._view.renew()
         self._failure = ""
         engines = engines_of.read(self._service / "agreement") if self._service is not None else Engines()
+        self._engines_serve = engines.serve
         text, wanted = self._read_configured()
         if not wanted and text is None:
             raise StoreError(self._nothing())
@@ -109,9 +116,12 @@ class Mirror:
             with self.cache.locked() as has_lock:
                 if has_lock:  # another service may have done it meanwhile
                     works = [self._act(each) for each in self._find(text, wanted, engines)]
-                    complete = self._put_in_place(text, extras, wanted, works, engines)
+                    complete = self._put_in_place(text, extras, wanted, works)
                 else:
                     complete = False
+        copies = [copy for each in works for copy in self.cache.copies(each.folder).values()]
+        now = time.monotonic()
+        self._since_s = {copy.folder: self._since_s.get(copy.folder, now) for copy in copies}
         self.cache.hold(
             copy.folder
             for each in works
@@ -123,7 +133,7 @@ class Mirror:
         is_named = text is not None or self._source.base is not None
         return Look(
             complete and not any(each.missing for each in works),
-            any(each.changing for each in works),
+            any(each.changing for each in works) or not all(map(self._is_ripe, copies)),
             self._failure,
             tuple(each for each in wanted if is_named and not self.cache.copies(each.folder)),
         )
@@ -157,7 +167,7 @@ class Mirror:
         return self._works.find(wanted, engines, keeps_unnamed)
 
     def _is_done(self, work: Work) -> bool:
-        return work.is_done(self.cache.copies(work.folder))
+        return work.is_done(self.cache.copies(work.folder), self._is_ripe)
 
     def _act(self, work: Work) -> Work:
         """Fetch what is missing and have the copy follow; what could not be fetched is still missing after that."""
@@ -170,7 +180,7 @@ class Mirror:
                 self.fail(error)
                 missing.append(number)
         try:
-            self.cache.follow(work.folder, work.plan(self.cache.copies(work.folder)))
+            self.cache.follow(work.folder, work.plan(self.cache.copies(work.folder), self._is_ripe))
         except StoreError as error:
             self.fail(error)
         return replace(work, missing=tuple(missing))
@@ -185,6 +195,7 @@ class Mirror:
 
         bucket = self._view.bucket(work.url)
         self.cache.place(work.folder, version, lambda folder: fetch(bucket, version.folder, version, folder, arrived))
+        self._since_s.pop(work.folder / (version.folder or str(number)), None)
         took_s = time.monotonic() - started_s
         log.info("Copied %s: %.1f MiB in %.1f s.", work.url.below(version.folder), version.size / _MIB, took_s)
 
@@ -194,13 +205,19 @@ class Mirror:
         extras: dict[str, str | None],
         wanted: Iterable[Wanted],
         works: Iterable[Work],
-        engines: Engines,
     ) -> bool:
-        """Put the configuration in place, unless that would take away what serves; whether it is."""
-        missing = {each.folder for each in works if each.missing}
-        for each in wanted if engines.serve else ():
-            shown = [number for number, copy in self.cache.copies(each.folder).items() if not copy.is_hidden]
-            if each.folder in missing and not wanted_versions(each.policy, shown, frozenset()):
+        """Put the configuration in place, unless that would take away what serves; whether it is.
+
+        The engines leave a young version alone, so one that the configuration calls for has to be there for a while.
+        """
+        called_for = {each.folder for each in works if each.wanted}
+        for each in wanted if self._engines_serve else ():
+            ripe = [
+                number
+                for number, copy in self.cache.copies(each.folder).items()
+                if not copy.is_hidden and self._is_ripe(copy)
+            ]
+            if each.folder in called_for and not wanted_versions(each.policy, ripe, frozenset()):
                 return False
         try:
             for name, content in extras.items():
@@ -211,6 +228,10 @@ class Mirror:
             self.fail(StoreError(str(error)))
             return False
         return True
+
+    def _is_ripe(self, copy: Copy) -> bool:
+        """Whether the engines take a copy for whole; before they run it is whatever it is."""
+        return not self._engines_serve or time.monotonic() - self._since_s.get(copy.folder, math.inf) >= _RIPE_S
 
     def _write(self, name: str, text: str | None) -> None:
         path = self.cache.root / name

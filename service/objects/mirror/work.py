@@ -44,13 +44,14 @@ class Work:
     changing: bool = False
     is_named: bool = True
 
-    def plan(self, copies: Mapping[int, Copy]) -> Plan:
-        """What becomes of the copies."""
-        return plan(copies.keys(), self.there.keys(), self.wanted, self.held, self.failed, self.is_named)
+    def plan(self, copies: Mapping[int, Copy], is_ripe: Callable[[Copy], bool]) -> Plan:
+        """What becomes of the copies; only one that is ripe can take over for another."""
+        unripe = {number for number, copy in copies.items() if not is_ripe(copy)}
+        return plan(copies.keys(), self.there.keys(), self.wanted, self.held, self.failed | unripe, self.is_named)
 
-    def is_done(self, copies: Mapping[int, Copy]) -> bool:
+    def is_done(self, copies: Mapping[int, Copy], is_ripe: Callable[[Copy], bool]) -> bool:
         """Whether nothing is to be changed."""
-        after = self.plan(copies)
+        after = self.plan(copies, is_ripe)
         shown = {number for number, copy in copies.items() if not copy.is_hidden}
         return not self.missing and not after.removed and shown == after.shown
 

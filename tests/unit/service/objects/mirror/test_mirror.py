@@ -17,6 +17,7 @@ from service.model_config import Specific
 from service.objects import bucket
 from service.objects.bucket import Bucket, Forbidden, Object
 from service.objects.mirror import cache, view
+from service.objects.mirror import mirror as mirror_module
 from service.objects.mirror.configs import Source, Wanted
 from service.objects.mirror.mirror import Look, Mirror
 from service.objects.urls import Url
@@ -28,8 +29,9 @@ URL = Url("s3", "bucket", "models")
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What two looks have seen is quiet."""
+    """What two looks have seen is quiet, and what one has seen in the copy is ripe."""
     monkeypatch.setattr(view, "QUIET_S", 0.0)
+    monkeypatch.setattr(mirror_module, "_RIPE_S", 0.0)
 
 
 @pytest.fixture
@@ -159,6 +161,7 @@ def test_a_version_that_left_the_bucket_is_served_until_another_can_take_over(
     settle(mirror)
     offer(service, a=[2])
     shutil.rmtree(buckets.place(f"{STORE}/a/2"))
+    settle(mirror)
     settle(mirror)
     assert list(shown(mirror)) == [1]  # which the engines load, as they see no other
     assert list(mirror.cache.copies(mirror.cache.root / "a")) == [2, 1]
@@ -319,6 +322,28 @@ def test_a_roll_back_is_in_place_only_when_its_version_is(mirror: Mirror, bucket
     assert 1 in shown(mirror)
 
 
+def test_a_version_that_engines_still_leave_alone_takes_nothing_over(
+    mirror: Mirror, buckets: Buckets, service: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version that has just been copied is young; the engines would be left without any."""
+    policy = "model_version_policy { specific { versions: 1 } }"
+    buckets.put(f"{STORE}/a/2")
+    settle(mirror)
+    offer(service, a=[2])
+    settle(mirror)
+    monkeypatch.setattr(mirror_module, "_RIPE_S", 1000.0)
+    buckets.put(
+        STORE, {"models.config": f"model_config_list {{ config {{ name: 'a' base_path: 'a' {policy} }} }}".encode()}
+    )
+    for _ in range(3):
+        assert not mirror.look().complete
+    assert list(shown(mirror)) == [1, 2]
+    assert not (mirror.cache.root / "models.config").exists()
+    monkeypatch.setattr(mirror_module, "_RIPE_S", 0.0)
+    settle(mirror)
+    assert "versions: 1" in (mirror.cache.root / "models.config").read_text()
+
+
 def test_a_configuration_with_an_error_changes_nothing(
     mirror: Mirror, buckets: Buckets, log: pytest.LogCaptureFixture
 ) -> None:
@@ -394,6 +419,7 @@ def test_two_services_share_a_copy(
     assert fetched == []
     monkeypatch.undo()
     monkeypatch.setattr(view, "QUIET_S", 0.0)
+    monkeypatch.setattr(mirror_module, "_RIPE_S", 0.0)
     offer(service, a=[1])
     offer(second_service, a=[1])
     buckets.put(f"{STORE}/a/2")
