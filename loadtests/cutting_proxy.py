@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import re
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
+_SIZE: Final = re.compile(rb"HTTP/1\.\d 20.*?\r\nContent-Length: (\d+)\r\n", re.DOTALL | re.IGNORECASE)
 _PIECE: Final = 16 * 1024
 _LOOK_S: Final = 0.05
 _CONNECT_S: Final = 5.0
@@ -25,7 +27,7 @@ class CuttingProxy:
         away: close every connection at once.
         silent: take what is asked, and answer nothing more.
         delay_s: seconds before each piece of an answer.
-        cut_after: bytes of the answers on one connection, after which it is closed; None never does.
+        cut_larger_than: answers with more bytes than that are cut off after their first piece; None for none.
         cut_at: asked before each piece for whether the connection is closed there.
         answered: bytes that went through to clients.
     """
@@ -34,7 +36,7 @@ class CuttingProxy:
     away: bool = False
     silent: bool = False
     delay_s: float = 0.0
-    cut_after: int | None = None
+    cut_larger_than: int | None = None
     cut_at: Callable[[], bool] = field(default=lambda: False)
     answered: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -42,7 +44,7 @@ class CuttingProxy:
     def heal(self) -> None:
         """Do no more harm."""
         self.away = self.silent = False
-        self.delay_s, self.cut_after, self.cut_at = 0.0, None, lambda: False
+        self.delay_s, self.cut_larger_than, self.cut_at = 0.0, None, lambda: False
 
     def cut_by_chance(self, share: float, rng: random.Random) -> None:
         """Close connections in the middle of this share of the pieces of all answers."""
@@ -80,7 +82,6 @@ class CuttingProxy:
 
     def _answer(self, server: socket.socket, client: socket.socket) -> None:
         server.settimeout(_LOOK_S)
-        sent = 0
         while not self._stop.is_set() and not self.away:
             try:
                 piece = server.recv(_PIECE)
@@ -91,16 +92,17 @@ class CuttingProxy:
             time.sleep(self.delay_s)
             while self.silent and not self._stop.is_set():
                 time.sleep(_LOOK_S)
-            if self.cut_after is not None and sent + len(piece) > self.cut_after:
-                client.sendall(piece[: max(0, self.cut_after - sent)])
-                break
-            if self.cut_at():
+            if self.cut_at() or self._is_too_large(piece):
                 client.sendall(piece[: len(piece) // 2])
                 break
             client.sendall(piece)
-            sent += len(piece)
             self.answered += len(piece)
         client.shutdown(socket.SHUT_RDWR)
+
+    def _is_too_large(self, piece: bytes) -> bool:
+        """Whether an answer begins here that is larger than may go through."""
+        size = _SIZE.match(piece)
+        return size is not None and self.cut_larger_than is not None and int(size[1]) > self.cut_larger_than
 
 
 @contextmanager

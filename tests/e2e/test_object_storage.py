@@ -81,9 +81,7 @@ def world(s3: S3Server, circles_store: Path, tmp_path_factory: pytest.TempPathFa
     with cutting_proxy(s3.endpoint) as proxy:
         environment = s3.environment(proxy.endpoint)
         folder = tmp_path_factory.mktemp("service")
-        with serving(
-            Path(STORE), folder, f"--store-cache={cache}", *POLL, "--access-log", environment=environment
-        ) as server:
+        with serving(Path(STORE), folder, f"--store-cache={cache}", *POLL, environment=environment) as server:
             yield World(s3, proxy, version, cache, server, environment=environment)
 
 
@@ -187,7 +185,8 @@ def test_a_slow_bucket_keeps_nobody_waiting(world: World, pictures: Pictures) ->
 def test_an_answer_that_is_cut_off_leaves_nothing_half(world: World, pictures: Pictures) -> None:
     serving_now = world.published
     since = len(world.server.log.read_text())
-    world.proxy.cut_after = 40_000  # beyond the list, within the variables
+    # Not the list, but the variables; what is fetched from where it broke off is still too large, for some times.
+    world.proxy.cut_larger_than = 60_000
     coming = world.publish()
     wait_until(lambda: world.says("broke off", since) > 0, world.server.log.read_text)
     world.check_well(pictures, serving_now)
@@ -235,7 +234,6 @@ def test_a_second_service_shares_the_copy_and_starts_with_it_when_the_bucket_is_
             answer = requests.post(second.predict_url(), data=pictures[3], timeout=PATIENCE_S)
             assert answer.headers["X-Model-Version"] == str(world.published)
             assert second.log.read_text().count("can't be reached") == 1
-            before = world.proxy.answered
             world.proxy.heal()
             coming = world.publish()
             world.await_version(coming)
@@ -246,8 +244,8 @@ def test_a_second_service_shares_the_copy_and_starts_with_it_when_the_bucket_is_
                 ),
                 second.log.read_text,
             )
-            size = sum(path.stat().st_size for path in world.version.rglob("*") if path.is_file())
-            assert world.proxy.answered - before < 2 * size, "it was fetched twice"
+            copied = f"Copied {STORE}/circles/{coming}:"
+            assert world.says(copied) + second.log.read_text().count(copied) == 1, "each has fetched it"
             pids = [second.process.pid, *children(second.process.pid)]
             assert second.stop() == 0
             wait_until(lambda: all(map(is_gone, pids)))
