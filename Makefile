@@ -45,7 +45,7 @@ loadtest: $(INSTALLED) ## Load a service and report: make loadtest ARGS="--url h
 	$(BIN)/signpost loadtest $(ARGS)
 
 bench: $(INSTALLED) ## Measure how near the service comes to what this machine can do
-	$(BIN)/python -m loadtests.limit
+	$(BIN)/python -m loadtests.bench.limit
 
 image: ## Build the container image with docker, podman or buildah: make image VARIANT=gpu
 	@deploy/build-image $(or $(VARIANT),cpu)

@@ -11,10 +11,13 @@ import click
 
 from loadtests import capacity as capacities
 from loadtests import compare as comparing
-from loadtests import objective, options, report, scenario, shapes, target
-from loadtests.objective import Objective
+from loadtests import options, scenario
+from loadtests.plan import objective, shapes
+from loadtests.plan.objective import Objective
+from loadtests.plan.shapes import Stage
+from loadtests.results import report
 from loadtests.scenario import Json, Scenario, Service
-from loadtests.shapes import Stage
+from loadtests.subject import target
 from service.errors import SettingsError
 
 # A percentile of fewer requests than these is chance; a probe at a low rate takes longer, up to so many times.

@@ -1,7 +1,8 @@
 """Two runs side by side: what differs, and whether it does beyond the noise.
 
-Each run's blocks are drawn anew (`loadtests.noise`); the draws of B over those of A give the ratio's 99 % interval. A
-figure is better or worse only if that interval leaves out 1 and the ratio itself is beyond a tolerance, which stands
+Each run's blocks are drawn anew (`loadtests.results.noise`); the draws of B over those of A give the ratio's 99 %
+interval. A figure is better or worse only if that
+interval leaves out 1 and the ratio itself is beyond a tolerance, which stands
 for what the blocks of a single run can't tell: that a service starts a little quicker or slower each time.
 """
 
@@ -14,7 +15,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from loadtests import noise, objective
+from loadtests.plan import objective
+from loadtests.results import noise
 from loadtests.scenario import FORMAT
 from service.errors import SettingsError
 

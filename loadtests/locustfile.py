@@ -22,14 +22,15 @@ from locust import events
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
-from loadtests import plan as plans
-from loadtests import target, users, ways
-from loadtests.kit import Kit
-from loadtests.pace import Choice, ClosedLoop, OpenArrivals, Pace, Unpaced
-from loadtests.plan import Plan
-from loadtests.records import Recorder
-from loadtests.shapes import Stage
-from loadtests.users import ArraysUser, Base64User, GrpcUser, ImageUser, MultipartUser
+from loadtests.load import users, ways
+from loadtests.load.kit import Kit
+from loadtests.load.pace import Choice, ClosedLoop, OpenArrivals, Pace, Unpaced
+from loadtests.load.users import ArraysUser, Base64User, GrpcUser, ImageUser, MultipartUser
+from loadtests.plan import plan as plans
+from loadtests.plan.plan import Plan
+from loadtests.plan.shapes import Stage
+from loadtests.results.records import Recorder
+from loadtests.subject import target
 
 __all__ = ["ArraysUser", "Base64User", "GrpcUser", "ImageUser", "MultipartUser"]
 

@@ -7,7 +7,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from loadtests import plan, shapes, target
+from loadtests.plan import plan, shapes
+from loadtests.subject import target
 
 # Name in Python, flags, and how Click reads it; each shows its default if it has one.
 _Option = tuple[str, str, dict[str, Any]]

@@ -12,13 +12,16 @@ from urllib.parse import urlsplit
 
 import click
 
-from loadtests import floor, generator, host, metrics, records, shapes, summary, target
-from loadtests import plan as plans
-from loadtests.objective import Objective
-from loadtests.plan import Plan
-from loadtests.progress import Progress
-from loadtests.served import Served, served
-from loadtests.shapes import Stage
+from loadtests.load import floor, generator
+from loadtests.load.progress import Progress
+from loadtests.plan import plan as plans
+from loadtests.plan import shapes
+from loadtests.plan.objective import Objective
+from loadtests.plan.plan import Plan
+from loadtests.plan.shapes import Stage
+from loadtests.results import records, summary
+from loadtests.subject import host, metrics, target
+from loadtests.subject.served import Served, served
 from service.errors import SettingsError, Unavailable
 
 Json = dict[str, Any]
@@ -106,7 +109,7 @@ def plan(asked: Scenario, at: Service, stages: Sequence[Stage], arrivals: str, u
 
 
 def run(asked: Scenario, at: Service, wanted: Plan, objectives: Sequence[Objective]) -> Json:
-    """Generate the load of a plan, and turn what came of it into numbers (`loadtests.summary`)."""
+    """Generate the load of a plan, and turn what came of it into numbers (`loadtests.results.summary`)."""
     before, cpu_s = metrics.read(at.url), at.own.cpu_s() if at.own else 0.0
     with tempfile.TemporaryDirectory() as folder, Progress(wanted, asked.quiet) as shown:
         there = replace(wanted, folder=folder)

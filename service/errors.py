@@ -1,8 +1,8 @@
 """The errors of Signpost, free of any transport.
 
 Each message is one or two sentences for people: what is wrong, with what, and what would be right.
-The gateway maps the classes to HTTP statuses (`gateway/http_errors.py`), the gRPC server to its codes, and the
-command line prints the message and exits with 2.
+The gateway maps the classes to HTTP statuses (`gateway/middleware/http_errors.py`), the gRPC server to its codes, and
+the command line prints the message and exits with 2.
 """
 
 import re

@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 
 from service import protocol
-from service.engine.interface import Answer, Array, Call, Servable, Signature
 from service.errors import InvalidRequest, UnfitSignature
+from service.interface import Answer, Array, Call, Servable, Signature
 
 CLASSIFY: Final = "tensorflow/serving/classify"
 REGRESS: Final = "tensorflow/serving/regress"

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from service.engine.interface import ModelSpec, VersionStatus
+from service.interface import ModelSpec, VersionStatus
 
 # Comparing is done while others wait, and by whoever asks: so long a name, and so many of them, at most.
 _LONGEST: Final = 100
@@ -35,7 +35,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def not_found(spec: ModelSpec, models: Iterable[str]) -> str:
     """What is said to a request for a model that is not among `models`; clients of TF Serving look for its beginning.
 
-    Whoever may ask a model may list them all (`service/access.py`), so naming those that are near gives nothing away.
+    Whoever may ask a model may list them all (`service/security/access.py`), so naming those that are near gives
+    nothing away.
     """
     return f"Servable not found for request: {spec}; {did_you_mean(spec.name, models)}GET /v1/models lists the models."
 

@@ -15,8 +15,8 @@ from typing import Any, Final
 import ml_dtypes
 import numpy as np
 
-from service.engine.interface import Array, ModelSpec
 from service.errors import InvalidRequest
+from service.interface import Array, ModelSpec
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf import struct_pb2
 
 from service import protocol
-from service.engine.interface import Signature, TensorSpec
+from service.interface import Signature, TensorSpec
 
 # The field of a model's metadata that says which signatures' requests may be joined; TF Serving has no such field.
 JOINING_FIELD = "signpost_joining"

@@ -8,8 +8,8 @@ from typing import Any
 
 from obstore.store import LocalStore
 
-from service.engine import agreement
-from service.engine.agreement import Failure, ModelOffer, Offer
+from service.engine.local import agreement
+from service.engine.local.agreement import Failure, ModelOffer, Offer
 from service.objects.bucket import Bucket
 from service.objects.urls import Url
 

@@ -1,4 +1,4 @@
-"""Engines and servables without TensorFlow, fitting `service.engine.interface`."""
+"""Engines and servables without TensorFlow, fitting `service.interface`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from service.engine.interface import (
+from service.errors import NotFound, SignpostError
+from service.interface import (
     DEFAULT_SIGNATURE,
     Answer,
     Array,
@@ -21,7 +22,6 @@ from service.engine.interface import (
     TensorSpec,
     VersionStatus,
 )
-from service.errors import NotFound, SignpostError
 
 _DTYPES: Mapping[str, Any] = {
     "DT_FLOAT": np.float32,

@@ -14,9 +14,10 @@ from pathlib import Path
 import click
 
 from training import recipes
-from training.class_folders import Level
+from training.data.class_folders import Level
+from training.data.request import Request
 from training.errors import Interrupted, TrainingError
-from training.recipe import Recipe, Request
+from training.recipe import Recipe
 
 _PATH = click.Path(path_type=Path)
 
@@ -102,7 +103,7 @@ def train(
     # TensorFlow tells about oneDNN and the processor on every start; nobody who trains needs that.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from training import options as run_options
-    from training import progress
+    from training.loop import progress
 
     chosen = _chosen(recipe, settings, epochs, batch_size, learning_rate)
     name = name or chosen.model

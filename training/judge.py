@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training import card, evaluate, export, images, initial, report, sign_mnist
-from training.batches import plain_batches
-from training.datasets import Data, Dataset, dataset
+from training.data import images, sign_mnist
+from training.data.batches import plain_batches
+from training.data.datasets import Data, Dataset, dataset
+from training.data.request import Request
 from training.errors import TrainingError
 from training.judge_options import Options, report_folder
-from training.recipe import Request
+from training.loop import evaluate
+from training.network import initial
+from training.output import card, export, report
 from training.whole_files import whole_files
 
 if TYPE_CHECKING:

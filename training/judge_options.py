@@ -9,7 +9,7 @@ from pathlib import Path
 from service import store as model_store
 from service.errors import StoreError
 from service.objects import urls
-from training import images, sign_mnist, sources
+from training.data import images, sign_mnist, sources
 from training.errors import TrainingError
 from training.whole_files import check_writable
 
@@ -42,7 +42,7 @@ def reading(store: Path) -> Iterator[tuple[Path, Callable[[Path], Path]]]:
     if not urls.is_url(store):
         yield store, lambda version: version
         return
-    from service.objects.config_file import opened
+    from service.objects.editing.config_file import opened
 
     with opened(store) as configs:
         try:

@@ -10,10 +10,11 @@ from typing import Final
 
 from service import store
 from service.objects import publishing, urls
-from training import checkpoints
-from training.class_folders import Level
+from training.data.class_folders import Level
 from training.errors import TrainingError
+from training.loop import checkpoints
 from training.recipe import KINDS, OPTIMIZERS, PRECISIONS, Recipe
+from training.weights import weights_version
 from training.whole_files import check_writable
 
 _BACKENDS: Final = ("jax", "tensorflow", "torch")
@@ -154,17 +155,3 @@ def _check_weights(recipe: Recipe, path: Path) -> None:
             raise TrainingError(f"There is no file {path}; --weights takes a .weights.h5 file for {backbone} here.")
     else:
         weights_version(path)
-
-
-def weights_version(path: Path) -> Path:
-    """The folder of the version that --weights means: the one that is named, or the latest of a model.
-
-    Raises:
-        TrainingError: there is none.
-    """
-    if (path / store.SAVED_MODEL).is_file():
-        return path
-    folders = store.versions(path) if path.is_dir() else {}
-    if not folders:
-        raise TrainingError(f"There is no version at {path}; --weights takes a model's folder in the store.")
-    return [*folders.values()][-1]

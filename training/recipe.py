@@ -5,12 +5,11 @@ Nothing here imports Keras, so that the command line can list the recipes at onc
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any, Final
 
-from training.augmentation import Augmentation
-from training.class_folders import Level
-from training.datasets import Data
+from training.data.augmentation import Augmentation
+from training.data.datasets import Data
+from training.data.request import Request
 from training.schedule import Phase
 
 KINDS: Final = ("cnn", "dense", "resnet", "transfer", "vgg")
@@ -56,27 +55,6 @@ class Architecture:
     def without_normalisation(self) -> "Architecture":
         """The same network with its normalisation folded into the convolutions."""
         return replace(self, normalise=False)
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asks a recipe's data source for.
-
-    Attributes:
-        paths: the values of --data; empty means that none was given.
-        seed: of the run.
-        samples: how many images to draw, for the recipes that draw; None for the recipe's own number.
-        cache: folder for decoded pixels and downloads.
-        say: prints a line for the user.
-        class_folders: which folders are the classes where folders lie in folders; None to find out.
-    """
-
-    paths: tuple[Path, ...]
-    seed: int
-    samples: int | None
-    cache: Path
-    say: Callable[[str], None]
-    class_folders: Level | None = None
 
 
 @dataclass(frozen=True)

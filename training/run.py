@@ -10,18 +10,21 @@ import numpy as np
 
 from service.errors import SignpostError, StoreError
 from service.objects import publishing, urls
-from training import architectures, evaluate, export, figures, gate, initial, report
-from training.calibration import fit_temperature
-from training.card import card
-from training.checkpoints import History
-from training.datasets import Data, Dataset, split
+from training.data.datasets import Data, Dataset, split
 from training.errors import TrainingError
-from training.fit import Start, fit, set_weights
-from training.folding import fold
-from training.options import Options, weights_version
-from training.progress import Progress, TensorBoard
+from training.loop import evaluate
+from training.loop.calibration import fit_temperature
+from training.loop.checkpoints import History
+from training.loop.fit import Start, fit, set_weights
+from training.loop.progress import Progress, TensorBoard
+from training.loop.transfer import train_head
+from training.network import architectures, initial
+from training.network.folding import fold
+from training.options import Options
+from training.output import export, figures, gate, report
+from training.output.card import card
 from training.recipe import Recipe
-from training.transfer import train_head
+from training.weights import weights_version
 from training.whole_files import whole_files
 
 _SHOWN: Final = 10
@@ -181,7 +184,7 @@ def find_rate(recipe: Recipe, options: Options, data: Data, progress: Progress) 
     Raises:
         SignpostError: the loss diverges at once, or the report can't be written.
     """
-    from training import lr_finder
+    from training.loop import lr_finder
 
     found = lr_finder.find(recipe, data.train, options.seed)
     path = options.report / "learning_rate.png"

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.engine.interface import Array
+from service.interface import Array
 
 # Floats of 16 bits may differ by their own rounding.
 _ROUNDING_OF: Final = {"float16": 2e-3, "bfloat16": 1.6e-2}

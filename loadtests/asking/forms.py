@@ -9,7 +9,7 @@ import numpy as np
 
 from loadtests.exports.cases import Case
 from service import protocol
-from service.engine.interface import Array
+from service.interface import Array
 
 
 def http_request(model: str, case: Case, rows: bool, bare: bool) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 from loadtests.exports.draws import Inputs
 from loadtests.exports.export import Export
 from service import protocol, store
-from service.engine.interface import Array
+from service.interface import Array
 
 # Of most requests, and of one in so many: more than a batch holds unless told otherwise.
 _MOST_ROWS: Final = 4

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from service.engine.interface import Array
+from service.interface import Array
 
 Inputs = dict[str, Array]
 # Draws the inputs of a request of so many rows.

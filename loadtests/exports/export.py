@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadtests.exports.draws import Draw
-from service.engine.interface import DEFAULT_SIGNATURE
+from service.interface import DEFAULT_SIGNATURE
 
 # Reasons for which a service must not join the requests of a signature; "…" stands for what differs.
 DEPENDENT_ROWS: Final = "a row of its output … depends on the other rows of the batch"

@@ -28,7 +28,7 @@ from loadtests.exports.export import (
 )
 from loadtests.exports.saving import save
 from service import protocol, store
-from service.engine.interface import DEFAULT_SIGNATURE
+from service.interface import DEFAULT_SIGNATURE
 
 _X: Final = numbers("x", 3)
 _TYPES: Final = {

@@ -8,7 +8,7 @@ import numpy as np
 
 from loadtests.exports.draws import Draw
 from service import protocol, store
-from service.engine.interface import DEFAULT_SIGNATURE
+from service.interface import DEFAULT_SIGNATURE
 
 
 def save(

@@ -11,7 +11,7 @@ from PIL import Image
 from loadtests.exports.draws import Inputs, numbers, strings, together, words
 from loadtests.exports.export import ANY_SHAPE, NO_OPEN_DIMENSION, NO_RECORDS, OTHER_ROWS, Asked, Export, default
 from loadtests.exports.saving import record, save
-from service.engine.interface import DEFAULT_SIGNATURE
+from service.interface import DEFAULT_SIGNATURE
 
 
 def _strings(tf: Any, folder: Path) -> None:

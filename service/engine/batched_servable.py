@@ -9,11 +9,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from service.engine.batching import Batcher
+from service.engine.batching.batcher import Batcher
 from service.engine.classifier import check_scores, classify
 from service.engine.inputs import check_call
-from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Queue, Signature
 from service.errors import SignpostError
+from service.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Queue, Signature
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ Stopped = Callable[[str, int, str], None]
 
 
 class BatchedServable(ABC):
-    """A servable (see `service.engine.interface.Servable`); a subclass fills `batchers` and says how to run alone.
+    """A servable (see `service.interface.Servable`); a subclass fills `batchers` and says how to run alone.
 
     Args:
         name: the model's name.

@@ -17,9 +17,9 @@ from typing import Final, Literal
 
 import numpy as np
 
-from service.engine.interface import Answer, Array, Call, Engine, ModelSpec, Queue, Servable, Status
 from service.engine.wrapped import WrappedServable
 from service.errors import NotFound, SettingsError, SignpostError, Unavailable
+from service.interface import Answer, Array, Call, Engine, ModelSpec, Queue, Servable, Status
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class _Repeat:
 
 
 class CanaryEngine:
-    """An engine that sends a share of the requests to the canary; see `service.engine.interface.Engine`.
+    """An engine that sends a share of the requests to the canary; see `service.interface.Engine`.
 
     In mode "route" the share is answered by the canary, the rest by the version labelled `stable` (by default the
     policy's highest). In mode "shadow" none is: the share is repeated on the canary after it was answered, off the

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from service.engine.interface import Answer, Array, Call, ImageSize, Signature
 from service.errors import ModelFailed, SignpostError
+from service.interface import Answer, Array, Call, ImageSize, Signature
 
 _OUTPUTS = frozenset({"scores", "classes"})
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Set
 
 from service import protocol
-from service.engine.interface import Array, Call, Servable, Signature
 from service.errors import InvalidRequest, NotFound
+from service.interface import Array, Call, Servable, Signature
 
 
 def check_call(servable: Servable, inputs: Mapping[str, Array], call: Call) -> Signature:

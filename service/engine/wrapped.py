@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from service.engine.interface import Answer, Array, Call, Servable, Signature
 from service.errors import SignpostError
+from service.interface import Answer, Array, Call, Servable, Signature
 
 
 class WrappedServable:

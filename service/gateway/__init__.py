@@ -6,38 +6,29 @@ from pathlib import Path
 from flask import Flask
 from werkzeug.routing import BaseConverter
 
-from service.access import from_settings
-from service.engine.interface import Engine
-from service.gateway import (
+from service.config.settings import Settings
+from service.gateway import playground
+from service.gateway.express.lane import Express, why_not_express
+from service.gateway.middleware import access, cors, exchange, forms, http_errors, overload, paths, query, unmeasured
+from service.gateway.oip import infer, models
+from service.gateway.oip import repository as oip_repository
+from service.gateway.routes import (
     about_api,
-    access,
     admin_api,
-    cors,
     examples_api,
-    exchange,
-    forms,
     health,
-    http_errors,
     metrics,
     monitoring,
-    oip_infer,
-    oip_models,
-    oip_repository,
     openapi_pages,
-    overload,
-    paths,
-    playground,
     predict,
-    query,
     status,
-    unmeasured,
 )
-from service.gateway.admin_api import Reload
-from service.gateway.express import Express
-from service.metrics import Metrics
+from service.gateway.routes.admin_api import Reload
+from service.interface import Engine
 from service.oip.repository import Repository
-from service.settings import Settings
-from service.tracing import Tracing
+from service.security.access import from_settings
+from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Tracing
 
 
 class _Name(BaseConverter):
@@ -92,8 +83,8 @@ def create_app(
         playground.blueprint(settings),
         openapi_pages.blueprint(settings, admits.needs_key),
         admin_api.blueprint(settings, reload),
-        oip_infer.blueprint(settings, engine, measured),
-        oip_models.blueprint(settings, engine, measured, why_not_ready),
+        infer.blueprint(settings, engine, measured),
+        models.blueprint(settings, engine, measured, why_not_ready),
         oip_repository.blueprint(settings, engine, repository),
     ):
         app.register_blueprint(routes)
@@ -102,7 +93,7 @@ def create_app(
     access.guard(app, admits)
     if settings.rest_api_enable_cors_support:
         cors.register(app)
-    elif tracing is None and settings.enable_batching:
+    if not why_not_express(settings, tracing is not None):
         app.extensions["express"] = Express(settings, engine, measured, admits)
     app.wsgi_app = paths.in_lower_case(app.wsgi_app)  # type: ignore[method-assign, assignment]  # Flask's way to wrap
     return app

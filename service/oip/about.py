@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from service.engine.interface import Servable, Signature, State, Status, TensorSpec
+from service.interface import Servable, Signature, State, Status, TensorSpec
 from service.oip.inference import shown_outputs, signature_of
 from service.oip.requests import Rules
 from service.oip.tensors import BYTES, datatype_of

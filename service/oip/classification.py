@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from service.engine.interface import Array
+from service.interface import Array
 from service.oip.tensors import objects
 
 

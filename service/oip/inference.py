@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from service import images
-from service.engine.interface import (
+from service.errors import InvalidRequest, NotFound, TooLarge, Unavailable
+from service.interface import (
     DEFAULT_SIGNATURE,
     Answer,
     Array,
@@ -21,12 +22,11 @@ from service.engine.interface import (
     Signature,
     State,
 )
-from service.errors import InvalidRequest, NotFound, TooLarge, Unavailable
 from service.near_misses import did_you_mean
 from service.oip.classification import classify
 from service.oip.requests import InferRequest, Rules, Wanted, check_once
 from service.oip.tensors import BYTES, Tensor, datatype_of
-from service.timings import Timings
+from service.telemetry.timings import Timings
 
 # What Triton's image clients demand: exactly one output.
 _SHOWN_OF_IMAGES: Final = ("scores",)

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.engine.interface import Array
 from service.errors import InvalidRequest
+from service.interface import Array
 from service.oip.tensors import BYTES, dtype_of, objects
 
 # Turns the text of a {"b64": …} into bytes.

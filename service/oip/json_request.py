@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from service.engine.interface import Signature
 from service.errors import InvalidRequest
+from service.interface import Signature
 from service.oip import json_data
 from service.oip.json_data import DecodeB64
 from service.oip.requests import (

@@ -7,7 +7,7 @@ from service.errors import InvalidRequest, Unsupported
 
 
 class Repository(Protocol):
-    """The models that there are, of which some are served; see `service.repository`."""
+    """The models that there are, of which some are served; see `service.parts.repository`."""
 
     def load(self, name: str, timeout_s: float) -> None:
         """Serve a model from now on; it has the versions that it should have when this returns.

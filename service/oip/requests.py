@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from service.engine.interface import ModelSpec
+from service.config.settings import Settings
 from service.errors import InvalidRequest
 from service.images import ImageLimits
+from service.interface import ModelSpec
 from service.oip.tensors import Tensor
-from service.settings import Settings
 
 # Longer numbers are no versions, and int() is slow with very long ones.
 _MOST_DIGITS: Final = 18

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.engine.interface import Array, Servable
 from service.errors import InvalidRequest
+from service.interface import Array, Servable
 from service.oip.inference import Output
 from service.oip.requests import InferRequest, check_no_shared_memory, check_once, read_options, read_wanted
 from service.oip.tensors import BYTES, Tensor, check_datatype, check_shape, dtype_of, from_bytes, objects, to_bytes

@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, Final
 
-from service.engine.interface import Engine, ModelSpec, State
-from service.metrics import Metrics, is_success
+from service.interface import Engine, ModelSpec, State
 from service.oip.inference import leased
+from service.telemetry.metrics import Metrics, is_success
 
 _NS: Final = 1e9
 # Routes and calls that run a model end so.

@@ -13,8 +13,8 @@ from typing import Any, Final
 import ml_dtypes
 import numpy as np
 
-from service.engine.interface import Array, TensorSpec
 from service.errors import InvalidRequest
+from service.interface import Array, TensorSpec
 
 # The protocol's name of each of TensorFlow's element types that it has a name for.
 DATATYPES: Final[Mapping[str, str]] = {

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from service import store
-from service.engine import folders
+from service.config.model_config import All, ModelConfig
 from service.engine.inputs import check_call
-from service.engine.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Engine, ModelSpec, State
-from service.engine.local import LocalEngine
+from service.engine.local import folders
+from service.engine.local.engine import LocalEngine
 from service.errors import InvalidRequest, NotFound
-from service.model_config import All, ModelConfig
+from service.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Engine, ModelSpec, State
 from tests.fakes import FakeEngine, FakeServable, signature, spec
 
 LONG_S = 20.0

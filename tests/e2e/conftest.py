@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e import processes
 from tests.e2e.browser import Page, browsing
-from training.circles import draw
+from training.data.circles import draw
 
 
 @pytest.fixture(scope="session")

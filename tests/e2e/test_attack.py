@@ -1,6 +1,6 @@
-"""A real service under malformed requests over real sockets; `loadtests/attack.py` does so for as long as you like."""
+"""A real service under malformed requests over real sockets; `loadtests/faults/attack.py` goes on for longer."""
 
-from loadtests.attack import attack
+from loadtests.faults.attack import attack
 
 
 def test_a_real_service_withstands_it() -> None:

@@ -11,7 +11,8 @@ import pytest
 import requests
 from selenium.webdriver.common.keys import Keys as Pressed
 
-from service import keys, protocol
+from service import protocol
+from service.security import keys
 from tests.e2e import browser, processes
 from tests.e2e.browser import Page
 from tests.e2e.playground_page import answers, choose

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from loadtests.cutting_proxy import CuttingProxy, cutting_proxy
-from loadtests.s3_server import CanNotStart, S3Server, s3_server
+from loadtests.object_storage.cutting_proxy import CuttingProxy, cutting_proxy
+from loadtests.object_storage.s3_server import CanNotStart, S3Server, s3_server
 from tests.e2e import processes
 from tests.e2e.processes import PATIENCE_S, Server, serving, wait_until
 from tests.e2e.test_shapes import children, is_gone

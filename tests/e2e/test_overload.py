@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from loadtests import raw_arrivals
-from loadtests.raw_client import request
+from loadtests.raw import arrivals
+from loadtests.raw.client import request
 from tests.e2e.processes import Server, serving
 
 
@@ -33,7 +33,7 @@ def metric(server: Server, name: str) -> float:
 def test_beyond_what_it_holds_it_refuses_and_goes_on(server: Server, pictures: dict[int, bytes]) -> None:
     posts = [request("/v1/models/circles:predict", "image/png", pictures[2])]
     with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(raw_arrivals.closed, server.rest_api_port, posts, 24, 2.0)
+        loading = pool.submit(arrivals.closed, server.rest_api_port, posts, 24, 2.0)
         healthy = 0
         while not loading.done():
             assert requests.get(f"{server.url}/healthz", timeout=60).status_code == 200

@@ -14,7 +14,7 @@ import pytest
 import requests
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service import keys
+from service.security import keys
 from tests import certificates
 from tests.certificates import Pair
 from tests.e2e import processes

@@ -7,11 +7,11 @@ ROOT = Path(__file__).parents[2]
 
 # What may look at the wall's clock: the times that are written down or compared with those of files.
 MAY = {
-    "service/engine/folders.py",  # ages of files, and a steady clock beside it
-    "service/gateway/raw_answers.py",  # the header Date
-    "service/logs.py",  # the time of a line
-    "service/metrics.py",  # when a model ran last, as the Open Inference Protocol tells it
-    "service/timings.py",  # the times of spans
+    "service/engine/local/folders.py",  # ages of files, and a steady clock beside it
+    "service/message/answers.py",  # the header Date
+    "service/telemetry/logs.py",  # the time of a line
+    "service/telemetry/metrics.py",  # when a model ran last, as the Open Inference Protocol tells it
+    "service/telemetry/timings.py",  # the times of spans
 }
 WALL = re.compile(r"\btime\.(time|time_ns|ctime|localtime|gmtime)\(|\bdatetime\.(now|utcnow|today|fromtimestamp)\(")
 

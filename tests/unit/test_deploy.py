@@ -20,11 +20,13 @@ import yaml
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service import cli, gunicorn_app, model_config, settings, supervisor
-from service.engine.interface import Queue
-from service.gateway import monitoring
-from service.gateway.metrics import Metrics
-from service.settings import Settings
+from service.commands import cli
+from service.config import model_config, settings
+from service.config.settings import Settings
+from service.gateway.routes import monitoring
+from service.gateway.routes.metrics import Metrics
+from service.interface import Queue
+from service.process import gunicorn_app, supervisor
 from tests.fakes import FakeEngine, classifier
 
 ROOT = Path(__file__).parents[2]

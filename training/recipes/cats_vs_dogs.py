@@ -18,11 +18,12 @@ whole images. (The first two trainings were measured at 128 pixels, with crops f
 
 from dataclasses import replace
 
-from training import images
-from training.augmentation import Augmentation
-from training.datasets import Data
-from training.downloads import Archive, fetch_all
-from training.recipe import Architecture, Recipe, Request
+from training.data import images
+from training.data.augmentation import Augmentation
+from training.data.datasets import Data
+from training.data.downloads import Archive, fetch_all
+from training.data.request import Request
+from training.recipe import Architecture, Recipe
 from training.schedule import Phase
 
 SIZE = (144, 144)

@@ -5,11 +5,12 @@
 Takes half a minute on two cores and reaches 0.994 on 1,000 fresh images.
 """
 
-from training.augmentation import Augmentation
-from training.circles import draw_dataset
-from training.datasets import Data
+from training.data.augmentation import Augmentation
+from training.data.circles import draw_dataset
+from training.data.datasets import Data
+from training.data.request import Request
 from training.errors import TrainingError
-from training.recipe import Architecture, Recipe, Request
+from training.recipe import Architecture, Recipe
 from training.schedule import Phase
 
 SAMPLES = 6000

@@ -6,11 +6,12 @@ Takes about five minutes on two cores and reaches 0.79. A sum over the image has
 may be pooled away early: the mean over the places at the end does the counting.
 """
 
-from training.augmentation import Augmentation
-from training.circles import draw_dataset
-from training.datasets import Data, Dataset
+from training.data.augmentation import Augmentation
+from training.data.circles import draw_dataset
+from training.data.datasets import Data, Dataset
+from training.data.request import Request
 from training.errors import TrainingError
-from training.recipe import Architecture, Recipe, Request
+from training.recipe import Architecture, Recipe
 from training.schedule import Phase
 
 SAMPLES = 8000

@@ -9,11 +9,12 @@ few hundred of each class, begin with what another model has learned: `--weights
 seventh of each class is held out for the test.
 """
 
-from training import images
-from training.augmentation import Augmentation
-from training.datasets import Data
+from training.data import images
+from training.data.augmentation import Augmentation
+from training.data.datasets import Data
+from training.data.request import Request
 from training.errors import TrainingError
-from training.recipe import Architecture, Recipe, Request
+from training.recipe import Architecture, Recipe
 from training.schedule import Phase
 
 SIZE = (128, 128)

@@ -9,11 +9,12 @@ little; the official test file shows other frames. What carries over is what aug
 shifted and sheared hands in other light. Never mirrored: a mirrored hand is another signer's, not in this data.
 """
 
-from training import sign_mnist
-from training.augmentation import Augmentation
-from training.datasets import Data
+from training.data import sign_mnist
+from training.data.augmentation import Augmentation
+from training.data.datasets import Data
+from training.data.request import Request
 from training.errors import TrainingError
-from training.recipe import Architecture, Recipe, Request
+from training.recipe import Architecture, Recipe
 from training.schedule import Phase
 
 

@@ -9,11 +9,12 @@ Without `--weights FILE` Keras fetches the weights.
 Any function of `keras.applications` can be the backbone: copy this file and change two lines.
 """
 
-from training import images
-from training.augmentation import Augmentation
-from training.datasets import Data
+from training.data import images
+from training.data.augmentation import Augmentation
+from training.data.datasets import Data
+from training.data.request import Request
 from training.errors import TrainingError
-from training.recipe import Architecture, Recipe, Request
+from training.recipe import Architecture, Recipe
 from training.schedule import Phase
 
 SIZE = (160, 160)

@@ -8,10 +8,10 @@ from typing import Final
 from flask import Blueprint, Response, make_response, render_template
 
 from service import images
-from service.access import has_keys
-from service.gateway.openapi import described
-from service.gateway.openapi_schemas import text_of
-from service.settings import Settings
+from service.config.settings import Settings
+from service.gateway.openapi.document import described
+from service.gateway.openapi.schemas import text_of
+from service.security.access import has_keys
 from service.version import __version__
 
 # All that the pages need is here: own scripts and styles, own images and those that the visitor brings (blob:).

@@ -9,14 +9,15 @@ from typing import Any, Final
 
 from google.protobuf import text_format
 
-from service import model_config, protocol
-from service.config_source import CONFIG_NAME
+from service import protocol
+from service.config import model_config
+from service.config.config_source import CONFIG_NAME
+from service.config.model_config import Latest, ModelConfig, Policy
+from service.config.settings import Settings
 from service.errors import SettingsError
-from service.model_config import Latest, ModelConfig, Policy
 from service.objects import bucket, urls
 from service.objects.mirror import cache
 from service.objects.urls import Url
-from service.settings import Settings
 
 # In a copy: models whose base paths are addresses of their own.
 _OTHERS: Final = ".others"

@@ -1,4 +1,4 @@
-"""What the engines of a service have of each model, as they tell each other; see `service.engine.agreement`."""
+"""What the engines of a service have of each model, as they tell each other; see `service.engine.local.agreement`."""
 
 import json
 from collections import defaultdict
@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from service.engine import agreement
+from service.engine.local import agreement
 
 
 @dataclass(frozen=True)

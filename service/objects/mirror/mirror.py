@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from service import store
-from service.batching_config import CONFIG_NAME as BATCHING_CONFIG
-from service.config_source import CONFIG_NAME, write_atomically
-from service.engine.folders import QUIET_S
-from service.engine.lifecycle import wanted_versions
+from service.config.config_source import CONFIG_NAME, write_atomically
+from service.config.model_config import wanted_versions
+from service.engine.local.folders import QUIET_S
 from service.errors import SettingsError, SignpostError, StoreError
 from service.objects.bucket import Bucket, connect
 from service.objects.mirror import engines as engines_of
@@ -33,6 +32,8 @@ log = logging.getLogger(__name__)
 
 # Seconds after which the engines take what has appeared in the copy for whole, and a little more.
 _RIPE_S: Final = QUIET_S + 0.5
+# What else of a store is copied; see `service.parts.batching_config`.
+BATCHING_CONFIG: Final = "batching.config"
 _MIB: Final = 2**20
 
 

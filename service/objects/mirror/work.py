@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from service.config_source import CONFIG_NAME
-from service.engine.lifecycle import wanted_versions
+from service.config.config_source import CONFIG_NAME
+from service.config.model_config import wanted_versions
 from service.errors import SettingsError, StoreError
 from service.objects import listing
 from service.objects.listing import Version

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from loadtests import objective, records, summary
-from loadtests.plan import Kind, Plan
-from loadtests.records import Recorder
-from loadtests.shapes import Stage
+from loadtests.plan import objective
+from loadtests.plan.plan import Kind, Plan
+from loadtests.plan.shapes import Stage
+from loadtests.results import records, summary
+from loadtests.results.records import Recorder
 
 Json = dict[str, Any]
 

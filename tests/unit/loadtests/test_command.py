@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from loadtests import scenario
-from loadtests.plan import Plan
+from loadtests.plan.plan import Plan
 from loadtests.scenario import Json, Scenario, Service
-from service.cli import main
+from service.commands.cli import main
 from tests.unit.loadtests.runs import document
 
 

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from loadtests import compare
 from loadtests.command import loadtest
-from service.cli import main
+from service.commands.cli import main
 from service.errors import SettingsError
 from tests.unit.loadtests.runs import document
 

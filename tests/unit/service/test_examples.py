@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service import examples, protocol
-from service.engine.interface import Array, Call, Signature
 from service.errors import InvalidRequest, UnfitSignature
-from service.gateway.b64 import decode_b64
+from service.gateway.bodies.b64 import decode_b64
+from service.interface import Array, Call, Signature
 from tests.fakes import FakeServable, signature, spec
 
 STRINGS = spec("inputs", "DT_STRING", -1)

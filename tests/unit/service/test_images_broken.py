@@ -15,7 +15,7 @@ from service import images
 from service.errors import InvalidImage, InvalidRequest, TooLarge
 from service.images import ImageLimits
 
-# Pillow warns of oddities in broken files; the service silences that (service/worker.py).
+# Pillow warns of oddities in broken files; the service silences that (service/process/worker.py).
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning")
 
 

@@ -80,7 +80,7 @@ def test_an_orientation_that_means_nothing_is_no_turn(orientation: int) -> None:
     assert corners(images.decode(buffer.getvalue(), 32, 48, 3)) == [list(corner) for corner in CORNERS]
 
 
-# Pillow warns of metadata that it can't read; the service silences that (service/worker.py).
+# Pillow warns of metadata that it can't read; the service silences that (service/process/worker.py).
 @pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
 @pytest.mark.parametrize(
     "exif",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.engine.interface import ModelSpec, State, VersionStatus
+from service.interface import ModelSpec, State, VersionStatus
 from service.near_misses import did_you_mean, near, not_found, what_there_is
 
 MODELS = {

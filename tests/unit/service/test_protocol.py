@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
 from service import protocol, signature_messages
-from service.engine.interface import Array, TensorSpec
 from service.errors import InvalidRequest
+from service.interface import Array, TensorSpec
 from service.protocol import dtype_name, from_tensor_proto, tensor_pb2, to_tensor_proto
 
 NUMBERS = {

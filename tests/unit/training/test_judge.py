@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from service.cli import main
+from service.commands.cli import main
 from service.errors import SignpostError
-from training.circles import draw_dataset
 from training.commands import evaluate
+from training.data.circles import draw_dataset
 
 
 @pytest.fixture(scope="module")

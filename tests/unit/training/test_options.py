@@ -12,7 +12,7 @@ import pytest
 from service.errors import SignpostError
 from tests.unit.training.tiny import RECIPE
 from training import options
-from training.architectures import ARCHITECTURES
+from training.network.architectures import ARCHITECTURES
 from training.options import Options
 from training.recipe import KINDS, OPTIMIZERS, Architecture, Recipe
 from training.schedule import Phase
@@ -69,7 +69,7 @@ WRONG = {
 PROGRAM = """
 import json, sys
 from click.testing import CliRunner
-from service.cli import main
+from service.commands.cli import main
 told = {}
 for command in json.load(sys.stdin):
     result = CliRunner(env={"SIGNPOST_CACHE": "cache"}).invoke(main, command.split())
@@ -178,7 +178,7 @@ def test_a_backend_that_is_not_there_is_refused(
 
 
 def test_the_kinds_are_those_that_can_be_built() -> None:
-    from training.fit import make_optimizer
+    from training.loop.fit import make_optimizer
 
     assert sorted(ARCHITECTURES) == list(KINDS)
     for name in OPTIMIZERS:

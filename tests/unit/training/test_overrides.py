@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.training.tiny import RECIPE
-from training.augmentation import Augmentation
+from training.data.augmentation import Augmentation
 from training.errors import TrainingError
 from training.overrides import override
 from training.recipe import Architecture, Recipe

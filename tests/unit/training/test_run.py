@@ -14,11 +14,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from service import store
-from service.cli import main
-from service.config_edit import ConfigFile, with_label
+from service.commands.cli import main
+from service.config.config_edit import ConfigFile, with_label
 from service.errors import StoreError
-from training import architectures, evaluate, export, fit, gate, initial, recipes
+from training import recipes
 from training.errors import TrainingError
+from training.loop import evaluate, fit
+from training.network import architectures, initial
+from training.output import export, gate
 from training.recipe import Architecture
 
 
@@ -206,7 +209,7 @@ def test_a_version_that_answers_otherwise_is_not_published(tmp_path: Path, monke
 
 
 def test_a_small_difference_of_the_scores_is_found_too() -> None:
-    from training.datasets import dataset
+    from training.data.datasets import dataset
 
     data = dataset(np.zeros((3, 4, 4, 1), dtype=np.uint8), np.zeros(3, dtype=int), ["a", "b"])
     scores = np.tile(np.array([[0.6, 0.4]], dtype=np.float32), (3, 1))
@@ -276,7 +279,11 @@ def last_line(result: Result) -> str:
         ),
         ("tensorflow.io.TFRecordWriter.write", full_for_tensorflow, r"The store .* can't be written: No space left"),
         ("numpy.savez_compressed", full, r"The store .* can't be written: No space left on device\."),
-        ("training.figures.confusion_matrix", full, r"The folder .*report can't be written: No space .* with --report"),
+        (
+            "training.output.figures.confusion_matrix",
+            full,
+            r"The folder .*report can't be written: No space .* with --report",
+        ),
     ],
 )
 def test_a_full_disk_while_publishing_is_one_sentence_and_resume_publishes(
@@ -338,7 +345,7 @@ def test_a_label_that_can_not_move_says_that_the_version_is_published(
 
 
 def test_output_that_can_not_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.progress.Lines.say", full)
+    monkeypatch.setattr("training.loop.progress.Lines.say", full)
     assert "It can't go on: No space left on device." in last_line(train(tmp_path))
 
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from training.augmentation import Augmentation
-from training.datasets import Data, Dataset, dataset
-from training.recipe import Architecture, Recipe, Request
+from training.data.augmentation import Augmentation
+from training.data.datasets import Data, Dataset, dataset
+from training.data.request import Request
+from training.recipe import Architecture, Recipe
 from training.schedule import Phase
 
 

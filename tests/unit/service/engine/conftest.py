@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from service.config_source import ConfigSource
-from service.engine import folders
-from service.engine.local import LocalEngine
+from service.config.config_source import ConfigSource
+from service.engine.local import folders
+from service.engine.local.engine import LocalEngine
 from tests.unit.service.engine.versions import POLL_S, Loader
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from service.engine import canary
 from service.engine.canary import CanaryEngine, Outcome, is_chosen, parse_shares
-from service.engine.interface import Call, ModelSpec
 from service.errors import ModelFailed, SettingsError, Unavailable
+from service.interface import Call, ModelSpec
 from tests.fakes import FakeEngine, FakeServable, classifier
 from tests.unit.service.engine.versions import LONG_S, until
 

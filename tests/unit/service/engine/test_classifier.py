@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from service.engine.classifier import check_scores, classify, read_classes
-from service.engine.interface import Answer, Call
 from service.errors import ModelFailed
+from service.interface import Answer, Call
 from tests.fakes import signature, spec
 
 SCORES = np.array([[0.25, 0.75], [1.0, 0.0]], dtype=np.float32)

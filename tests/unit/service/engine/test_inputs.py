@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from service.engine.inputs import check_call
-from service.engine.interface import Call
 from service.errors import InvalidRequest
+from service.interface import Call
 from tests.fakes import FakeServable, classifier, signature, spec
 
 SERVABLE = FakeServable(

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from service import store
-from service.engine.interface import Call, ModelSpec, State
-from service.engine.local import LocalEngine
+from service.engine.local.engine import LocalEngine
 from service.errors import LoadFailed
+from service.interface import Call, ModelSpec, State
 from tests.fakes import FakeServable
 
 LONG_S = 20.0  # nothing here takes this long; what waits for it has failed

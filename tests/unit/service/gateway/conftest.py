@@ -3,9 +3,9 @@
 import pytest
 from flask.testing import FlaskClient
 
+from service.config.settings import Settings
 from service.gateway import create_app
-from service.gateway.metrics import Metrics
-from service.settings import Settings
+from service.gateway.routes.metrics import Metrics
 from tests.fakes import FakeEngine, classifier
 
 

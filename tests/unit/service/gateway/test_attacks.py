@@ -16,13 +16,13 @@ from flask import Flask
 from PIL import Image
 from werkzeug.test import run_wsgi_app
 
-from loadtests.hostile import Hostile, Request
-from service.engine.batch import count_rows
+from loadtests.faults.hostile import Hostile, Request
+from service.config.settings import Settings
+from service.engine.batching.batch import count_rows
 from service.engine.inputs import check_call
-from service.engine.interface import Answer, Array, Call
 from service.gateway import create_app
-from service.gateway.metrics import Metrics
-from service.settings import Settings
+from service.gateway.routes.metrics import Metrics
+from service.interface import Answer, Array, Call
 from tests.fakes import FakeEngine, FakeServable, classifier, signature, spec
 
 REQUESTS = 4000

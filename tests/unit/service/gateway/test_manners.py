@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from flask.testing import FlaskClient
 
-from service.engine.interface import State, VersionStatus
 from service.errors import ModelFailed
+from service.interface import State, VersionStatus
 from tests.fakes import FakeEngine
 
 LETTERS = "/v1/models/letters:predict"

@@ -8,9 +8,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from service import images
+from service.config.settings import Settings
 from service.gateway import create_app, playground
-from service.gateway.metrics import Metrics
-from service.settings import Settings
+from service.gateway.routes.metrics import Metrics
 from tests.fakes import FakeEngine
 
 FOLDER = Path(playground.__file__).parent

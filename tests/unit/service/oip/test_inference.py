@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.engine.interface import Array, Call, ModelSpec, State, VersionStatus
 from service.errors import InvalidRequest, NotFound, Overloaded, TooLarge, Unavailable
 from service.images import ImageLimits
+from service.interface import Array, Call, ModelSpec, State, VersionStatus
 from service.oip import about, inference, json_request
 from service.oip.inference import Ran, infer
 from service.oip.requests import InferRequest, Options, Rules, Wanted, spec_of
 from service.oip.tensors import Tensor, objects
-from service.timings import Timings
+from service.telemetry.timings import Timings
 from tests.fakes import FakeEngine, FakeServable, classifier, signature, spec
 from tests.unit.service.gateway.pictures import BLACK, WHITE
 

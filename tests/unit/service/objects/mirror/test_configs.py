@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from service.config.settings import Settings
 from service.errors import SettingsError
 from service.objects.mirror import cache, configs
 from service.objects.urls import Url
-from service.settings import Settings
 
 
 def settings(tmp_path: Path, **values: Any) -> Settings:
@@ -126,9 +126,10 @@ def test_base_paths_of_a_configuration_become_folders_of_the_copy(tmp_path: Path
 
 def test_nothing_reaches_for_object_storage_without_an_address() -> None:
     program = (
-        "import sys, service.cli, service.launcher, service.worker, service.models_commands, training.run\n"
+        "import sys, service.commands.cli, service.process.launcher, service.process.worker, training.run\n"
+        "import service.commands.models_commands\n"
         "from service.objects.mirror import configs\n"
-        "from service.settings import Settings\n"
+        "from service.config.settings import Settings\n"
         "assert configs.from_settings(Settings()) is None\n"
         "found = [name for name in sys.modules if name.startswith(('obstore', 'boto'))]\n"
         "assert not found, found\n"

@@ -11,9 +11,9 @@ import pytest
 from obstore.store import LocalStore
 
 from service import store
-from service.config_source import ConfigSource
+from service.config.config_source import ConfigSource
+from service.config.model_config import Specific
 from service.errors import SettingsError, StoreError
-from service.model_config import Specific
 from service.objects import bucket
 from service.objects.bucket import Bucket, Forbidden, Object
 from service.objects.mirror import cache, view

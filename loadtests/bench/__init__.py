@@ -1,0 +1,1 @@
+"""Measures Signpost itself; not part of the wheel."""

@@ -1,0 +1,1 @@
+"""The load: users, their pace, and the processes that generate it."""

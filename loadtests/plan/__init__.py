@@ -1,0 +1,1 @@
+"""What a load test should do: shapes of load, arrivals, the objective."""

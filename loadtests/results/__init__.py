@@ -1,0 +1,1 @@
+"""What came of a load test: records, their summary, the report."""

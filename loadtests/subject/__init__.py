@@ -1,0 +1,1 @@
+"""What is put under load: the service, its host, its models, images for it."""

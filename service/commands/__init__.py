@@ -1,0 +1,1 @@
+"""What people type: `signpost` and its subcommands; `serve` itself is `service.process.launcher`."""

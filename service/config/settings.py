@@ -1,0 +1,320 @@
+"""All settings of `signpost serve`: one frozen dataclass, filled from flags and environment variables.
+
+Each field is a flag (`--rest_api_port`; `-` and `_` are the same) and an environment variable
+(`SIGNPOST_REST_API_PORT`). Those that `tensorflow_model_server` also has bear its names.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from service.config import tf_serving_flags
+from service.errors import SettingsError
+
+ENVIRONMENT_PREFIX = "SIGNPOST_"
+
+
+# A number that `service.config.shape` chooses.
+AUTO = -1
+
+
+def _setting(
+    default: Any,
+    says: str,
+    least: float | None = None,
+    most: float | None = None,
+    auto: bool = False,
+    section: str = "",
+    switch: bool = False,
+) -> Any:
+    """A field; with `auto` the command chooses the value by the host (`service.config.shape`) unless it is told one.
+
+    A `section` begins with its first field. A `switch` takes true, false or auto; its flag alone is true.
+    """
+    about = {"help": says, "least": least, "most": most, "auto": auto, "section": section, "switch": switch}
+    return field(default=default, metadata=about)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `signpost serve` can be told; each field's help is its description.
+
+    Raises:
+        SettingsError: a value outside its bounds.
+    """
+
+    store: Path = _setting(
+        Path("model_store"),
+        "Folder of the models: MODEL/VERSION/saved_model.pb; or where they lie in object storage: s3://BUCKET/PREFIX, "
+        "gs://… or az://….",
+        section="Models",
+    )
+    model_config_file: Path | None = _setting(
+        None, "TF Serving's ModelServerConfig in text format; without it the store's models.config, if there is one."
+    )
+    model_config_file_poll_wait_seconds: float = _setting(
+        1.0, "Seconds between two looks at the configuration; 0 reads it only at the start.", 0, 86400
+    )
+    file_system_poll_wait_seconds: float = _setting(1.0, "Seconds between two looks at the store.", 0.05, 86400)
+    model_name: str = _setting("default", "Name of the model in --model_base_path.")
+    model_base_path: Path | None = _setting(
+        None, "Folder of one model's versions, or their place in object storage, to serve only that model."
+    )
+    saved_model_tags: str = _setting("serve", "Tags of the graph to serve, with commas between them.")
+    enable_model_warmup: bool = _setting(True, "Replay a version's warm-up file before it serves.")
+    num_request_iterations_for_warmup: int = _setting(1, "Times that each request of a warm-up file runs.", 0, 1000)
+    canary_share: str = _setting(
+        "0", "Share of the traffic for the version labelled canary: 0.1, or by model: cats_vs_dogs=0.1,letters=0.5."
+    )
+    canary_mode: str = _setting(
+        "route", "route: the canary answers its share; shadow: it only repeats it, and the answers are compared."
+    )
+    store_cache: Path | None = _setting(
+        None,
+        "Folder for the copies of what is served; without it one in $XDG_CACHE_HOME or ~/.cache.",
+        section="Object storage",
+    )
+    store_poll_seconds: float = _setting(5.0, "Seconds between two looks at the bucket.", 0.05, 86400)
+    host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface.", section="Where it listens")
+    rest_api_port: int = _setting(8501, "Port for HTTP; 0 picks a free one.", 0, 65535)
+    port: int = _setting(8500, "Port for gRPC; 0 picks a free one.", 0, 65535)
+    grpc_socket_path: Path | None = _setting(None, "Unix socket on which gRPC listens besides its port.")
+    grpc_channel_arguments: str = _setting(
+        "", "Arguments for gRPC's core, with commas between them: grpc.max_connection_age_ms=2000."
+    )
+    grpc_max_threads: int = _setting(0, "gRPC calls that are handled at the same time; 0 means --threads.", 0, 1024)
+    enable_serialization_as_tensor_content: bool = _setting(
+        False, "Answer Predict over gRPC with tensor_content, which is quicker, rather than float_val and the like."
+    )
+    rest_api_enable_cors_support: bool = _setting(False, "Let web pages of any origin use the routes under /v1.")
+    playground: bool = _setting(
+        True, "Show the playground, a page to try the models on, at /; --no-playground does not."
+    )
+    ready_file: Path | None = _setting(None, "File to which the ports are written as JSON once the service is ready.")
+    workers: int = _setting(
+        1, "Processes that take HTTP requests.", 1, 1024, auto=True, section="Processes and engines"
+    )
+    threads: int = _setting(
+        16, "Requests that each worker handles at the same time; further ones wait.", 1, 1024, auto=True
+    )
+    pin_workers: bool = _setting(
+        True, "Keep each worker on a core of its own where there are as many as workers, and the models run in those."
+    )
+    engine: str = _setting(
+        "local",
+        "What runs the models: local, in each worker; shared, one process for all workers; or addresses of gRPC "
+        "servers, HOST:PORT or unix:PATH, with commas between them.",
+        auto=True,
+    )
+    engine_models: str = _setting(
+        "", "Models behind --engine HOST:PORT, for servers that can't list them, with commas between them."
+    )
+    engine_api_key_file: Path | None = _setting(None, "File that holds the API key for --engine HOST:PORT.")
+    engine_tls_ca_file: Path | None = _setting(
+        None, "Certificates of authorities in PEM format: --engine HOST:PORT is asked over TLS."
+    )
+    enable_batching: str = _setting(
+        "auto",
+        "Run requests that wait for the model together: auto, where a model's rows are shown to be independent; true, "
+        "wherever its shapes allow it; or false.",
+        section="Batches and queues",
+        switch=True,
+    )
+    recheck_share: float = _setting(
+        0.001, "Share of these batches that run again row by row and are compared, off the requests' path.", 0, 1
+    )
+    max_batch_size: int = _setting(
+        32, "Instances that run in one batch at most; fewer where that is quicker.", 1, 65536
+    )
+    batch_timeout_micros: int = _setting(
+        0, "Microseconds for which a batch that is not full waits for more; 0 never waits.", 0, 60_000_000
+    )
+    num_batch_threads: int = _setting(1, "Batches of one model that may run at the same time.", 1, 256)
+    batching_parameters_file: Path | None = _setting(
+        None, "TF Serving's BatchingParameters in text format; without it the store's batching.config, if there is one."
+    )
+    max_enqueued_batches: int = _setting(
+        100, "Full batches that may wait for a model; requests beyond that are refused.", 1, 1_000_000
+    )
+    max_instances: int = _setting(
+        100_000, "Instances of one request at most, where requests run together.", 1, 100_000_000
+    )
+    max_queue_ms: int = _setting(
+        300,
+        "Milliseconds that a request may wait for its turn; where it would wait longer it is refused (429).",
+        0,
+        3_600_000,
+    )
+    latency_objective: str = _setting(
+        "",
+        "Latency to keep in the batcher, which then chooses size and wait of batches itself: p99=50ms, or by model: "
+        "cats_vs_dogs:p99=80ms,p99=50ms.",
+    )
+    tensorflow_threads: int = _setting(
+        0, "Threads of TensorFlow for one model; 0 shares the cores among the workers.", 0, 1024, section="TensorFlow"
+    )
+    tensorflow_intra_op_parallelism: int = _setting(
+        0, "Threads of TensorFlow for one operation; 0 means --tensorflow-threads.", 0, 1024
+    )
+    tensorflow_inter_op_parallelism: int = _setting(
+        0, "Operations that TensorFlow runs at the same time; 0 means --tensorflow-threads.", 0, 1024
+    )
+    mixed_precision: str = _setting(
+        "",
+        "bfloat16 computes in 16 bits where that is safe (in float16 on a GPU); recorded scores must hold.",
+    )
+    per_process_gpu_memory_fraction: float = _setting(
+        0.0, "Share of each GPU's memory to take at the start; 0 takes memory as it is needed.", 0, 1
+    )
+    require_gpu: bool = _setting(False, "Refuse to start where TensorFlow sees no GPU, instead of using the CPU.")
+    max_body_bytes: int = _setting(
+        64 * 1024 * 1024, "Size of a request's body at most, in bytes.", 1024, section="Limits of requests"
+    )
+    max_images: int = _setting(256, "Images in one request at most.", 1, 65536)
+    max_image_bytes: int = _setting(20 * 1024 * 1024, "Size of one encoded image at most, in bytes.", 64)
+    # Pillow itself decodes no image of more than 178,956,970 pixels.
+    max_image_pixels: int = _setting(50_000_000, "Width times height of one image at most.", 1, 178_956_970)
+    max_json_depth: int = _setting(64, "Lists and objects within each other in JSON at most.", 4, 500)
+    max_form_bytes: int = _setting(
+        512 * 1024, "Size of a form's plain fields, and of what stands before each of its files, in bytes.", 128 * 1024
+    )
+    max_header_fields: int = _setting(100, "Fields in a request's header at most.", 8, 32768)
+    max_header_field_bytes: int = _setting(8190, "Size of one of them at most, in bytes.", 256, 1024 * 1024)
+    max_request_line_bytes: int = _setting(4094, "Size of a request's first line at most, in bytes.", 256, 8190)
+    rest_api_timeout_in_ms: int = _setting(
+        30_000,
+        "Milliseconds in which a request must be answered.",
+        1,
+        3_600_000,
+        section="Limits of time and connections",
+    )
+    header_timeout_s: float = _setting(10.0, "Seconds for a request's header to come in.", 0.1, 3600)
+    body_timeout_s: float = _setting(60.0, "Seconds for a request's body to come in.", 0.1, 86400)
+    answer_timeout_s: float = _setting(60.0, "Seconds for a client to read its answer.", 0.1, 86400)
+    keep_alive_s: int = _setting(75, "Seconds after which a connection without a request is closed.", 1, 86400)
+    max_slow_requests: int = _setting(
+        256, "Requests that may come in slowly, besides those that --threads handle; one more is refused.", 0, 32768
+    )
+    max_connections: int = _setting(
+        4096, "Connections of one worker; beyond that those are closed that have been idle for longest.", 16, 1_000_000
+    )
+    drain_seconds: float = _setting(
+        0.0, "Seconds between SIGTERM, when the service says that it is not ready, and the end of listening.", 0, 3600
+    )
+    api_keys_file: Path | None = _setting(
+        None,
+        "File of API keys, as `signpost keys new` writes it; with keys every client needs one.",
+        section="Keys and TLS",
+    )
+    api_keys: str = _setting("", "Lines of such a file, with commas between them, instead of it or besides.")
+    ssl_certificate_file: Path | None = _setting(
+        None, "Certificate in PEM format, with those between it and its authority: HTTP and gRPC speak TLS only."
+    )
+    ssl_key_file: Path | None = _setting(None, "Private key of the certificate, in PEM format.")
+    ssl_client_ca_file: Path | None = _setting(
+        None, "Certificates of authorities in PEM format; each client must show one that they issued."
+    )
+    ssl_config_file: Path | None = _setting(None, "TF Serving's SSLConfig in text format: gRPC speaks TLS only.")
+    log_level: str = _setting(
+        "info", "Least severe messages to log: debug, info, warning or error.", section="Log and metrics"
+    )
+    log_format: str = _setting("text", "Form of each line of the log: text, or json for an object of JSON.")
+    access_log: bool = _setting(False, "Write a line to the log for each answered request.")
+    monitoring_config_file: Path | None = _setting(
+        None, "TF Serving's MonitoringConfig in text format: its metrics under its path and names."
+    )
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        for each in fields(self):
+            value, least, most = getattr(self, each.name), each.metadata["least"], each.metadata["most"]
+            if each.metadata["auto"] and value == AUTO:
+                continue
+            # NaN is neither above nor below anything, so it must fail a comparison to be refused.
+            if (least is not None and not value >= least) or (most is not None and not value <= most):
+                bounds = f"at least {least}" if most is None else f"between {least} and {most}"
+                raise SettingsError(f"{flag(each)} must be {bounds}, not {value}.")
+        if self.enable_batching not in ("auto", "true", "false"):
+            raise SettingsError(f"--enable_batching must be auto, true or false, not {self.enable_batching}.")
+        if self.canary_mode not in ("route", "shadow"):
+            raise SettingsError(f"--canary-mode must be route or shadow, not {self.canary_mode}.")
+        if self.mixed_precision not in ("", "bfloat16"):
+            raise SettingsError(f"--mixed_precision must be bfloat16 or empty, not {self.mixed_precision}.")
+        for address in self.engine_addresses:
+            host, colon, port = address.rpartition(":")
+            if not (address.startswith("unix:/") or (host and colon and port.isdigit() and 0 < int(port) < 65536)):
+                raise SettingsError(
+                    f"--engine takes auto, local, shared, or HOST:PORT,…; {address!r} is none of these."
+                )
+        if self.log_format not in ("text", "json"):
+            raise SettingsError(f"--log-format must be text or json, not {self.log_format}.")
+        if self.log_level not in ("debug", "info", "warning", "error"):
+            raise SettingsError(f"--log-level must be debug, info, warning or error, not {self.log_level}.")
+
+    @property
+    def has_many_processes(self) -> bool:
+        """Whether several processes handle requests."""
+        return self.workers > 1 or self.engine == "shared"
+
+    @property
+    def engine_addresses(self) -> tuple[str, ...]:
+        """The addresses of a remote engine; none where the engine is this service's own."""
+        if self.engine in ("auto", "local", "shared"):
+            return ()
+        return tuple(part.strip() for part in self.engine.split(","))
+
+
+def each_setting() -> Iterator[Field[Any]]:
+    """The fields of `Settings` in order; `metadata["help"]` describes each."""
+    yield from fields(Settings)
+
+
+def sections() -> dict[str, list[Field[Any]]]:
+    """The fields of `Settings` by what they are about."""
+    found: dict[str, list[Field[Any]]] = {}
+    for setting in each_setting():
+        if setting.metadata["section"]:
+            found[setting.metadata["section"]] = []
+        next(reversed(found.values())).append(setting)
+    return found
+
+
+def default_of(setting: Field[Any]) -> Any:
+    """What a setting is for the command where it is not told; made in Python, `Settings()` chooses nothing."""
+    return "auto" if setting.metadata["auto"] else setting.default
+
+
+def flag(setting: Field[Any]) -> str:
+    """The flag of a setting: as TF Serving writes it for those it has, with hyphens for Signpost's own."""
+    return "--" + (setting.name if setting.name in _TF_SERVING else setting.name.replace("_", "-"))
+
+
+def flags(setting: Field[Any]) -> tuple[str, ...]:
+    """All flags of a setting: its own first, then what TF Serving calls it."""
+    own = flag(setting)
+    others = (f"--{each.name}" for each in tf_serving_flags.FLAGS if each.setting == setting.name)
+    return (own, *(other for other in others if other != own))
+
+
+def variable(setting: Field[Any]) -> str:
+    """The environment variable of a setting."""
+    return ENVIRONMENT_PREFIX + setting.name.upper()
+
+
+# What tensorflow_model_server calls so, as a flag or in its file of batching parameters.
+_TF_SERVING = frozenset(
+    {
+        *(each.setting for each in tf_serving_flags.FLAGS if each.setting == each.name),
+        "max_batch_size",
+        "batch_timeout_micros",
+        "max_enqueued_batches",
+        "num_batch_threads",
+    }
+)
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none: typing errors that would otherwise be silent."""
+    known = {variable(setting) for setting in each_setting()}
+    return sorted(name for name in environment if name.startswith(ENVIRONMENT_PREFIX) and name not in known)

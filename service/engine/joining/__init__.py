@@ -1,0 +1,1 @@
+"""Whose requests may share a batch: found out before a signature serves, and looked at again later."""

@@ -1,0 +1,1 @@
+"""TensorFlow: SavedModels read, loaded, tried and run."""

@@ -1,0 +1,146 @@
+"""What a version goes through before it serves: warm at every batch size, warm-up file replayed, scores checked."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from service import examples, protocol, store
+from service.engine.batching.batcher import Run
+from service.engine.classifier import blank
+from service.engine.inputs import check_inputs
+from service.errors import DeviceOutOfMemory, LoadFailed
+from service.interface import DEFAULT_SIGNATURE, Array, ImageSize, Signature
+
+# How far a score may be from the one that the trainer recorded. Other processors and kernels round differently;
+# a wrong file, a wrong scaling or a broken device differs by far more.
+GOLDEN_TOLERANCE: Final = 0.02
+# TF Serving's limit of a warm-up file.
+_MOST_RECORDS: Final = 1000
+
+Inputs = Mapping[str, Array]
+
+
+def warm_up(run: Run, size: ImageSize, batches: Sequence[int], copies: int = 1) -> int:
+    """Run an image classifier at every batch size once, so that no request pays for what a first run sets up.
+
+    Args:
+        run: the function.
+        size: of its images.
+        batches: the batch sizes, the smallest first.
+        copies: on how many devices it is; each runs every size.
+
+    Returns:
+        The largest size for which the device has memory.
+
+    Raises:
+        DeviceOutOfMemory: not even the smallest fits.
+        LoadFailed: it has not one row of scores for each image.
+    """
+    largest = batches[0]
+    for rows in batches:
+        try:
+            for _ in range(copies):
+                scores = run({"image": blank(size, rows)}, ("scores",))["scores"]
+                if len(scores) != rows:
+                    raise LoadFailed(f"It gives {len(scores)} rows of scores for {rows} images; it needs one for each.")
+        except DeviceOutOfMemory:
+            if rows == batches[0]:
+                raise
+            return largest
+        largest = rows
+    return largest
+
+
+def replay(
+    records: Iterable[bytes], path: Path, signatures: Mapping[str, Signature], runs: Mapping[str, Run], times: int
+) -> dict[str, list[Inputs]]:
+    """Run the requests of a warm-up file: Predict, Classify, Regress and MultiInference.
+
+    Args:
+        records: serialised PredictionLogs.
+        path: the file, for messages.
+        signatures: those of the version.
+        runs: the function of each.
+        times: how often each request runs.
+
+    Returns:
+        The inputs of the requests, by signature.
+
+    Raises:
+        LoadFailed: a record is none, or asks for what the version does not have.
+    """
+    seen: dict[str, list[Inputs]] = {}
+    for number, record in enumerate(records):
+        if number == _MOST_RECORDS:
+            raise LoadFailed(f"{path} holds more than {_MOST_RECORDS} requests; keep the most typical ones.")
+        try:
+            log = protocol.prediction_log_pb2.PredictionLog.FromString(record)
+        except Exception as error:  # protobuf's DecodeError
+            raise LoadFailed(f"{path} can't be read: record {number} is no PredictionLog.") from error
+        for name, inputs, outputs in _requests(log, path, signatures):
+            check_inputs(inputs, signatures[name])
+            for _ in range(times):
+                runs[name]({**signatures[name].defaults, **inputs}, outputs)
+            seen.setdefault(name, []).append(inputs)
+    return seen
+
+
+def golden_inputs(folder: Path) -> list[Inputs]:
+    """The inputs of a version's golden samples, if it has any."""
+    path = folder / store.GOLDEN
+    if not path.is_file():
+        return []
+    with np.load(path, allow_pickle=False) as golden:
+        return [{"image": golden["image"]}]  # (N, H, W, C)
+
+
+def check_golden(folder: Path, runs: Mapping[str, Run]) -> None:
+    """Compare the scores of a version's golden samples, on this device, with those that the trainer recorded.
+
+    Raises:
+        LoadFailed: they differ.
+    """
+    path = folder / store.GOLDEN
+    if not path.is_file():
+        return
+    with np.load(path, allow_pickle=False) as golden:
+        pixels, recorded = golden["image"], golden["scores"]  # (N, H, W, C), (N, K)
+    scores = runs[DEFAULT_SIGNATURE]({"image": pixels}, ("scores",))["scores"]
+    if scores.shape != recorded.shape:
+        raise LoadFailed(f"{folder}: {scores.shape} scores for {path.name}, which recorded {recorded.shape}.")
+    difference = float(np.abs(scores - recorded).max(initial=0.0))
+    if not difference <= GOLDEN_TOLERANCE:
+        raise LoadFailed(
+            f"{folder}: its scores differ from those recorded in {path.name} by up to {difference:.3g} "
+            f"(at most {GOLDEN_TOLERANCE} is allowed); the files or the device can't be trusted."
+        )
+
+
+def _requests(log: Any, path: Path, signatures: Mapping[str, Signature]) -> list[tuple[str, Inputs, tuple[str, ...]]]:
+    """What a log asks for: signatures, their inputs and the outputs wanted."""
+
+    def asked(model_spec: Any) -> str:
+        name: str = model_spec.signature_name or DEFAULT_SIGNATURE
+        if name not in signatures:
+            raise LoadFailed(f"{path} asks for the signature {name!r}; the model has {', '.join(signatures)}.")
+        return name
+
+    kind = log.WhichOneof("log_type")
+    if kind == "predict_log":
+        request = log.predict_log.request
+        inputs = {name: protocol.from_tensor_proto(tensor) for name, tensor in request.inputs.items()}
+        return [(asked(request.model_spec), inputs, tuple(request.output_filter))]
+    if kind in ("classify_log", "regress_log"):
+        request = getattr(log, kind).request
+        method = examples.CLASSIFY if kind == "classify_log" else examples.REGRESS
+        tasks = [(request.model_spec, method)]
+    elif kind == "multi_inference_log":
+        request = log.multi_inference_log.request
+        tasks = [(task.model_spec, task.method_name) for task in request.tasks]
+    else:
+        raise LoadFailed(f"{path} holds a {kind}; warm-up takes predict, classify, regress and multi_inference logs.")
+    serialised = {examples.INPUT: examples.read_input(request.input)}
+    names = [(asked(model_spec), method) for model_spec, method in tasks]
+    return [(name, serialised, examples.outputs_of(signatures[name], method)) for name, method in names]

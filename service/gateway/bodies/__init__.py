@@ -1,0 +1,1 @@
+"""Bodies of requests turned into tensors and images, and back."""

@@ -1,0 +1,1 @@
+"""Posted images answered several at a time, without Flask."""

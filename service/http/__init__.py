@@ -1,0 +1,1 @@
+"""HTTP's side of a worker: connections, requests, answers."""

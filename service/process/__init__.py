@@ -1,0 +1,1 @@
+"""The processes of a service: who starts them, what each puts together, how they end."""

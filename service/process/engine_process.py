@@ -1,0 +1,86 @@
+"""The engine process of `--engine shared`: the local engine and gRPC, for the gateways of the service and for others.
+
+It is a child of the supervisor and runs until the pipe that they share is closed: on purpose, or because the
+supervisor died. Signals that are sent to the whole group of processes (Ctrl-C, a service manager) do not stop it, as
+the gateways must be drained first.
+"""
+
+import logging
+import os
+import select
+import signal
+import threading
+import time
+from typing import Final
+
+from service.config.settings import Settings
+from service.engine.tf import device
+from service.parts.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+# Seconds after which a stop that hangs is ended.
+STOP_S: Final = 20.0
+# Seconds for the first look at the store; until then models would be unknown instead of not ready.
+_FIRST_LOOK_S: Final = 5.0
+# Seconds between two looks at what waits, and at the memory of GPUs.
+_LOOK_S: Final = 0.25
+
+
+def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
+    """Serve until the lifeline is closed.
+
+    Args:
+        settings: of the service.
+        runtime: of the service.
+        lifeline: the reading end of the pipe whose other end the supervisor holds.
+
+    Raises:
+        SettingsError: the port can't be listened on.
+    """
+    from service.parts import engines
+    from service.telemetry import shared_metrics, tracing
+    from service.telemetry.metrics import Metrics
+    from service.telemetry.serving_metrics import ServingMetrics
+
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    shared_metrics.share(runtime.metrics)  # the gateways show them
+    shared_metrics.take_over(runtime.metrics)
+    serving_metrics = ServingMetrics()
+    local = engines.local_engine(settings, runtime, serving_metrics, lambda *about: metrics.count_stopped(*about))
+    metrics = Metrics(local, serving_metrics)
+    # The gateways choose between versions themselves and ask for one by its number; this is for clients of gRPC.
+    engine = engines.canary_engine(settings, local, metrics.count_comparison)
+    traces = tracing.from_environment(os.environ)
+    reload, repository = engines.reload(settings, runtime, local), engines.repository(settings, runtime, engine, local)
+    server = engines.grpc_server(
+        settings, runtime, engine, metrics, reload, repository, traces, lambda: local.is_loading
+    )
+    engine.start()
+    local.join(alone=True)
+    until = time.monotonic() + _FIRST_LOOK_S
+    while not engine.status().models and time.monotonic() < until and not _closed(lifeline, 0.01):
+        pass
+    address = engines.grpc_address(settings, runtime)
+    server.start(address, settings.grpc_socket_path, runtime.engine_socket)
+    log.info("gRPC listens on %s (engine process %d).", address, os.getpid())
+    while not engine.status().ready and not _closed(lifeline, 0.05):
+        pass
+    runtime.engine_ready.touch()
+    while not _closed(lifeline, _LOOK_S):
+        metrics.note_queues(engine.queued())
+        metrics.note_gpu_memory(device.gpu_memory())
+    # Whatever hangs in there, the supervisor's end is the end of this process too.
+    last = threading.Timer(STOP_S, os._exit, args=(1,))
+    last.daemon = True
+    last.start()
+    server.close()
+    engine.close()
+    if traces is not None:
+        traces.close()
+
+
+def _closed(lifeline: int, wait_s: float) -> bool:
+    readable, _, _ = select.select([lifeline], [], [], wait_s)
+    return bool(readable)

@@ -1,0 +1,141 @@
+"""What every call over gRPC has: an ID, the time of each stage, a count; on request a line in the log, and a trace."""
+
+import hmac
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote
+
+from service import errors, protocol
+from service.interface import Answer, Servable
+from service.rpc.errors import Context, code_of, errors_to
+from service.telemetry.carried import REQUEST_ID, as_mapping, request_id_in
+from service.telemetry.logs import Answered
+from service.telemetry.metrics import Metrics
+from service.telemetry.timings import Timings
+from service.telemetry.tracing import Trace, Tracing
+
+_OURS_TO_MEND: Final = ("INTERNAL", "UNAVAILABLE", "UNKNOWN", "UNIMPLEMENTED", "DEADLINE_EXCEEDED")
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told of each call, and from when on it is answered.
+
+    Attributes:
+        metrics: counts it; not those of this service's own gateways, which have counted what they join in a call.
+        access_log: whether each call gets a line in the log.
+        tracing: where its trace goes.
+        link_secret: what this service's own gateways send as their key.
+        loading: whether the first models are still loading; until then only those gateways are answered.
+    """
+
+    metrics: Metrics | None = None
+    access_log: bool = False
+    tracing: Tracing | None = None
+    link_secret: str = ""
+    loading: Callable[[], bool] = lambda: False
+
+
+class Exchange:
+    """A call at hand."""
+
+    def __init__(self, watch: Watch, context: Context, route: str) -> None:
+        """Read what came with it, and tell the client its ID."""
+        metadata = as_mapping(context.invocation_metadata())
+        self.request_id = request_id_in(metadata)
+        context.set_trailing_metadata(((REQUEST_ID, self.request_id),))
+        self.is_own = is_own(metadata, watch.link_secret)
+        # Its gateways ask for more than their requests need: how the models are, every second.
+        self._is_told = not self.is_own or REQUEST_ID in metadata
+        self.timings = Timings()
+        self.model = self.version = ""
+        self.instances = 0
+        self.route = route
+        self.trace: Trace | None = None
+        if watch.tracing is not None and self._is_told:
+            self.timings.ended = []
+            attributes = {"rpc.system": "grpc", "rpc.method": route, "signpost.request_id": self.request_id}
+            self.trace = watch.tracing.begin(route.removeprefix("/"), metadata, attributes)
+        self._watch = watch
+        self._client = _address(context.peer()) if watch.access_log else ""
+        self._started_s = time.monotonic()
+
+    def served_by(self, servable: Servable) -> None:
+        """Note what answers; only names that exist, as they become metrics."""
+        self.model, self.version = servable.name, str(servable.version)
+
+    def ran(self, answer: Answer) -> None:
+        """Note how a model ran for it."""
+        self.instances += answer.rows
+        self.timings.add("queue", answer.queue_s)
+        self.timings.add("infer", answer.infer_s)
+        if self._watch.metrics is not None and not self.is_own:
+            self._watch.metrics.count_batch(self.model, int(self.version), answer.batch_rows, rows=answer.rows)
+
+    def end(self, status: str, bytes_in: int | None, bytes_out: int | None) -> None:
+        """Tell everybody how it ended."""
+        self.timings.add("total", time.monotonic() - self._started_s)
+        watch = self._watch
+        if watch.metrics is not None and not self.is_own:
+            watch.metrics.count(self.route, self.model, self.version, status, self.timings.stages_s)
+        if watch.access_log and self._is_told:
+            Answered(
+                "gRPC", self.request_id, "POST", self.route, status, self.model, self.version, 0, self.instances,
+                self.timings.stages_s, bytes_in, bytes_out, self._client,
+            ).write()  # fmt: skip
+        if self.trace is not None:
+            self.trace.end(
+                (self.timings.ended or [])[:-1],  # the total is the call's own span
+                {
+                    "rpc.response.status_code": status,
+                    "signpost.model": self.model,
+                    "signpost.version": self.version,
+                    "signpost.instances": self.instances,
+                },
+                status if status in _OURS_TO_MEND else "",
+            )
+
+
+@contextmanager
+def exchange(
+    watch: Watch, context: Context, route: str, request: Any, response: Any, while_loading: bool = False
+) -> Iterator[Exchange]:
+    """Go through a call: errors end it with their code, and it is told of however it ends.
+
+    Args:
+        watch: who is told.
+        context: gRPC's.
+        route: the method's full name, with a slash before it.
+        request: the message.
+        response: the message to be filled.
+        while_loading: whether it is answered while the first models load, see `Watch`.
+    """
+    with errors_to(context):
+        current = Exchange(watch, context, route)
+        status = "INTERNAL"
+        try:
+            if not (while_loading or current.is_own) and watch.loading():
+                raise errors.Unavailable(protocol.STILL_LOADING)
+            yield current
+            status = "OK"
+        except errors.SignpostError as error:
+            status = code_of(error).name
+            raise
+        finally:
+            sizes = (request.ByteSize(), response.ByteSize()) if watch.access_log else (None, None)
+            current.end(status, *sizes)
+
+
+def is_own(metadata: Mapping[str, str], link_secret: str) -> bool:
+    """Whether a call comes from a gateway of this service."""
+    sent = metadata.get("authorization", "") if link_secret else ""
+    return bool(sent) and hmac.compare_digest(sent.encode(), f"Bearer {link_secret}".encode())
+
+
+def _address(peer: str) -> str:
+    """The address in gRPC's name of a client: `ipv4:192.0.2.1:1234`, `ipv6:%5B::1%5D:1234`, `unix:…`."""
+    kind, _, rest = unquote(peer).partition(":")
+    return rest.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else kind

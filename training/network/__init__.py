@@ -1,0 +1,1 @@
+"""Networks: their layers, how they begin, what they look at."""

@@ -1,0 +1,95 @@
+"""The model card: what a version is, from what it came and how good it was, as the code measured it."""
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import keras
+import numpy as np
+
+from service.version import __version__
+from training.data.datasets import Data, Dataset
+from training.loop import evaluate
+from training.loop.checkpoints import History
+from training.loop.evaluate import Scores
+from training.recipe import Recipe
+
+_LIBRARIES: Final = ("keras", "numpy", "pillow", "tensorflow")
+
+
+def card(
+    recipe: Recipe,
+    *,
+    name: str,
+    recipe_name: str,
+    seed: int,
+    data: Data,
+    train: Dataset,
+    validation: Dataset,
+    scores: Scores,
+    history: History,
+    temperature: float,
+    parameters: int,
+    began_with: str,
+) -> dict[str, Any]:
+    """Write down a finished training.
+
+    Args:
+        recipe: its choices.
+        name: of the model.
+        recipe_name: of the recipe.
+        seed: of the run.
+        data: all of it.
+        train: the part learned from.
+        validation: the part set aside for the curves.
+        scores: for the test images, (N, K).
+        history: the numbers of each epoch.
+        temperature: by which the logits were divided.
+        parameters: number of weights of the published network.
+        began_with: which weights the training began with.
+    """
+    classes = data.test.classes
+    labels = data.test.targets()
+    height, width = recipe.size
+    return {
+        "name": name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "classes": list(classes),
+        "input": {"height": height, "width": width, "channels": recipe.channels},
+        "parameters": parameters,
+        "metrics": {
+            "test": evaluate.measure(scores, labels).as_dict(classes),
+            "groups": {
+                group: evaluate.measure(scores[at], labels[at]).as_dict(classes) for group, at in data.groups.items()
+            },
+        },
+        "recipe": {"name": recipe_name, "seed": seed, **recipe.choices()},
+        "training": {
+            "epochs": len(history),
+            "seconds": round(sum(row["seconds"] for row in history), 1),
+            "began_with": began_with,
+            "machine": f"{platform.machine()}, {keras.backend.backend()} backend",
+            "last_epoch": history[-1] if history else {},
+            "temperature": round(temperature, 4),
+        },
+        "data": {
+            "train": about(train),
+            "validation": {"images": len(validation)},
+            "test": about(data.test),
+            **data.facts,
+        },
+        "libraries": {"signpost": __version__, "python": platform.python_version()}
+        | {library: importlib.metadata.version(library) for library in _LIBRARIES},
+    }
+
+
+def about(data: Dataset) -> Mapping[str, Any]:
+    """Size and fingerprint of a data set."""
+    return {
+        "images": len(data),
+        "classes": data.counts(),
+        "shape": [int(side) for side in np.array(data.shape)],
+        "fingerprint": data.fingerprint(),
+    }

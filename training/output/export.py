@@ -1,0 +1,203 @@
+"""A trained network as a version in the store: Contract 1, written whole and checked before anyone sees it.
+
+The only file of the training that needs TensorFlow, whatever backend Keras runs on.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import keras
+import numpy as np
+from PIL import Image
+
+from service import store
+from training.data.augmentation import resize
+from training.data.datasets import Dataset, Pixels
+from training.errors import TrainingError, os_error
+from training.loop.evaluate import Scores
+from training.network.grad_cam import grad_cam
+
+SIGNATURE: Final = "serving_default"
+EXPLAIN: Final = "explain"
+_BATCH: Final = 128
+_GOLDEN: Final = 8
+# Between the trainer's float32 network and the folded one in TensorFlow: rounding, nothing else.
+_TOLERANCE: Final = 1e-3
+
+Run = Callable[[Pixels], Scores]
+
+
+def possible() -> bool:
+    """Whether this process can write SavedModels: only Keras on TensorFlow can."""
+    return str(keras.backend.backend()) == "tensorflow"
+
+
+def write(folder: Path, network: keras.Model, classes: Sequence[str], shape: tuple[int, int, int], model: str) -> None:
+    """Write the SavedModel and its warm-up requests, without optimizer, training graph or Keras's own metadata.
+
+    Besides the signature of Contract 1 it has `explain`, with the output `heatmap` more (see
+    `training.network.grad_cam`), if the network has layers with places.
+
+    Args:
+        folder: an empty folder.
+        network: from uint8 (N, *shape) to logits (N, K).
+        classes: the K names.
+        shape: (H, W, C).
+        model: name in the store, for the warm-up requests.
+
+    Raises:
+        OSError: the folder can't be written, or the disk is full.
+    """
+    import tensorflow as tf
+
+    from service.protocol import predict_log  # comes with TensorFlow, which may be missing where one only trains
+
+    names = tf.constant(list(classes))
+    image = tf.TensorSpec((None, *shape), tf.uint8, name="image")
+
+    def answer(logits: Any) -> dict[str, Any]:
+        scores = tf.nn.softmax(tf.cast(logits, tf.float32))
+        return {"scores": scores, "classes": tf.tile(names[tf.newaxis], [tf.shape(scores)[0], 1])}
+
+    def classify(image: Any) -> dict[str, Any]:
+        return answer(network(image, training=False))
+
+    functions = {SIGNATURE: classify}
+    look = grad_cam(network)
+    if look is not None:
+
+        def explain(image: Any) -> dict[str, Any]:
+            logits, heatmap = look(image)
+            return {**answer(logits), "heatmap": tf.cast(heatmap, tf.float32)}
+
+        functions[EXPLAIN] = explain
+
+    module = tf.Module()
+    module.weights = [weight.value for weight in network.weights]  # only what is tracked gets saved
+    signatures = {name: tf.function(function, input_signature=[image]) for name, function in functions.items()}
+    try:
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+        (folder / store.EXTRA).mkdir()
+        with tf.io.TFRecordWriter(str(folder / store.WARMUP)) as warmup:
+            for count in (1, 8):
+                images = synthetic_pixels(shape, count)
+                warmup.write(predict_log(model, SIGNATURE, {"image": images}))
+    except tf.errors.OpError as error:
+        raise os_error(error.message) from error
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An image classifier of the store.
+
+    Attributes:
+        run: pixels (N, H, W, C) to scores (N, K).
+        shape: (H, W, C).
+        classes: the K names.
+    """
+
+    run: Run
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+
+
+def load(folder: Path) -> Run:
+    """The signature of a written version, as any server would load it: pixels (N, H, W, C) to scores (N, K)."""
+    return load_version(folder).run
+
+
+def load_version(folder: Path) -> Loaded:
+    """Load a version as any server would.
+
+    Raises:
+        TrainingError: it is no SavedModel, or no image classifier.
+    """
+    import tensorflow as tf
+
+    try:
+        loaded = tf.saved_model.load(str(folder))
+        function = loaded.signatures[SIGNATURE]
+        height, width, channels = function.structured_input_signature[1]["image"].shape[1:]
+        blank = np.zeros((1, height, width, channels), dtype=np.uint8)
+        names = function(image=tf.constant(blank))["classes"].numpy()[0]
+    except (OSError, KeyError, ValueError, TypeError, tf.errors.OpError) as error:
+        raise TrainingError(f"{folder} is no image classifier that can be loaded ({error}).") from error
+
+    def run(images: Pixels) -> Scores:
+        _ = loaded  # keeps the variables alive as long as the function
+        scores: Scores = function(image=tf.constant(images))["scores"].numpy()
+        return scores
+
+    return Loaded(run, (height, width, channels), tuple(name.decode("utf-8") for name in names))
+
+
+def check(
+    run: Run, test: Dataset, size: tuple[int, int], scores: Scores, golden: Pixels, golden_scores: Scores
+) -> None:
+    """Compare what was written with what the trainer saw.
+
+    Args:
+        run: the version, loaded again.
+        test: the test images.
+        size: height and width that the version takes.
+        scores: the trainer's for the test images, (N, K).
+        golden: synthetic pixels.
+        golden_scores: the trainer's for those.
+
+    Raises:
+        TrainingError: a predicted class differs, or a score by more than rounding.
+    """
+    again = np.concatenate(
+        [run(resize(test.images(slice(at, at + _BATCH)), size)) for at in range(0, len(test), _BATCH)]
+    )
+    differing = int((again.argmax(axis=1) != scores.argmax(axis=1)).sum())
+    distance = max(float(np.abs(again - scores).max()), float(np.abs(run(golden) - golden_scores).max()))
+    if differing or distance > _TOLERANCE:
+        raise TrainingError(
+            f"The exported model does not give the trainer's answers: {differing} of {len(test)} classes differ, "
+            f"scores by up to {distance:.2g}. Nothing was published; please report this."
+        )
+
+
+def synthetic_pixels(shape: tuple[int, int, int], count: int = _GOLDEN) -> Pixels:
+    """Images that belong to nobody: smooth random colours, the same each time; uint8 (count, *shape)."""
+    height, width, channels = shape
+    coarse = np.random.default_rng(0).integers(0, 256, (count, 6, 6, channels), dtype=np.uint8)
+    planes = [
+        [
+            np.asarray(Image.fromarray(image[..., c]).resize((width, height), Image.Resampling.BICUBIC))
+            for c in range(channels)
+        ]
+        for image in coarse
+    ]
+    return np.stack([np.stack(image, axis=-1) for image in planes])
+
+
+def timings(run: Run, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Milliseconds per image in batches of 1 and 32: the fastest of some calls, the one least disturbed."""
+    result: dict[str, Any] = {"cpus": os.cpu_count()}
+    for count in (1, 32):
+        images = synthetic_pixels(shape, count)
+        run(images)
+        seconds = []
+        for _ in range(30):
+            began = time.perf_counter()
+            run(images)
+            seconds.append(time.perf_counter() - began)
+        result[f"ms_per_image_batch_{count}"] = round(min(seconds) * 1000 / count, 4)
+    return result
+
+
+def write_extras(
+    folder: Path, golden: Pixels, scores: Scores, card: Mapping[str, Any], figures: Sequence[Path]
+) -> None:
+    """Put golden samples, model card and figures into `assets.extra`."""
+    np.savez_compressed(folder / store.GOLDEN, image=golden, scores=scores)
+    (folder / store.MODEL_CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    for figure in figures:
+        (folder / store.EXTRA / figure.name).write_bytes(figure.read_bytes())

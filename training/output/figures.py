@@ -1,0 +1,187 @@
+"""The pictures of a training, as small PNG files. Drawn without pyplot, so nothing is kept between figures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from training.data.augmentation import augment, resize
+from training.data.datasets import Dataset, Pixels
+from training.loop.checkpoints import History
+from training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from training.loop.lr_finder import Found
+    from training.network.insight import Activation, Maps
+
+_TRAIN: Final = "#2a6f97"
+_VALIDATION: Final = "#e07a1f"
+_GRID: Final = "#dddddd"
+_DPI: Final = 100
+_MOST_NUMBERS: Final = 30  # classes beyond which a matrix's cells are too small for numbers
+
+
+def curves(history: History, path: Path) -> None:
+    """Loss and accuracy over the epochs, training and validation."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, name, title in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("Loss", "Accuracy"), strict=True):
+        epochs = np.arange(1, len(history) + 1)
+        marker = "o" if len(history) < 20 else ""
+        axes.plot(
+            epochs, [row[name] for row in history], color=_TRAIN, marker=marker, ms=3, label="training (augmented)"
+        )
+        if history and f"val_{name}" in history[0]:
+            values = [row[f"val_{name}"] for row in history]
+            axes.plot(epochs, values, color=_VALIDATION, marker=marker, ms=3, label="validation (averaged weights)")
+        axes.set_title(title, loc="left", fontsize=11)
+        axes.set_xlabel("epoch")
+        _plain(axes)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.axes[0].legend(frameon=False, fontsize=9)
+    figure.savefig(path, dpi=_DPI)
+
+
+def confusion_matrix(confusion: npt.NDArray[np.int64], classes: Sequence[str], title: str, path: Path) -> None:
+    """Which class was taken for which; colours by share of the true class, numbers are images."""
+    count = len(classes)
+    side = min(9.0, 2.8 + 0.32 * count)
+    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    axes = figure.subplots()
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    drawn = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    if count <= _MOST_NUMBERS:
+        for row, column in zip(*np.nonzero(confusion), strict=True):
+            colour = "white" if shares[row, column] > 0.5 else "#333333"
+            size = 11 if count <= 6 else 6.5
+            axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=colour, fontsize=size)
+    rotation = 90 if max(map(len, classes)) > 3 else 0
+    axes.set_xticks(range(count), classes, rotation=rotation, fontsize=8, parse_math=False)
+    axes.set_yticks(range(count), classes, fontsize=8, parse_math=False)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    plain = title.replace("$", r"\$")  # `parse_math` and `wrap` don't go together
+    figure.suptitle(plain, x=0.02, horizontalalignment="left", fontsize=11, wrap=True)
+    figure.colorbar(drawn, ax=axes, shrink=0.8, label="share of the true class")
+    figure.savefig(path, dpi=_DPI)
+
+
+def _plain(axes: Axes) -> None:
+    axes.grid(color=_GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def reliability(bins: Sequence[tuple[int, float, float]], error: float, path: Path) -> None:
+    """How often scores of each height are right; on the diagonal they say what they mean."""
+    figure = Figure(figsize=(4.2, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--", label="says what it means")
+    most = max((count for count, _, _ in bins), default=1)
+    axes.plot([score for _, score, _ in bins], [right for _, _, right in bins], color=_TRAIN, linewidth=1)
+    sizes = [20 + 180 * count / most for count, _, _ in bins]
+    axes.scatter(
+        [score for _, score, _ in bins],
+        [right for _, _, right in bins],
+        s=sizes,
+        color=_TRAIN,
+        label="images, by number",
+    )
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="highest score", ylabel="share of right answers")
+    axes.set_title(f"Reliability (calibration error {error:.4f})", loc="left", fontsize=11)
+    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    _plain(axes)
+    figure.savefig(path, dpi=_DPI)
+
+
+def gallery(
+    images: Pixels, titles: Sequence[str], path: Path, overlays: "Maps | None" = None, columns: int = 6
+) -> None:
+    """Images with a line of text above each; `overlays` (N, h, w), 0 to 1, are laid over them as heat."""
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(1.7 * columns, 1.95 * rows), layout="constrained")
+    for index, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
+        axes.axis("off")
+        if index >= len(images):
+            continue
+        height, width, channels = images[index].shape
+        axes.imshow(images[index].squeeze(), cmap="gray" if channels == 1 else None, vmin=0, vmax=255)
+        axes.set_title(titles[index], fontsize=8, parse_math=False)
+        if overlays is not None and overlays.shape[1]:
+            extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+            axes.imshow(overlays[index], cmap="inferno", alpha=0.45, extent=extent, interpolation="bilinear")
+            axes.set(xlim=extent[:2], ylim=extent[2:])
+    figure.savefig(path, dpi=_DPI)
+
+
+def filters(kernels: "Maps", path: Path, columns: int = 16) -> None:
+    """The kernels (F, h, w, C) of a first layer; each is scaled on its own."""
+    low, high = kernels.min(axis=(1, 2, 3), keepdims=True), kernels.max(axis=(1, 2, 3), keepdims=True)
+    scaled = (kernels - low) / np.maximum(high - low, 1e-9)
+    rows = -(-len(scaled) // columns)
+    figure = Figure(figsize=(0.55 * columns, 0.55 * rows), layout="constrained")
+    for index, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
+        axes.axis("off")
+        if index < len(scaled):
+            axes.imshow(scaled[index].squeeze(), cmap="gray")
+    figure.savefig(path, dpi=_DPI)
+
+
+def feature_maps(maps: "Sequence[tuple[str, Maps]]", path: Path) -> None:
+    """What some layers make of one image: a row for each layer."""
+    columns = max(len(layer) for _, layer in maps)
+    figure = Figure(figsize=(0.85 * columns, 1.05 * len(maps)), layout="constrained")
+    grid = figure.subplots(len(maps), columns, squeeze=False)
+    for row, (name, layer) in zip(grid, maps, strict=True):
+        for index, axes in enumerate(row):
+            axes.axis("off")
+            if index < len(layer):
+                axes.imshow(layer[index], cmap="viridis")
+        row[0].set_title(name, fontsize=8, loc="left")
+    figure.savefig(path, dpi=_DPI)
+
+
+def activations(found: "Sequence[Activation]", path: Path, columns: int = 4) -> None:
+    """Histograms of the layers' outputs; those with a warning are drawn in orange."""
+    rows = -(-len(found) // columns)
+    figure = Figure(figsize=(2.5 * columns, 1.5 * rows), layout="constrained")
+    for index, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
+        if index >= len(found):
+            axes.axis("off")
+            continue
+        layer = found[index]
+        axes.stairs(layer.counts, layer.edges, fill=True, color=_VALIDATION if layer.warning else _TRAIN)
+        axes.set_title(f"{layer.layer} (sd {layer.deviation:.2g})", fontsize=8, loc="left")
+        axes.set_yticks([])
+        axes.tick_params(labelsize=7)
+    figure.savefig(path, dpi=_DPI)
+
+
+def learning_rates(found: "Found", path: Path) -> None:
+    """The loss over rising learning rates, and the rate that the finder suggests."""
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(found.rates, found.losses, color=_TRAIN)
+    axes.axvline(found.suggested, color=_VALIDATION, label=f"suggested: {found.suggested:.2g}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss (smoothed)")
+    axes.legend(frameon=False)
+    _plain(axes)
+    figure.savefig(path, dpi=_DPI)
+
+
+def contact_sheet(train: Dataset, recipe: Recipe, seed: int, path: Path) -> None:
+    """Six training images, each as it is and then in five of the forms that augmentation gives it."""
+    rng = np.random.default_rng(seed)
+    shown: list[Pixels] = []
+    titles: list[str] = []
+    for position in rng.permutation(len(train))[:6]:
+        at = np.array([position])
+        label = train.classes[int(train.targets(at)[0])]
+        variants = [resize(train.images(at), recipe.size)]
+        variants += [augment(train.images(at), recipe.size, recipe.augmentation, rng) for _ in range(5)]
+        shown += [variant[0] for variant in variants]
+        titles += [label, *[""] * 5]
+    gallery(np.stack(shown), titles, path)

@@ -1,0 +1,195 @@
+"""The report: one HTML page that needs no network, and its figures as PNG files beside it.
+
+Photographs of the test set appear in it, so it is for the people who have the data; only the curves and the
+confusion matrix go into the version.
+"""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import jinja2
+import numpy as np
+
+from training.data.datasets import Data, Dataset
+from training.loop import evaluate
+from training.loop.checkpoints import History
+from training.loop.evaluate import Scores
+from training.network import insight
+from training.output import figures
+from training.whole_files import whole_files
+
+if TYPE_CHECKING:
+    import keras
+
+_SHOWN: Final = 18
+_LOOKED_AT: Final = 12
+_SPREAD: Final = 64
+
+FIGURES: Final = ("curves.png", "confusion_matrix.png")  # those that go into the version
+
+
+@dataclass(frozen=True)
+class _Entry:
+    heading: str
+    caption: str
+    base64: str
+
+
+def write(
+    folder: Path,
+    *,
+    title: str,
+    card: Mapping[str, Any],
+    data: Data,
+    scores: Scores,
+    history: History,
+    network: "keras.Model | None",
+) -> Path:
+    """Write the page and its figures.
+
+    Args:
+        folder: where to; made if missing.
+        title: one line about the occasion.
+        card: the model card.
+        data: with the test images.
+        scores: for the test images, (N, K).
+        history: the numbers of each epoch, or nothing.
+        network: to look into, or None when only its answers are known.
+
+    Returns:
+        The page.
+
+    Raises:
+        StoreError: the folder can't be written.
+    """
+    with whole_files(folder, "report") as temporary:
+        return folder / _write(temporary, title, card, data, scores, history, network).name
+
+
+def _write(
+    folder: Path,
+    title: str,
+    card: Mapping[str, Any],
+    data: Data,
+    scores: Scores,
+    history: History,
+    network: "keras.Model | None",
+) -> Path:
+    entries: list[_Entry] = []
+
+    def add(name: str, heading: str, caption: str) -> None:
+        text = base64.b64encode((folder / name).read_bytes()).decode("ascii")
+        entries.append(_Entry(heading, caption, text))
+
+    test, labels = data.test, data.test.targets()
+    metrics = evaluate.measure(scores, labels)
+    if history:
+        figures.curves(history, folder / "curves.png")
+        add("curves.png", "Curves", "Training images are augmented and harder than validation images.")
+    matrix = f"{card['name']}: {metrics.correct} of {metrics.images} test images right"
+    figures.confusion_matrix(metrics.confusion, test.classes, matrix, folder / "confusion_matrix.png")
+    add("confusion_matrix.png", "Confusion matrix", "Rows are true classes, columns predicted ones.")
+    figures.reliability(evaluate.reliability(scores, labels), metrics.calibration_error, folder / "reliability.png")
+    add("reliability.png", "Reliability", "A point below the diagonal: the model is surer than it should be.")
+    wrong = _most_confident(scores, labels, right=False)
+    if len(wrong):
+        figures.gallery(test.images(wrong), _titles(test, scores, wrong), folder / "mistakes.png")
+        add("mistakes.png", "Most confident mistakes", "Predicted class and its score, then the true class.")
+    correct = _spread(_most_confident(scores, labels, right=True), _SHOWN)
+    if len(correct):
+        figures.gallery(test.images(correct), _titles(test, scores, correct), folder / "correct.png")
+        add("correct.png", "Right answers", "From the most to the least confident.")
+    warnings = _look_inside(folder, add, network, test, scores, wrong, correct) if network is not None else []
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    page = folder / "report.html"
+    page.write_text(
+        environment.get_template("report.html").render(
+            title=title,
+            card={"timings": None, "parameters": None} | dict(card),
+            test=metrics.as_dict(test.classes),
+            groups={
+                name: evaluate.measure(scores[at], labels[at]).as_dict(test.classes) for name, at in data.groups.items()
+            },
+            figures=entries,
+            warnings=warnings,
+            facts=_facts(data),
+            summary=_summary(network) if network is not None else "",
+            card_text=json.dumps(card, indent=1, ensure_ascii=False),
+        ),
+        "utf-8",
+    )
+    return page
+
+
+def _look_inside(
+    folder: Path,
+    add: Any,
+    network: "keras.Model",
+    test: Dataset,
+    scores: Scores,
+    wrong: evaluate.Rows,
+    correct: evaluate.Rows,
+) -> list[str]:
+    """Figures of what happens in the network; returns warnings about the scale of its layers."""
+    shown = np.concatenate([wrong[: _LOOKED_AT // 2], correct])[:_LOOKED_AT]
+    maps = insight.looked_at(network, test.images(shown))
+    if maps.shape[1]:
+        figures.gallery(test.images(shown), _titles(test, scores, shown), folder / "looked_at.png", overlays=maps)
+        add("looked_at.png", "Where it looks", "Grad-CAM: bright places speak for the predicted class.")
+    kernels = insight.first_filters(network)
+    if len(kernels):
+        figures.filters(kernels, folder / "filters.png")
+        add("filters.png", "First filters", "The kernels of the first convolution, each scaled on its own.")
+        seen = insight.feature_maps(network, test.images(shown[-1:]))
+        figures.feature_maps(seen, folder / "feature_maps.png")
+        add("feature_maps.png", "Feature maps", f"What some layers make of {test.name(int(shown[-1]))}.")
+    spread = insight.activations(network, test.images(np.arange(min(_SPREAD, len(test)))))
+    figures.activations(spread, folder / "activations.png")
+    add("activations.png", "Activations", "How the outputs of each layer are spread; orange ones are out of scale.")
+    return [f"{layer.layer}: {layer.warning}" for layer in spread if layer.warning]
+
+
+def _most_confident(scores: Scores, labels: evaluate.Labels, *, right: bool) -> evaluate.Rows:
+    """Positions of right or wrong answers, the most confident first; only the first few of the wrong ones."""
+    found = np.flatnonzero((scores.argmax(axis=1) == labels) == right)
+    ordered: evaluate.Rows = found[np.argsort(-scores[found].max(axis=1), kind="stable")]
+    return ordered if right else ordered[:_SHOWN]
+
+
+def _spread(positions: evaluate.Rows, count: int) -> evaluate.Rows:
+    """Some of the positions, evenly from first to last."""
+    if len(positions) <= count:
+        return positions
+    chosen: evaluate.Rows = positions[np.linspace(0, len(positions) - 1, count).astype(int)]
+    return chosen
+
+
+def _titles(test: Dataset, scores: Scores, positions: evaluate.Rows) -> Sequence[str]:
+    titles = []
+    for at, label in zip(positions, test.targets(positions), strict=True):
+        found = int(scores[at].argmax())
+        said = f"{test.classes[found]} {scores[at, found]:.2f}"
+        titles.append(said if found == label else f"{said}\n(is {test.classes[label]})")
+    return titles
+
+
+def _facts(data: Data) -> Sequence[tuple[str, str]]:
+    def counts(part: Dataset) -> str:
+        return f"{len(part)} images ({', '.join(f'{name} {count}' for name, count in part.counts().items())})"
+
+    rows = [("test", counts(data.test)), ("size of a test image", "x".join(map(str, data.test.shape)))]
+    if len(data.train):
+        rows.insert(0, ("training and validation", counts(data.train)))
+    return rows + [(name.replace("_", " "), str(value)) for name, value in data.facts.items()]
+
+
+def _summary(network: "keras.Model") -> str:
+    lines: list[str] = []
+    network.summary(print_fn=lambda line, **_: lines.append(str(line)), line_length=100)
+    return "\n".join(lines)
