@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,7 @@ _BUCKET: Final = "models"
 _STORE: Final = Path(f"s3://{_BUCKET}/store")
 _MODEL: Final = "sign_language"
 _KEPT: Final = 3  # versions that stay in the bucket
+_THROUGH_S: Final = 10.0
 _JOIN_S: Final = 30.0
 
 
@@ -142,10 +143,12 @@ class Faults:
         bucket: where versions are published.
         proxy: the network before it.
         service: what serves them.
+        seen: the versions that have come through.
     """
 
-    def __init__(self, seed: int, bucket: Bucket, proxy: CuttingProxy, service: Service) -> None:
+    def __init__(self, seed: int, bucket: Bucket, proxy: CuttingProxy, service: Service, seen: Collection[int]) -> None:
         """Break nothing yet."""
+        self._seen = seen
         self._rng = random.Random(seed)
         self._bucket = bucket
         self._proxy = proxy
@@ -176,8 +179,10 @@ class Faults:
         if kind == "mirror killed" and self._rng.random() < 0.5:
             self._kill()
         self._proxy.heal()
-        if self._rng.random() < 0.2:
-            self._pause()
+        if self._rng.random() < 0.5:  # let it come through before the next fault
+            until_s = time.monotonic() + _THROUGH_S
+            while self._bucket.there[-1] not in self._seen and time.monotonic() < until_s:
+                time.sleep(0.05)
 
     def _pause(self) -> None:
         time.sleep(self._rng.uniform(0.0, 1.2))
@@ -253,7 +258,8 @@ def main(interruptions: int, seed: int, flags: tuple[str, ...]) -> None:
                 (Path(name) / "serve.log").open("w") as log,
                 serving(_STORE, Path(name), (*quick, *flags), log) as service,
             ):
-                seen, faults = Seen(bucket, copies), Faults(seed, bucket, proxy, service)
+                seen = Seen(bucket, copies)
+                faults = Faults(seed, bucket, proxy, service, seen.versions)
                 with _threads(seen.watch, lambda stop: seen.ask(service, body, stop)):
                     for _ in range(interruptions):
                         faults.next()

@@ -39,6 +39,8 @@ NOT_RUN = {
     "SIGNPOST_TEST_IMAGE=": "is that test",
     "pip install": "is of gigabytes",
     "signpost serve --engine gpu-0": "needs hosts with GPUs",
+    "signpost serve --store s3": "needs a bucket; test_object_storage has one",
+    "signpost models --store s3": "the same",
     "KERAS_BACKEND=jax": "needs JAX and the photographs; test_run publishes what another backend trained",
     "docker": "needs Docker",
     "kubectl": "needs a cluster",
