@@ -211,14 +211,15 @@ class Mirror:
 
         The engines leave a young version alone, so one that the configuration calls for has to be there for a while.
         """
-        called_for = {each.folder for each in works if each.wanted}
+        there = {each.folder: each.there.keys() | each.coming for each in works}
         for each in wanted if self._engines_serve else ():
             ripe = [
                 number
                 for number, copy in self.cache.copies(each.folder).items()
                 if not copy.is_hidden and self._is_ripe(copy)
             ]
-            if each.folder in called_for and not wanted_versions(each.policy, ripe, frozenset()):
+            called_for = wanted_versions(each.policy, there.get(each.folder, ()), frozenset())
+            if called_for and not wanted_versions(each.policy, ripe, frozenset()):
                 return False
         try:
             for name, content in extras.items():

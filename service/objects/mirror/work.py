@@ -30,6 +30,7 @@ class Work:
         held: versions that the engines have.
         failed: versions that they could not load.
         missing: wanted versions of which there is no copy, or an old one; the highest first.
+        coming: versions that are whole in the bucket, but have not been so for long.
         changing: whether something of it still changes in the bucket.
         is_named: whether the configuration has such a model.
     """
@@ -41,6 +42,7 @@ class Work:
     held: frozenset[int]
     failed: frozenset[int] = frozenset()
     missing: tuple[int, ...] = ()
+    coming: frozenset[int] = frozenset()
     changing: bool = False
     is_named: bool = True
 
@@ -130,14 +132,16 @@ class Works:
     def _work(self, folder: Path, models: list[Wanted], engines: Engines) -> Work:
         url, copies = models[0].url, self._cache.copies(folder)
         try:
-            there, changing = self._there(url, copies)
+            there, coming, changing = self._there(url, copies)
         except StoreError as error:
             if self._source.store is not None and url.root == self._source.store.root:
                 raise
             self._tell(str(error))  # the other models must not wait for this one
             held = frozenset(copies)
             return Work(url, folder, {}, held, held, changing=True)
-        work = Work(url, folder, there, frozenset(), frozenset(), failed=frozenset(there), changing=changing)
+        work = Work(
+            url, folder, there, frozenset(), frozenset(), failed=frozenset(there), coming=coming, changing=changing
+        )
         for each in models:
             failed = engines.failed.get(each.name, frozenset())
             labelled = frozenset(each.labels.values()) & there.keys()
@@ -165,8 +169,8 @@ class Works:
         )
         return False
 
-    def _there(self, url: Url, copies: Mapping[int, Copy]) -> tuple[dict[int, Version], bool]:
-        """The versions that lie in the bucket, as they have been for a while, and whether something changes.
+    def _there(self, url: Url, copies: Mapping[int, Copy]) -> tuple[dict[int, Version], frozenset[int], bool]:
+        """The versions that lie in the bucket, as they have been for a while, those to come, and whether any changes.
 
         A version that has changed, or gone, since it was copied counts as it was until it is quiet.
         """
@@ -174,6 +178,7 @@ class Works:
         for name, wrong in found.passed_over.items():
             self._tell(f"{url.below(name)} {wrong}")
         there: dict[int, Version] = {}
+        coming: set[int] = set()
         changing = False
         for number in sorted(found.versions.keys() | copies.keys()):
             version, copy = found.versions.get(number), copies.get(number)
@@ -181,7 +186,8 @@ class Works:
                 self._view.forget((url, number))
             elif not self._view.is_quiet((url, number), None if version is None else version.files):
                 changing = True
+                coming |= set() if version is None else {number}
                 version = None if copy is None else Version(copy.name, copy.files)
             if version is not None:
                 there[number] = version
-        return there, changing
+        return there, frozenset(coming), changing

@@ -331,10 +331,16 @@ def test_a_version_that_engines_still_leave_alone_takes_nothing_over(
     settle(mirror)
     offer(service, a=[2])
     settle(mirror)
-    monkeypatch.setattr(mirror_module, "_RIPE_S", 1000.0)
+    monkeypatch.setattr(view, "QUIET_S", 1000.0)
     buckets.put(
         STORE, {"models.config": f"model_config_list {{ config {{ name: 'a' base_path: 'a' {policy} }} }}".encode()}
     )
+    for _ in range(3):
+        assert not mirror.look().complete
+    assert list(shown(mirror)) == [2]
+    assert not (mirror.cache.root / "models.config").exists()
+    monkeypatch.setattr(view, "QUIET_S", 0.0)
+    monkeypatch.setattr(mirror_module, "_RIPE_S", 1000.0)
     for _ in range(3):
         assert not mirror.look().complete
     assert list(shown(mirror)) == [1, 2]
