@@ -182,9 +182,9 @@ def evaluate(model: str, data: tuple[Path, ...], store: Path, report: Path | Non
     _prepare_backends()
     from training import judge_options
 
-    options = judge_options.Options(model, data, store, report, cache)
-    with _told():
-        version = judge_options.check(options)
+    with _told(), judge_options.reading(store) as (folder, whole):
+        options = judge_options.Options(model, data, folder, report, cache)
+        version = whole(judge_options.check(options))
         from training import judge  # and with it Keras
 
         judge.evaluate_version(version, options, click.echo)

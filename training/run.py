@@ -8,8 +8,8 @@ from typing import Final
 import keras
 import numpy as np
 
-from service import store as model_store
 from service.errors import SignpostError, StoreError
+from service.objects import publishing, urls
 from training.data.datasets import Data, Dataset, split
 from training.errors import TrainingError
 from training.loop import evaluate
@@ -131,14 +131,15 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     verdict = gate.compare(about, gate.card_before(options.store, options.name))
     about["gate"] = verdict.as_dict()
     try:
-        version = model_store.publish(options.store, options.name, write)
+        version = publishing.publish(options.store, options.name, write)
     except StoreError as error:
         kept = f" The training is kept in {options.checkpoints}; with --resume the same command publishes it."
         raise StoreError(f"{error} Nothing was published.{kept if recipe.epochs else ''}") from error
     finally:
         with suppress(OSError):  # an empty folder would be a model without a version
             (options.store / options.name).rmdir()
-    progress.say(f"Published {options.store / options.name / str(version)}; report: {options.report / 'report.html'}")
+    place = urls.written(options.store / options.name / str(version))
+    progress.say(f"Published {place}; report: {options.report / 'report.html'}")
     try:
         moved = gate.move_stable(options.store, options.name, version) if verdict.passed else ""
     except SignpostError as error:

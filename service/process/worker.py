@@ -19,6 +19,7 @@ from service.engine.tf import device
 from service.errors import SignpostError
 from service.gateway.middleware.unrouted import Unrouted
 from service.interface import Engine, ModelSpec
+from service.objects.mirror.metrics import NUMBERS, MirrorMetrics
 from service.parts import engines
 from service.parts.runtime import Roster, Runtime
 from service.rpc.server import GrpcServer
@@ -62,6 +63,7 @@ class Worker:
         )
         engine: Engine = local or engines.remote_engine(settings, runtime)
         metrics = self._metrics = Metrics(engine, serving_metrics, self._pids)
+        metrics.show(MirrorMetrics(runtime.folder / NUMBERS))
         self.engine = engines.canary_engine(settings, engine, metrics.count_comparison)
         self._grpc: GrpcServer | None = None  # where another process holds the models, it is that one's
         reload = engines.reload(settings, runtime, local)

@@ -146,6 +146,10 @@ class Metrics:
         yield from shared_metrics.families(self.registry)
         yield from self._now.collect()
 
+    def show(self, more: Collector) -> None:
+        """Show on the page what another collector has, too."""
+        self._now.register(more)
+
     def families(self) -> Iterable[Metric]:
         """The counts, over all processes where they are shared."""
         return shared_metrics.families(self.registry)

@@ -42,6 +42,8 @@ NOT_RUN = {
     "signpost serve --engine gpu-0": "needs hosts with GPUs",
     "serve run": "takes a virtual environment of its own; test_ray runs this very file",
     "signpost serve --engine ray-head": "needs a cluster of Ray; test_ray has a gateway before one node",
+    "signpost serve --store s3": "needs a bucket; test_object_storage has one",
+    "signpost models --store s3": "the same",
     "KERAS_BACKEND=jax": "needs JAX and the photographs; test_run publishes what another backend trained",
     "docker": "needs Docker",
     "kubectl": "needs a cluster",
