@@ -152,7 +152,7 @@ def verify(configs: ConfigFile, model: str) -> None:
     if number and not number.isdigit():
         raise InvalidRequest(f"{number!r} is no version; write MODEL or MODEL/VERSION.")
     version = int(number) if number else config_edit.serving_version(config)
-    folder = store.versions(config.base_path).get(version)
+    folder = config.look().versions.get(version)
     if folder is None:
         raise LoadFailed(
             f"{config.base_path / str(version)} is no version: it is missing or has no {store.SAVED_MODEL}."
