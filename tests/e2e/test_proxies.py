@@ -86,7 +86,7 @@ def nginx(folder: Path, http_port: int, grpc_port: int) -> Iterator[Proxy]:
     # Its workers would else be nobody, who may not enter a folder of the tests.
     user = "user root; " if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(
-        f"{user}daemon off; pid {folder}/pid; error_log stderr; worker_processes 1; events {{ worker_connections 256; }}\n"
+        f"{user}daemon off; pid {folder}/pid; error_log stderr; events {{ worker_connections 256; }}\n"
         f"http {{ {bodies} include {folder}/signpost.conf; }}\n"
     )
     with started(folder, ["nginx", "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")], port):
