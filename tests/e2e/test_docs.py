@@ -39,6 +39,7 @@ NOT_RUN = {
     "SIGNPOST_TEST_IMAGE=": "is that test",
     "pip install": "is of gigabytes",
     "signpost serve --engine gpu-0": "needs hosts with GPUs",
+    "signpost serve --engine dns:": "needs hosts behind a name; test_fleet has them",
     "KERAS_BACKEND=jax": "needs JAX and the photographs; test_run publishes what another backend trained",
     "docker": "needs Docker",
     "kubectl": "needs a cluster",
