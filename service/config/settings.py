@@ -104,7 +104,7 @@ class Settings:
     engine: str = _setting(
         "local",
         "What runs the models: local, in each worker; shared, one process for all workers; or addresses of gRPC "
-        "servers, HOST:PORT or unix:PATH, with commas between them.",
+        "servers, with commas between them: HOST:PORT, unix:PATH, or dns:NAME:PORT for every address of a name.",
         auto=True,
     )
     engine_models: str = _setting(
@@ -260,10 +260,12 @@ class Settings:
         if self.mixed_precision not in ("", "bfloat16"):
             raise SettingsError(f"--mixed_precision must be bfloat16 or empty, not {self.mixed_precision}.")
         for address in self.engine_addresses:
-            host, colon, port = address.rpartition(":")
-            if not (address.startswith("unix:/") or (host and colon and port.isdigit() and 0 < int(port) < 65536)):
+            host, _, port = address.removeprefix("dns:").rpartition(":")
+            is_number = port.isascii() and port.isdigit() and 0 < int(port) < 65536
+            if not (address.startswith("unix:/") or (host and "/" not in host and is_number)):
                 raise SettingsError(
-                    f"--engine takes auto, local, shared, or HOST:PORT,…; {address!r} is none of these."
+                    "--engine takes auto, local, shared, or addresses with commas between them: HOST:PORT, "
+                    f"dns:NAME:PORT or unix:/PATH; {address!r} is none of these."
                 )
         if self.log_format not in ("text", "json"):
             raise SettingsError(f"--log-format must be text or json, not {self.log_format}.")

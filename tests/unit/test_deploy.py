@@ -240,6 +240,7 @@ def test_kustomizations_name_files_that_there_are(path: Path) -> None:
     named = itertools.chain(
         kustomization.get("resources", ()),
         kustomization.get("components", ()),
+        kustomization.get("configurations", ()),
         (patch["path"] for patch in kustomization.get("patches", ())),
     )
     files = {(path.parent / each).resolve() for each in named}

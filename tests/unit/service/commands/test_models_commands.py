@@ -146,6 +146,18 @@ def test_what_lies_in_a_folder_and_is_no_version_is_told(store: Path) -> None:
     assert [config.name for config in ConfigFile(store).read()] == ["m", "n"]
 
 
+def test_a_base_path_that_is_itself_a_saved_model_is_listed_and_not_deleted(store: Path) -> None:
+    (store / "flat").mkdir()
+    (store / "flat/saved_model.pb").touch()
+    (store / "models.config").write_text(
+        'model_config_list { config { name: "flat" base_path: "flat" } config { name: "m" base_path: "m" } }'
+    )
+    assert listed(store)["flat", 1] == ("default", [])
+    assert "Version 1 of flat is the one that serves" in run(store, "remove", "flat", "1", code=2).output
+    run(store, "label", "flat", "stable", "1")
+    assert listed(store)["flat", 1] == ("default", ["stable"])
+
+
 def test_a_model_whose_folder_is_missing_hides_no_other(store: Path) -> None:
     (store / "models.config").write_text(
         'model_config_list { config { name: "m" base_path: "m" } config { name: "x" base_path: "gone" } }'
