@@ -5,29 +5,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from service.config.settings import Settings
-from service.engine.batching import objective
 from service.engine.local.held import ClosableServable
 from service.engine.tf.device import DeviceSettings
-from service.parts import batching_config
+from service.parts.plan import Plan
 from service.telemetry.serving_metrics import ServingMetrics
 
 
 def make_loader(
-    settings: Settings, metrics: ServingMetrics, stopped: Callable[[str, int, str], None] = lambda *_: None
+    plan: Plan, metrics: ServingMetrics, stopped: Callable[[str, int, str], None] = lambda *_: None
 ) -> Callable[[Path, str, int], ClosableServable]:
     """Make the function that loads a version, given its folder, its model's name and its number.
 
     Args:
-        settings: how models are batched, warmed up and run.
+        plan: how models are batched, warmed up and run.
         metrics: counts what it loads.
         stopped: told of each signature whose requests are not joined any more: model, version, signature.
-
-    Raises:
-        SettingsError: the file of batching parameters or an objective has an error.
     """
-    parameters = batching_config.from_settings(settings)
-    objectives = objective.parse(settings.latency_objective)
+    settings, parameters, objectives = plan.settings, plan.batching, plan.objectives
     device = DeviceSettings(
         threads=settings.tensorflow_threads,
         intra_op_threads=settings.tensorflow_intra_op_parallelism,
@@ -36,7 +30,6 @@ def make_loader(
         mixed_precision=bool(settings.mixed_precision),
     )
     warm_up_times = max(1, settings.num_request_iterations_for_warmup) if settings.enable_model_warmup else 0
-    tags = tuple(tag.strip() for tag in settings.saved_model_tags.split(",") if tag.strip())
 
     def load(folder: Path, name: str, version: int) -> ClosableServable:
         from service.engine.tf import servable  # TensorFlow: only in the process that runs it
@@ -47,7 +40,7 @@ def make_loader(
         started_s = time.monotonic()
         succeeded = False
         try:
-            loaded = servable.load(folder, name, version, own, device, warm_up_times, tags, stopped)
+            loaded = servable.load(folder, name, version, own, device, warm_up_times, plan.tags, stopped)
             succeeded = True
         finally:
             metrics.count_load(folder, succeeded, time.monotonic() - started_s)

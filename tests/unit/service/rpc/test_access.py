@@ -35,7 +35,7 @@ def serving(settings: Settings, link_secret: str = "") -> Iterator[tuple[str, li
             raise InvalidRequest("No.")
         reloaded.append(config)
 
-    decides = access.from_settings(settings, link_secret)
+    decides = access.read(settings).access(link_secret)
     server = GrpcServer(FakeEngine(classifier("m")), 4, 60.0, 1 << 20, reload=reload, access=decides)
     port = server.start("127.0.0.1:0")
     yield f"127.0.0.1:{port}", reloaded

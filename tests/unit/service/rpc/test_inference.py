@@ -76,7 +76,7 @@ def serving(
     inference = InferenceService(
         engine, 20.0, metrics, rules_of(settings), FrontQueue(4), repository, watch=watch, **more
     )
-    decides = access.from_settings(settings)
+    decides = access.read(settings).access()
     server = GrpcServer(
         engine, 4, 20.0, 1 << 20, access=decides, handlers=(inference.handler(),), on_refusal=inference.close
     )
