@@ -25,6 +25,7 @@ def _setting(
     says: str,
     least: float | None = None,
     most: float | None = None,
+    *,
     auto: bool = False,
     section: str = "",
     switch: bool = False,

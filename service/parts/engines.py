@@ -52,7 +52,11 @@ def local_engine(
     # The engine process is the only one of its service that has models; the one that follows it takes its place.
     view = shared_view(runtime, _ENGINE if plan.settings.engine == "shared" else None)
     return LocalEngine(
-        source.read, load, plan.settings.file_system_poll_wait_seconds, len(os.sched_getaffinity(0)), view
+        source.read,
+        load,
+        poll_s=plan.settings.file_system_poll_wait_seconds,
+        load_threads=len(os.sched_getaffinity(0)),
+        view=view,
     )
 
 
@@ -69,7 +73,7 @@ def remote_engine(plan: Plan, runtime: Runtime) -> RemoteEngine:
         parameters = replace(parameters, batch_timeout_micros=0, allowed_batch_sizes=(), num_batch_threads=_CALLS)
     # Only this service's own engine process tells all gateways at once which version answers.
     pinned = shared_view(runtime).version_of if not plan.settings.engine_addresses else lambda _spec: None
-    return RemoteEngine(addresses, parameters, plan.engine_models, link=link(plan, runtime), pinned=pinned)
+    return RemoteEngine(addresses, parameters, models=plan.engine_models, link=link(plan, runtime), pinned=pinned)
 
 
 def link(plan: Plan, runtime: Runtime) -> Link:
@@ -118,7 +122,7 @@ def repository(plan: Plan, runtime: Runtime, engine: Engine, local: LocalEngine 
     )
     if local is not None:
         return LocalRepository(source, base, local)
-    return ForwardedRepository(_socket(runtime), link(plan, runtime), engine, source, base)
+    return ForwardedRepository(_socket(runtime), link(plan, runtime), engine=engine, source=source, base=base)
 
 
 def grpc_server(
@@ -126,6 +130,7 @@ def grpc_server(
     runtime: Runtime,
     engine: Engine,
     metrics: Metrics,
+    *,
     reload: Reload | None,
     repository: Repository | None,
     traces: Tracing | None,
@@ -140,31 +145,31 @@ def grpc_server(
     watch = Watch(metrics, plan.settings.access_log, traces, runtime.link_secret, loading)
     inference = InferenceService(
         engine,
-        plan.settings.rest_api_timeout_in_ms / 1e3,
-        metrics,
-        rules_of(plan.settings),
-        queue,
-        repository,
-        lambda: runtime.draining,
-        watch,
+        default_deadline_s=plan.settings.rest_api_timeout_in_ms / 1e3,
+        metrics=metrics,
+        rules=rules_of(plan.settings),
+        queue=queue,
+        repository=repository,
+        draining=lambda: runtime.draining,
+        watch=watch,
     )
     return GrpcServer(
         engine,
-        threads,
-        plan.settings.rest_api_timeout_in_ms / 1e3,
-        plan.settings.max_body_bytes,
-        metrics.serving,
+        threads=threads,
+        default_deadline_s=plan.settings.rest_api_timeout_in_ms / 1e3,
+        max_message_bytes=plan.settings.max_body_bytes,
+        metrics=metrics.serving,
         # The launcher holds the port, so that only processes of this service can share it.
-        (("grpc.so_reuseport", 1), *plan.grpc_arguments),
-        _grpc_credentials(plan),
-        plan.settings.enable_serialization_as_tensor_content,
-        reload,
-        plan.keys.access(runtime.link_secret),
-        lambda: runtime.draining,
-        watch,
-        queue,
-        (inference.handler(),),
-        inference.close,
+        channel_arguments=(("grpc.so_reuseport", 1), *plan.grpc_arguments),
+        credentials=_grpc_credentials(plan),
+        as_content=plan.settings.enable_serialization_as_tensor_content,
+        reload=reload,
+        access=plan.keys.access(runtime.link_secret),
+        draining=lambda: runtime.draining,
+        watch=watch,
+        queue=queue,
+        handlers=(inference.handler(),),
+        on_refusal=inference.close,
     )
 
 

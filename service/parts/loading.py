@@ -40,7 +40,9 @@ def make_loader(
         started_s = time.monotonic()
         succeeded = False
         try:
-            loaded = servable.load(folder, name, version, own, device, warm_up_times, plan.tags, stopped)
+            loaded = servable.load(
+                folder, name, version, own, device, warm_up_times=warm_up_times, tags=plan.tags, stopped=stopped
+            )
             succeeded = True
         finally:
             metrics.count_load(folder, succeeded, time.monotonic() - started_s)

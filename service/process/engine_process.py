@@ -54,7 +54,16 @@ def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
     engine = engines.canary_engine(plan, local, metrics.count_comparison)
     traces = tracing.from_environment(os.environ)
     reload, repository = engines.reload(plan, runtime, local), engines.repository(plan, runtime, engine, local)
-    server = engines.grpc_server(plan, runtime, engine, metrics, reload, repository, traces, lambda: local.is_loading)
+    server = engines.grpc_server(
+        plan,
+        runtime,
+        engine,
+        metrics,
+        reload=reload,
+        repository=repository,
+        traces=traces,
+        loading=lambda: local.is_loading,
+    )
     engine.start()
     local.join(alone=True)
     until = time.monotonic() + _FIRST_LOOK_S

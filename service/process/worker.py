@@ -70,7 +70,14 @@ class Worker:
         if local is not None:
             loading = _Loading(local, self._roster)
             self._grpc = engines.grpc_server(
-                plan, runtime, self.engine, metrics, reload, repository, self._tracing, loading
+                plan,
+                runtime,
+                self.engine,
+                metrics,
+                reload=reload,
+                repository=repository,
+                traces=self._tracing,
+                loading=loading,
             )
         self.app: Flask = gateway.create_app(
             settings,

@@ -55,6 +55,7 @@ class LocalEngine:
         self,
         read_configs: ReadConfigs,
         load: Load,
+        *,
         poll_s: float = 1.0,
         load_threads: int = 1,
         view: AnyView | None = None,

@@ -52,6 +52,7 @@ class TensorflowServable(BatchedServable):
         self,
         name: str,
         version: int,
+        *,
         signatures: Mapping[str, Signature],
         runs: Mapping[str, Run],
         parameters: BatchingParameters | None,
@@ -62,7 +63,7 @@ class TensorflowServable(BatchedServable):
         stopped: Stopped = lambda *_: None,
     ) -> None:
         """Put the parts together."""
-        super().__init__(name, version, signatures, unjoined, stopped)
+        super().__init__(name, version, signatures=signatures, unjoined=unjoined, stopped=stopped)
         self._judges = judges
         self._runs = runs
         self._release = release
@@ -78,7 +79,7 @@ class TensorflowServable(BatchedServable):
             return Batcher(run, parameters)
         stop = partial(self.stop_joining, signature_name)
         eager = self.signatures[signature_name].image is None  # what only the row test has shown
-        recheck = Recheck(run, parameters.recheck_share, tolerance, stop, eager)
+        recheck = Recheck(run, share=parameters.recheck_share, tolerance=tolerance, differed=stop, eager=eager)
         self._rechecks.append(recheck)
         return Batcher(run, parameters, joined=recheck.note if parameters.recheck_share else None, unjoinable=stop)
 
@@ -133,6 +134,7 @@ def load(
     version: int,
     parameters: BatchingParameters | None,
     device: DeviceSettings,
+    *,
     warm_up_times: int = 1,
     tags: Iterable[str] = (SERVE_TAG,),
     stopped: Stopped = lambda *_: None,
@@ -175,9 +177,17 @@ def load(
         unjoined = _find_unjoined(folder, found, loaded, parameters, real, tolerance)
         loaded.settle()
         servable = TensorflowServable(
-            name, version, found.signatures, runs, parameters, loaded.release, unjoined, tolerance,
-            _judges(found, loaded, device), stopped,
-        )  # fmt: skip
+            name,
+            version,
+            signatures=found.signatures,
+            runs=runs,
+            parameters=parameters,
+            release=loaded.release,
+            unjoined=unjoined,
+            tolerance=tolerance,
+            judges=_judges(found, loaded, device),
+            stopped=stopped,
+        )
         servable.classes = classes
         if largest is not None and largest < max(sizes):
             servable.limit_batches(largest)
