@@ -339,6 +339,7 @@ def test_over_a_unix_socket(peers: Peers, tmp_path: object) -> None:
     assert ask(engine, 1) == [2]
 
 
+@pytest.mark.slow
 def test_it_never_imports_tensorflow() -> None:
     program = (
         "import sys, service.engine.remote.engine, service.gateway\n"
