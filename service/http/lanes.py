@@ -21,6 +21,7 @@ from service.admission import Arrival, FrontQueue
 from service.errors import SignpostError
 from service.gateway.express.lane import Arrived, Express, Outcome
 from service.gateway.express.posts import Post
+from service.gateway.middleware.calls import Failure
 from service.http.client_socket import NOT_YET
 from service.http.connections import Connection, Connections, Waiting
 from service.http.loop import Loop
@@ -134,7 +135,7 @@ class Lanes:
         for conn in self._boarding.late(time.monotonic()):
             boarding = self._parts.pop(conn)
             boarding.request.data = b"".join(boarding.pieces)
-            self._loop.forget(conn.file)
+            self._loop.disarm(conn.file)
             self._usual.submit(boarding.request)
 
     def _receive(self, boarding: _Boarding) -> None:
@@ -234,7 +235,7 @@ class Lanes:
             log.exception("The express lane failed in an unforeseen way; its requests go their usual way.")
             return [None] * len(group), lambda: None
 
-    def _give_back(self, one: _Waiting, failure: SignpostError | None) -> None:
+    def _give_back(self, one: _Waiting, failure: Failure | None) -> None:
         """Have a request answered in the usual way, or refused with an error that the model gave here."""
         one.request.failure = failure
         self._usual.submit(one.request, refused=one.arrival.refused, at_s=one.arrival.at_s)

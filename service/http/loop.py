@@ -5,11 +5,14 @@ before it answers any. What is left out is ready the next time, before what come
 """
 
 import contextlib
+import logging
 import os
 import select
 from collections import deque
 from collections.abc import Callable
 from typing import Final
+
+log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 64
 _ONCE: Final = select.EPOLLIN | select.EPOLLONESHOT
@@ -49,6 +52,10 @@ class Loop:
             self._epoll.register(file, _ONCE)
             self._once.add(file)
 
+    def disarm(self, file: int) -> None:
+        """Do not call for a connection, until it is awaited again."""
+        self._calls.pop(file, None)
+
     def forget(self, file: int) -> None:
         """Do not call for a connection any more, as it is about to be closed."""
         self._once.discard(file)
@@ -70,13 +77,13 @@ class Loop:
         """Wait for so many seconds at most, then do what there is to do."""
         for file, _ in self._epoll.poll(0.0 if self._soon else max(0.0, wait_s), _AT_ONCE):
             call = self._calls.get(file)
-            if call is None:  # closed by a call before it
+            if call is None:  # a call before it has closed or disarmed it
                 continue
             if file in self._once:
                 del self._calls[file]
-            call()
+            _run(call)
         for _ in range(len(self._soon)):
-            self._soon.popleft()()
+            _run(self._soon.popleft())
 
     def close(self) -> None:
         """Free what it holds; nothing may be called afterwards but `call_soon`, in vain."""
@@ -88,3 +95,11 @@ class Loop:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wakes)
         self._is_woken = False
+
+
+def _run(call: _Call) -> None:
+    """What goes wrong with one connection must not end the others."""
+    try:
+        call()
+    except Exception:
+        log.exception("A connection failed in an unforeseen way.")

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from service.admission import ARRIVAL, FrontQueue
 from service.errors import SignpostError
-from service.gateway.middleware.calls import CONNECTION, FAILURE
+from service.gateway.middleware.calls import CONNECTION, FAILURE, Failure
 from service.gateway.middleware.unrouted import Unrouted
 from service.http.client_socket import TlsClientSocket
 from service.http.connections import Connection
@@ -46,7 +46,7 @@ class Request:
     conn: Connection
     head: Head
     data: bytes
-    failure: SignpostError | None = None
+    failure: Failure | None = None
 
     @property
     def is_whole(self) -> bool:

@@ -70,7 +70,7 @@ service/parts               | service, service/config, service/telemetry, servic
 service/process             | service, service/config, service/telemetry, service/security, service/rpc, service/parts
                             | service/engine, service/engine/batching, service/engine/local, service/engine/remote
                             | service/engine/tf, service/gateway, service/gateway/routes, service/gateway/middleware
-                            | service/http
+                            | service/gateway/express, service/http
 service/commands            | service, service/config, service/security, service/process
                             | service/engine/batching, service/engine/tf
 
@@ -97,6 +97,7 @@ MAY_IMPORT_ALL: Final = (
     "loadtests/bench",
     "loadtests/exports",
     "loadtests/faults",
+    "loadtests/gpu",
     "loadtests/raw",
 )
 # The files that may run TensorFlow; a list so that adding to it is a decision.

@@ -22,6 +22,7 @@ from service.gateway.express import infer as express_infer
 from service.gateway.express import posts
 from service.gateway.express.posts import Post
 from service.gateway.middleware import calls, cors, exchange, overload
+from service.gateway.middleware.calls import Failure
 from service.gateway.oip import answers as oip_answers
 from service.gateway.oip import infer
 from service.images import ImageLimits
@@ -44,8 +45,8 @@ _OF_LABEL: Final = "/v1/models/<name:name>/labels/<name:label>:predict"
 _SCORES: Final = "scores"
 
 
-# The bytes of an answer; None for Flask to answer, or the error with which it has to.
-Outcome = bytes | SignpostError | None
+# The bytes of an answer; None for Flask to answer, or the failure with which it has to.
+Outcome = bytes | Failure | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class Express:
         """Answer posts; `keep_alive` is whether connections stay open where their clients want that.
 
         Returns:
-            For each the bytes to send; or None if Flask has to answer it, or the error with which Flask has to. And
+            For each the bytes to send; or None if Flask has to answer it, or the failure with which Flask has to. And
             what counts the answers, to be called once they are sent.
         """
         outcomes: list[Outcome] = [None] * len(arrivals)
@@ -132,7 +133,7 @@ class Express:
                 try:
                     self._board(number, arrived, len(arrivals) - number, groups, leased, leases)
                 except (Overloaded, Abandoned) as error:
-                    outcomes[number] = error
+                    outcomes[number] = Failure(error)
                 except SignpostError:
                     pass  # for Flask to find again
             for group in groups.values():
@@ -141,7 +142,8 @@ class Express:
                     if isinstance(outcome, Answer):
                         answered.append((one, outcome))
                     elif not isinstance(outcome, NotFound | Unavailable):  # for those Flask looks for the next version
-                        outcomes[one.number] = outcome
+                        decode_s = one.timings.stages_s.get("decode")
+                        outcomes[one.number] = Failure(outcome, decode_s, images=int(one.wanted is None))
                 if answered:
                     responses = self._respond(group.servable, answered, keep_alive)
                     written.append((group, answered, responses))

@@ -5,6 +5,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from flask import Response, request
@@ -70,11 +71,32 @@ def to_response(answer: Mapping[str, Any], encode: Callable[[Mapping[str, Any]],
     return response
 
 
-def raise_failure() -> None:
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What became of a request on the express lane, where its model failed.
+
+    Attributes:
+        error: for the client.
+        decode_s: seconds in which its image was decoded; None if it was not.
+        images: how many were decoded.
+    """
+
+    error: SignpostError
+    decode_s: float | None = None
+    images: int = 0
+
+
+def raise_failure(servable: Servable, metrics: Metrics) -> None:
     """Raise what became of the request at hand on the express lane, if its model failed there."""
-    error: SignpostError | None = request.environ.get(FAILURE)
-    if error is not None:
-        raise error
+    failure: Failure | None = request.environ.get(FAILURE)
+    if failure is None:
+        return
+    if failure.decode_s is not None:
+        timings().add("decode", failure.decode_s)
+    if failure.images:
+        metrics.count_images(servable.name, servable.version, failure.images)
+        answered(images=failure.images)
+    raise failure.error
 
 
 def peer_of(connection: object) -> str:

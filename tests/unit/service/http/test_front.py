@@ -200,10 +200,13 @@ def test_a_service_that_drains_closes_what_it_answers() -> None:
 
 def until_refused(front: Running) -> None:
     """Wait until a worker that was told to stop has closed its listeners."""
-    with pytest.raises(ConnectionRefusedError):
-        for _ in range(1000):
+    for _ in range(1000):
+        try:
             with front.client():
                 time.sleep(0.01)
+        except ConnectionRefusedError:
+            return
+    raise AssertionError("It still listens.")
 
 
 def test_a_worker_that_stops_answers_what_it_accepted() -> None:

@@ -11,7 +11,7 @@ from service.config.settings import Settings
 from service.errors import DeadlineExceeded
 from service.gateway import create_app
 from service.gateway.express.lane import Arrived, Express
-from service.gateway.middleware.calls import FAILURE
+from service.gateway.middleware.calls import FAILURE, Failure
 from service.gateway.routes.metrics import Metrics
 from service.interface import Array
 from service.oip.tensors import to_bytes
@@ -129,7 +129,7 @@ def test_what_became_of_the_model_s_run_is_told_by_flask_which_runs_nothing_agai
         "/v2/models/letters/infer",
         data=whole,
         headers={LENGTH: str(length)},
-        environ_overrides={FAILURE: DeadlineExceeded("No answer within it.")},
+        environ_overrides={FAILURE: Failure(DeadlineExceeded("No answer within it."))},
     )
     assert answer.status_code == 504
     assert engine.servables[-1].asked == []

@@ -13,7 +13,7 @@ from service.config.settings import Settings
 from service.errors import Abandoned, DeadlineExceeded, ModelFailed, SignpostError, Unavailable
 from service.gateway import create_app
 from service.gateway.express.lane import Arrived, Express, Outcome
-from service.gateway.middleware.calls import FAILURE
+from service.gateway.middleware.calls import FAILURE, Failure
 from service.gateway.routes.metrics import Metrics
 from service.interface import Array, Call, Queue
 from service.security import access, keys
@@ -114,7 +114,8 @@ def test_how_the_model_failed_is_told_to_flask(
     for servable in engine.servables:
         servable.run = run
     [outcome] = answer(express, [post(WHITE)], True)
-    assert (outcome is None) if left_to_flask is None else isinstance(outcome, left_to_flask)
+    assert (outcome is None) == (left_to_flask is None)
+    assert left_to_flask is None or (isinstance(outcome, Failure) and isinstance(outcome.error, left_to_flask))
     assert engine.leases == 0
 
 
@@ -131,7 +132,9 @@ def test_posts_run_as_one_request_and_one_that_fails_costs_no_other(express: Exp
     assert all(isinstance(answer, bytes) for answer in answer(express, [post(WHITE), post(WHITE)], True))
     assert [len(inputs["image"]) for inputs, _ in servable.asked] == [2]
     answers = answer(express, [post(WHITE), post(BLACK), post(WHITE)], True)
-    assert [type(answer) for answer in answers] == [bytes, ModelFailed, bytes]
+    assert [type(answer) for answer in answers] == [bytes, Failure, bytes]
+    assert isinstance(answers[1], Failure)
+    assert isinstance(answers[1].error, ModelFailed)
     assert parse(answers[2])[2]["predictions"][0]["class"] == "C"  # type: ignore[index]
 
 
@@ -156,7 +159,8 @@ def test_whose_client_has_left_is_neither_decoded_nor_run(express: Express, engi
         gone = replace(post(b"junk"), connection=ours)
         answers = answer(express, [post(WHITE), gone], True)
     assert isinstance(answers[0], bytes)
-    assert isinstance(answers[1], Abandoned)
+    assert isinstance(answers[1], Failure)
+    assert isinstance(answers[1].error, Abandoned)
     assert [len(inputs["image"]) for inputs, _ in engine.servables[-1].asked] == [1]
 
 
@@ -194,5 +198,5 @@ def test_who_has_no_key_is_left_to_flask(engine: FakeEngine, metrics: Metrics) -
 
 def test_flask_raises_what_became_of_it(client: FlaskClient) -> None:
     failure = DeadlineExceeded("No answer within the deadline.")
-    answer = client.post(LETTERS, data=WHITE, content_type="image/png", environ_overrides={FAILURE: failure})
+    answer = client.post(LETTERS, data=WHITE, content_type="image/png", environ_overrides={FAILURE: Failure(failure)})
     assert (answer.status_code, answer.get_json()) == (504, {"error": "No answer within the deadline."})
