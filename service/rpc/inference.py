@@ -53,6 +53,7 @@ class InferenceService:
     def __init__(
         self,
         engine: Engine,
+        *,
         default_deadline_s: float,
         metrics: Metrics,
         rules: Rules,

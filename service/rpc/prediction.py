@@ -32,6 +32,7 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
     def __init__(
         self,
         engine: Engine,
+        *,
         default_deadline_s: float,
         metrics: ServingMetrics,
         as_content: bool,

@@ -57,6 +57,7 @@ class RemoteEngine:
         self,
         addresses: Sequence[str],
         parameters: BatchingParameters | None,
+        *,
         models: Sequence[str] = (),
         poll_s: float = 1.0,
         link: Link = _PLAIN,
@@ -66,7 +67,7 @@ class RemoteEngine:
         """Connect to nothing yet; `start` begins."""
         self._parameters = parameters
         self._pinned = pinned
-        self._fleet = Fleet(addresses, models, poll_s, self._prepare, link, resolve)
+        self._fleet = Fleet(addresses, told=models, poll_s=poll_s, found=self._prepare, link=link, resolve=resolve)
         self._lock = threading.Lock()  # held to change the three below, never while a peer is asked
         self._servables: dict[tuple[str, int], RemoteServable] = {}
         self._building: dict[tuple[str, int], threading.Lock] = {}
@@ -204,7 +205,12 @@ class RemoteEngine:
         spec = ModelSpec(name, version)
         signatures = _signatures(self._metadata(spec))
         servable = RemoteServable(
-            name, version, signatures, self._send, self._parameters, self._unjoined(spec, signatures)
+            name,
+            version,
+            signatures=signatures,
+            send=self._send,
+            parameters=self._parameters,
+            unjoined=self._unjoined(spec, signatures),
         )
         servable.learn_classes(time.monotonic() + _ASIDE_S)
         return servable

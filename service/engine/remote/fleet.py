@@ -58,6 +58,7 @@ class Fleet:
     def __init__(
         self,
         addresses: Sequence[str],
+        *,
         told: Sequence[str],
         poll_s: float,
         found: Callable[[Statuses], None],

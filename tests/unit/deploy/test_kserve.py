@@ -11,6 +11,7 @@ from service.commands import cli
 from service.config.settings import Settings
 from service.gateway.routes.metrics import Metrics
 from service.process import gunicorn_app, supervisor
+from service.security.access import Access
 from tests.fakes import FakeEngine, classifier
 from tests.unit.deploy.manifests import DEPLOY, check, read
 
@@ -82,7 +83,9 @@ def test_the_runtimes_command_line_is_one_that_serve_takes(name: str) -> None:
 @pytest.mark.parametrize("name", RUNTIMES)
 def test_its_probes_ask_routes_that_there_are(name: str) -> None:
     engine = FakeEngine(classifier())
-    client = gateway.create_app(Settings(), engine, Metrics(engine), lambda: "").test_client()
+    client = gateway.create_app(
+        Settings(), engine, Metrics(engine), admits=Access(), why_not_ready=lambda: ""
+    ).test_client()
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         http = container(RUNTIMES[name])[probe]["httpGet"]
         assert http["port"] == 8080

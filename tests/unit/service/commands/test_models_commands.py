@@ -18,6 +18,7 @@ from service.config.settings import Settings
 from service.gateway import create_app
 from service.gateway.routes.metrics import Metrics
 from service.interface import State, VersionStatus
+from service.security import access
 from tests.fakes import FakeEngine, classifier
 
 NOBODY = {"SIGNPOST_REST_API_PORT": "1"}
@@ -175,7 +176,12 @@ def service() -> Iterator[tuple[str, FakeEngine]]:
         "m": (VersionStatus(3, State.AVAILABLE), VersionStatus(2, State.AVAILABLE)),
         "n": (VersionStatus(1, State.END, "n/1 is broken."),),
     }
-    app = create_app(Settings(store=Path("/nowhere")), engine, Metrics(engine))
+    app = create_app(
+        Settings(store=Path("/nowhere")),
+        engine,
+        Metrics(engine),
+        admits=access.Access(),
+    )
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

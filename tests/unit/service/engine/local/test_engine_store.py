@@ -268,7 +268,7 @@ def test_a_model_of_the_configuration_that_is_laid_out_wrongly_is_waited_for_and
 ) -> None:
     (folder / "v1").mkdir(parents=True)
     (folder / "v1" / store.SAVED_MODEL).touch()
-    engine = LocalEngine(lambda: [ModelConfig("m", folder)], loader, POLL_S)
+    engine = LocalEngine(lambda: [ModelConfig("m", folder)], loader, poll_s=POLL_S)
     engine.start()
     try:
         until(lambda: engine.status().reasons != {})
@@ -285,7 +285,7 @@ def test_a_model_of_the_configuration_that_is_laid_out_wrongly_is_waited_for_and
 def test_a_policy_that_wants_none_of_the_versions_says_so(folder: Path, loader: Loader) -> None:
     publish(folder)
     configs = [ModelConfig("m", folder / "m", Specific(frozenset({7})))]
-    engine = LocalEngine(lambda: configs, loader, POLL_S)
+    engine = LocalEngine(lambda: configs, loader, poll_s=POLL_S)
     engine.start()
     try:
         until(lambda: "no version that m should serve; it holds 1." in engine.status().reasons.get("m", ""))
