@@ -188,7 +188,7 @@ class ConfigFile:
         Raises:
             StoreError: it is none.
         """
-        folder = store.versions(config.base_path).get(version)
+        folder = config.look().versions.get(version)
         if folder is None:
             raise StoreError(f"{config.base_path / str(version)} is gone already.")
         return folder
