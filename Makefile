@@ -7,10 +7,10 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint types format train loadtest bench image lock audit clean
+.PHONY: help install serve test unit lint types format train loadtest bench gpu-check image lock audit clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## Make .venv and install Signpost with its development tools into it
 
@@ -26,6 +26,9 @@ serve: $(INSTALLED) ## Serve model_store/ on http://127.0.0.1:8501
 
 test: $(INSTALLED) ## Run the tests
 	$(BIN)/python -m pytest
+
+unit: $(INSTALLED) ## Run the quick tests, in less than a minute
+	$(BIN)/python -m pytest tests/unit -m "not slow"
 
 lint: $(INSTALLED) ## Check format and style
 	$(BIN)/ruff format --check .
@@ -46,6 +49,9 @@ loadtest: $(INSTALLED) ## Load a service and report: make loadtest ARGS="--url h
 
 bench: $(INSTALLED) ## Measure how near the service comes to what this machine can do
 	$(BIN)/python -m loadtests.bench.limit
+
+gpu-check: $(INSTALLED) ## Check a GPU host: answers, speed, swaps, faults, training (make gpu-check ARGS="--budget 600")
+	$(BIN)/python -m loadtests.gpu.check $(ARGS)
 
 image: ## Build the container image with docker, podman or buildah: make image VARIANT=gpu
 	@deploy/build-image $(or $(VARIANT),cpu)

@@ -159,7 +159,7 @@ def verify(configs: ConfigFile, model: str) -> None:
     if number and not number.isdigit():
         raise InvalidRequest(f"{number!r} is no version; write MODEL or MODEL/VERSION.")
     version = int(number) if number else config_edit.serving_version(config)
-    folder = store.versions(config.base_path).get(version)
+    folder = config.look().versions.get(version)
     if folder is None:
         raise LoadFailed(
             configs.shown(
@@ -167,10 +167,10 @@ def verify(configs: ConfigFile, model: str) -> None:
             )
         )
     from service.engine.batching.parameters import BatchingParameters
-    from service.engine.tf import servable  # TensorFlow, only for this command
+    from service.engine.tf import loading  # TensorFlow, only for this command
     from service.engine.tf.device import DeviceSettings
 
     folder = configs.whole(folder)
-    servable.load(folder, name, version, BatchingParameters(), DeviceSettings()).close()
+    loading.load(folder, name, version, BatchingParameters(), DeviceSettings()).close()
     checked = "its recorded scores hold" if (folder / store.GOLDEN).is_file() else "it has no recorded scores to check"
     click.echo(f"{name}/{version} loads and runs; {checked}.")

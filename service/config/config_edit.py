@@ -52,7 +52,7 @@ def rolled_back(config: ModelConfig, to: int | None = None) -> tuple[ModelConfig
     """
     current = serving_version(config)
     if to is None:
-        lower = [version for version in store.versions(config.base_path) if version < current]
+        lower = [version for version in config.look().versions if version < current]
         if not lower:
             raise NotFound(f"{config.name} has no version below {current} to go back to.")
         to = lower[-1]
@@ -74,7 +74,7 @@ def serving_version(config: ModelConfig) -> int:
     Raises:
         NotFound: the store holds none that should be served.
     """
-    wanted = wanted_versions(config.policy, store.versions(config.base_path), frozenset())
+    wanted = wanted_versions(config.policy, config.look().versions, frozenset())
     if not wanted:
         raise NotFound(f"{config.name} has no version in {config.base_path} that should be served.")
     return max(wanted)
@@ -106,7 +106,7 @@ def delete_version(config: ModelConfig, version: int) -> None:
     Raises:
         StoreError: it can't be deleted.
     """
-    folder = store.versions(config.base_path).get(version)
+    folder = config.look().versions.get(version)
     if folder is None:
         raise StoreError(f"{config.base_path / str(version)} is gone already.")
     doomed = folder.with_name(f".removed-{version}-{os.getpid()}")
@@ -118,7 +118,7 @@ def delete_version(config: ModelConfig, version: int) -> None:
 
 
 def _check_version(config: ModelConfig, version: int) -> None:
-    there = store.versions(config.base_path)
+    there = config.look().versions
     if version not in there:
         found = ", ".join(map(str, there)) or "none"
         raise NotFound(f"{config.name} has no version {version} in {config.base_path}; it has {found}.")

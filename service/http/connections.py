@@ -153,15 +153,18 @@ class Connections:
             elif error.errno not in _GONE_ALREADY:
                 raise
             return False
+        peer, server = "", ("localhost", "")
+        try:
+            if isinstance(address, tuple):  # not of a Unix socket
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                host, port, *_ = accepted.getsockname()
+                peer, server = str(address[0]), (str(host), str(port))
+        except OSError:  # the client has left already
+            accepted.close()
+            return True
         self.held += 1
         if not self.has_room:
             self._close_one()
-        if isinstance(address, tuple):
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            host, port, *_ = accepted.getsockname()
-            peer, server = str(address[0]), (str(host), str(port))
-        else:
-            peer, server = "", ("localhost", "")
         sock = ClientSocket.of(accepted, self._patience, self._step_aside)
         self.await_bytes(Connection(sock, peer, server), self._fresh, self._patience.header_s)
         return True

@@ -5,11 +5,14 @@ before it answers any. What is left out is ready the next time, before what come
 """
 
 import contextlib
+import logging
 import os
 import select
 from collections import deque
 from collections.abc import Callable
 from typing import Final
+
+log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 64
 _ONCE: Final = select.EPOLLIN | select.EPOLLONESHOT
@@ -78,9 +81,9 @@ class Loop:
                 continue
             if file in self._once:
                 del self._calls[file]
-            call()
+            _run(call)
         for _ in range(len(self._soon)):
-            self._soon.popleft()()
+            _run(self._soon.popleft())
 
     def close(self) -> None:
         """Free what it holds; nothing may be called afterwards but `call_soon`, in vain."""
@@ -92,3 +95,11 @@ class Loop:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wakes)
         self._is_woken = False
+
+
+def _run(call: _Call) -> None:
+    """What goes wrong with one connection must not end the others."""
+    try:
+        call()
+    except Exception:
+        log.exception("A connection failed in an unforeseen way.")

@@ -78,6 +78,8 @@ service/process             | service, service/config, service/telemetry, servic
 service/commands            | service, service/config, service/security, service/process
                             | service/objects, service/objects/editing
                             | service/engine/batching, service/engine/tf
+service/ray_serve           | service, service/config, service/telemetry, service/security, service/oip, service/rpc
+                            | service/parts, service/engine/local, service/commands
 
 training: ground            | service
 training/data               | service, training: ground
@@ -103,6 +105,7 @@ MAY_IMPORT_ALL: Final = (
     "loadtests/bench",
     "loadtests/exports",
     "loadtests/faults",
+    "loadtests/gpu",
     "loadtests/object_storage",
     "loadtests/raw",
 )
@@ -189,8 +192,10 @@ def test_in_the_service_few_files_know_tensorflow_flask_gunicorn_and_the_message
         assert path in RUNS_TENSORFLOW or reaches(path, "tensorflow", "keras") == []
     assert folder.startswith("service/gateway") or path.name == "worker.py" or reaches(path, "flask") == []
     assert folder in ("service/http", "service/process") or reaches(path, "gunicorn") == []
-    knows_grpc = folder.startswith(("service/rpc", "service/engine", "service/parts")) or path.name == "tls.py"
+    knows_grpc = folder.startswith(("service/rpc", "service/engine", "service/parts", "service/ray_serve"))
+    knows_grpc |= path.name == "tls.py"
     assert knows_grpc or reaches(path, "grpc") == []
+    assert path == Path("service/ray_serve/app.py") or reaches(path, "ray") == []
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] == "training"], ids=str)
@@ -209,6 +214,7 @@ def test_there_is_something_to_look_at() -> None:
     assert reaches(Path("service/protocol.py"), "tensorflow_serving")
 
 
+@pytest.mark.slow
 def test_neither_the_command_nor_a_gateway_loads_tensorflow() -> None:
     """What the files say is one thing, what comes with their imports another."""
     program = (
@@ -227,6 +233,7 @@ def test_training_imports_tensorflow_only_where_it_is_used(path: Path) -> None:
     assert not [name for name in at_import if name.startswith(("tensorflow", "service.protocol"))]
 
 
+@pytest.mark.slow
 def test_training_reaches_the_protocol_only_when_it_exports() -> None:
     program = "import sys, training.run, training.commands; assert 'service.protocol' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
