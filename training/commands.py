@@ -5,6 +5,7 @@ and the images have been read.
 """
 
 import errno
+import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,20 @@ _CACHE = click.option(
     show_default="~/.cache/signpost",
     help="Folder for decoded pixels and downloads.",
 )
+
+
+def _check_extra() -> None:
+    """Ask for what only training needs, before anything is read.
+
+    Raises:
+        TrainingError: it is not installed.
+    """
+    missing = [name for name in ("keras", "matplotlib") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise TrainingError(
+            f"Training and its reports need {' and '.join(missing)}: pip install 'signpost-serving[train]'; in a "
+            "checkout `make train` installs it."
+        )
 
 
 @contextmanager
@@ -100,6 +115,7 @@ def train(
     resume: bool,
 ) -> None:
     """Train RECIPE, evaluate it once on its test images, and publish the next version in the store."""
+    _check_extra()
     # TensorFlow tells about oneDNN and the processor on every start; nobody who trains needs that.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from training import options as run_options
@@ -162,6 +178,7 @@ def evaluate(model: str, data: tuple[Path, ...], store: Path, report: Path | Non
 
     The latest version is taken when none is named. What the data call their test part is used, or else all of them.
     """
+    _check_extra()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from training import judge_options
 

@@ -201,7 +201,7 @@ def check(source: ConfigSource) -> None:
             + (
                 ". " + " ".join(map(_wrong, configs))
                 if configs
-                else "; `signpost train circles` makes one in a minute."
+                else "; `signpost init my_service` makes a store with one, `signpost train circles` trains one in a minute."
             )
         )
     for config in configs:
