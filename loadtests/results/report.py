@@ -10,7 +10,6 @@ from typing import Any, Final
 import jinja2
 
 from loadtests.plan import objective
-from loadtests.results import figures
 from service.errors import SettingsError
 
 Json = dict[str, Any]
@@ -110,6 +109,8 @@ def _tiles(document: Json) -> Iterator[tuple[str, str, str]]:
 
 
 def _figures(document: Json) -> Iterator[_Figure]:
+    from loadtests.results import figures  # Matplotlib, only for who draws
+
     plan = document["plan"]
     limit_s = document["within_s"] if document["within_s"] is not None else math.inf
     points = document["probes"] if document.get("capacity") else document["segments"]
