@@ -160,8 +160,8 @@ def compare(context: click.Context, /, before: Path, after: Path, tolerance: flo
 def _scenario(values: dict[str, Any]) -> Scenario:
     if missing := [name for name in ("locust", "matplotlib") if importlib.util.find_spec(name) is None]:
         raise SettingsError(
-            f"Load tests and their reports need {' and '.join(missing)}: pip install 'signpost-serving[loadtest]'; in a "
-            "checkout `make loadtest` installs it."
+            f"Load tests and their reports need {' and '.join(missing)}: pip install 'signpost-serving[loadtest]'; "
+            "in a checkout `make loadtest` installs it."
         )
     if values["api_key"]:
         os.environ[target.API_KEY] = values["api_key"]  # for the processes of the generator

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from service.engine.tf.noise import held_back
 from training import recipes
 from training.data.class_folders import Level
 from training.data.request import Request
@@ -116,8 +117,6 @@ def train(
 ) -> None:
     """Train RECIPE, evaluate it once on its test images, and publish the next version in the store."""
     _check_extra()
-    # TensorFlow tells about oneDNN and the processor on every start; nobody who trains needs that.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from training import options as run_options
     from training.loop import progress
 
@@ -141,7 +140,8 @@ def train(
     with _told(), progress.for_terminal() as shown:
         run_options.check(chosen, options)
         images = chosen.load(Request(data, seed, samples, cache, shown.say, class_folders))
-        from training import run  # and with it Keras
+        with held_back():
+            from training import run  # and with it Keras
 
         if find_rate:
             run.find_rate(chosen, options, images, shown)
@@ -179,12 +179,12 @@ def evaluate(model: str, data: tuple[Path, ...], store: Path, report: Path | Non
     The latest version is taken when none is named. What the data call their test part is used, or else all of them.
     """
     _check_extra()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from training import judge_options
 
     options = judge_options.Options(model, data, store, report, cache)
     with _told():
         version = judge_options.check(options)
-        from training import judge  # and with it Keras
+        with held_back():
+            from training import judge  # and with it Keras
 
         judge.evaluate_version(version, options, click.echo)

@@ -14,7 +14,10 @@ from service.telemetry.serving_metrics import ServingMetrics
 
 
 def make_loader(
-    settings: Settings, metrics: ServingMetrics, stopped: Callable[[str, int, str], None] = lambda *_: None
+    settings: Settings,
+    metrics: ServingMetrics,
+    stopped: Callable[[str, int, str], None] = lambda *_: None,
+    stderr_folder: Path | None = None,
 ) -> Callable[[Path, str, int], ClosableServable]:
     """Make the function that loads a version, given its folder, its model's name and its number.
 
@@ -22,6 +25,7 @@ def make_loader(
         settings: how models are batched, warmed up and run.
         metrics: counts what it loads.
         stopped: told of each signature whose requests are not joined any more: model, version, signature.
+        stderr_folder: see `DeviceSettings`.
 
     Raises:
         SettingsError: the file of batching parameters or an objective has an error.
@@ -34,6 +38,7 @@ def make_loader(
         inter_op_threads=settings.tensorflow_inter_op_parallelism,
         memory_fraction=settings.per_process_gpu_memory_fraction,
         mixed_precision=bool(settings.mixed_precision),
+        stderr_folder=stderr_folder,
     )
     warm_up_times = max(1, settings.num_request_iterations_for_warmup) if settings.enable_model_warmup else 0
     tags = tuple(tag.strip() for tag in settings.saved_model_tags.split(",") if tag.strip())

@@ -41,8 +41,6 @@ def serve(settings: Settings) -> None:
     settings = shape.choose(settings, host_has)
     if tracing.is_wanted(os.environ) and (reason := tracing.why_not(os.environ)):
         logging.warning("No traces are sent: %s.", reason)
-    # Without a GPU TensorFlow logs the lack of one as an error; with one its errors are worth reading.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if Path("/dev/nvidiactl").exists() else "3")
     # What is wrong is told now, not by each worker.
     parse_shares(settings.canary_share)
     batching_config.from_settings(settings)

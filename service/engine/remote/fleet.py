@@ -200,7 +200,7 @@ class Fleet:
             peer.note_health(health)
         for peer, before in was_alive.items():
             if before != peer.alive or (self._ended == 0 and not peer.alive):
-                log.log(*(_ALIVE if peer.alive else _DEAD), peer.address)
+                log.log(*(_ALIVE if peer.alive else _DEAD), peer.address, extra={"once": True})
         alive = [peer for peer in self._peers if peer.alive]
         with self._lock:
             names = self._told | self._learnt | {name for peer in alive for name in (*peer.ready, *peer.astray)}
