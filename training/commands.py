@@ -70,8 +70,17 @@ def _told() -> Iterator[None]:
         raise TrainingError(f"It can't go on: {error.strerror or error}{where}.") from error
 
 
-@click.command()
-@click.argument("recipe", type=click.Choice(recipes.NAMES))
+class _Train(click.Command):
+    """A command that lists the recipes."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Recipes"):
+            formatter.write_dl(list(recipes.summaries()))
+        super().format_options(ctx, formatter)
+
+
+@click.command(cls=_Train)
+@click.argument("recipe", metavar="RECIPE", type=click.Choice(recipes.NAMES))
 @_DATA
 @click.option(
     "--class-folders",

@@ -249,6 +249,8 @@ def lines(document: Mapping[str, Any]) -> Iterator[str]:
     rows += [(name, *_row(found)) for name, found in document["kinds"].items()]
     if len(document["kinds"]) > 1:
         rows.append(("all", *_row(document["total"])))
+    if document.get("capacity"):
+        yield f"The probe at {document['plan']['stages'][0]['first']:,.1f} requests/s:"
     yield from aligned(rows)
     for each in document["errors"][:5]:
         yield f"{each['count']} x {each['status']}: {each['text']}"
