@@ -6,6 +6,7 @@ and the images have been read.
 
 import errno
 import importlib.util
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +55,14 @@ def _check_extra() -> None:
             f"Training and its reports need {' and '.join(missing)}: pip install 'signpost-serving[train]'; in a "
             "checkout `make train` installs it."
         )
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Import Keras without what TensorFlow tells of the processor, and, later, of graphs that it traces again."""
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    with held_back():
+        yield
 
 
 @contextmanager
@@ -149,7 +158,7 @@ def train(
     with _told(), progress.for_terminal() as shown:
         run_options.check(chosen, options)
         images = chosen.load(Request(data, seed, samples, cache, shown.say, class_folders))
-        with held_back():
+        with _quietly():
             from training import run  # and with it Keras
 
         if find_rate:
@@ -193,7 +202,7 @@ def evaluate(model: str, data: tuple[Path, ...], store: Path, report: Path | Non
     options = judge_options.Options(model, data, store, report, cache)
     with _told():
         version = judge_options.check(options)
-        with held_back():
+        with _quietly():
             from training import judge  # and with it Keras
 
         judge.evaluate_version(version, options, click.echo)
