@@ -115,6 +115,7 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
             scores=scores,
             history=history,
             network=network,
+            commands=report.serving_commands(options.store, options.name),
         )
         export.write_extras(folder, golden, golden_scores, about, [options.report / name for name in report.FIGURES])
 
