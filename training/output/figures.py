@@ -121,7 +121,7 @@ def reliability(bins: Sequence[tuple[int, float, float]], error: float, path: Pa
     axes.plot(scores, right, color=_TRAIN, linewidth=1, marker="o", label="this model")
     axes.set(xlim=(0, 1.04), ylim=(0, 1.04), ylabel="share of right answers")
     axes.set_title(f"Reliability (calibration error {error:.4f})", loc="left", fontsize=11)
-    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    axes.legend(frameon=False, fontsize=9)
     bars = below.bar(scores, counts, width=0.045, color=_TRAIN)
     below.bar_label(bars, [f"{count:,}" for count in counts], fontsize=7, padding=1, rotation=0)
     below.set(yscale="log", ylim=(0.7, 6 * max(counts, default=1)), xlabel="highest score", ylabel="images")
