@@ -11,9 +11,9 @@ ALL := .venv/.all
 EXTRAS.train := [train]
 EXTRAS.loadtest := [loadtest]
 EXTRAS.all := [dev]
-SIZE.serve := What serving needs: up to 0.7 GB to download, 2.2 GB on disk, most of it TensorFlow
-SIZE.train := What training needs: 30 MB beside what serving needs
-SIZE.loadtest := What load tests need: 60 MB beside what serving needs
+SIZE.serve := What serving needs: 0.6 GB to download, 2.2 GB on disk, most of it TensorFlow
+SIZE.train := What training needs: 75 MB on disk beside what serving needs
+SIZE.loadtest := What load tests need: 110 MB on disk beside what serving needs
 SIZE.all := All of it, with the tools for development: up to 0.9 GB to download, 2.7 GB on disk
 
 .DEFAULT_GOAL := help

@@ -2,9 +2,9 @@
 
     python3 tests/newcomer.py [--python python3.12]
 
-Every command of the README's first sections, and of the guides' first pages, runs in the order in which it stands there,
-in a copy of what is committed, with nothing installed; servers stay up while the others run, and stop in the end. Not one
-of the tests: it installs gigabytes, and what it prints depends on the network and on what pip has in its cache.
+Every command of the README's first sections, and of the guides' first pages, runs in the order in which it stands
+there, in a copy of what is committed, with nothing installed; servers stay up while the others run. Not a test: it
+installs gigabytes, and what it prints depends on the network and on what pip has in its cache.
 """
 
 import argparse

@@ -30,10 +30,12 @@ def init(folder: Path) -> None:
         shutil.copyfile(_STARTER / "models.config", folder / "model_store" / "models.config")
         shutil.copyfile(_STARTER / "compose.yaml", folder / "compose.yaml")
         shutil.copyfile(image, folder / _IMAGE)
-    except OSError as error:  # of which copytree's shutil.Error is one, without a reason of its own
+    except OSError as error:
         if is_new:
             shutil.rmtree(folder, ignore_errors=True)
-        raise StoreError(f"{folder} can't be written: {error.strerror or error}.") from error
+        # copytree's own error is a list of files, each with its reason.
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
+        raise StoreError(f"{folder} can't be written: {reason}.") from error
     click.echo(_next_steps(folder))
 
 
