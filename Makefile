@@ -17,10 +17,10 @@ SIZE.loadtest := What load tests need: 110 MB on disk beside what serving needs
 SIZE.all := All of it, with the tools for development: up to 0.9 GB to download, 2.7 GB on disk
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint types format train loadtest bench image lock audit clean
+.PHONY: help install serve test lint types format train loadtest bench gpu-check image lock audit clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 install: $(ALL) ## Make .venv and install Signpost with its development tools into it
 
@@ -57,6 +57,9 @@ loadtest: $(LOADTEST) ## Load a service and report: make loadtest ARGS="--url ht
 
 bench: $(ALL) ## Measure how near the service comes to what this machine can do
 	$(BIN)/python -m loadtests.bench.limit
+
+gpu-check: $(INSTALLED) ## Check a GPU host: answers, speed, swaps, faults, training (make gpu-check ARGS="--budget 600")
+	$(BIN)/python -m loadtests.gpu.check $(ARGS)
 
 image: ## Build the container image with docker, podman or buildah: make image VARIANT=gpu
 	@deploy/build-image $(or $(VARIANT),cpu)

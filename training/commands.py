@@ -15,12 +15,12 @@ from pathlib import Path
 
 import click
 
-from service.engine.tf.noise import held_back
+from service.telemetry.tensorflow_noise import held_back
 from training import recipes
 from training.data.class_folders import Level
 from training.data.request import Request
 from training.errors import Interrupted, TrainingError
-from training.recipe import Recipe
+from training.recipe import PRECISIONS, Recipe
 
 _PATH = click.Path(path_type=Path)
 
@@ -79,6 +79,13 @@ def _told() -> Iterator[None]:
         raise TrainingError(f"It can't go on: {error.strerror or error}{where}.") from error
 
 
+def _prepare_backends() -> None:
+    """Set what TensorFlow and JAX read when they are imported, unless the user has."""
+    # A GPU's memory is taken as it is needed: others may use it, a service most of all.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+
 class _Train(click.Command):
     """A command that lists the recipes."""
 
@@ -101,6 +108,7 @@ class _Train(click.Command):
 @click.option("--epochs", type=click.IntRange(0), help="Epochs, instead of the recipe's.")
 @click.option("--batch-size", type=click.IntRange(1), help="Images per step, instead of the recipe's.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Highest rate, instead of the recipe's.")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="Arithmetic of the training, instead of the recipe's.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change any choice of the recipe.")
 @click.option("--samples", type=click.IntRange(1), help="Images to draw, for the recipes that draw their own.")
 @click.option(
@@ -122,6 +130,7 @@ def train(
     epochs: int | None,
     batch_size: int | None,
     learning_rate: float | None,
+    precision: str | None,
     settings: tuple[str, ...],
     samples: int | None,
     seed: int,
@@ -135,10 +144,11 @@ def train(
 ) -> None:
     """Train RECIPE, evaluate it once on its test images, and publish the next version in the store."""
     _check_extra()
+    _prepare_backends()
     from training import options as run_options
     from training.loop import progress
 
-    chosen = _chosen(recipe, settings, epochs, batch_size, learning_rate)
+    chosen = _chosen(recipe, settings, epochs, batch_size, learning_rate, precision)
     name = name or chosen.model
     options = run_options.Options(
         data=data,
@@ -168,7 +178,12 @@ def train(
 
 
 def _chosen(
-    name: str, settings: tuple[str, ...], epochs: int | None, batch_size: int | None, learning_rate: float | None
+    name: str,
+    settings: tuple[str, ...],
+    epochs: int | None,
+    batch_size: int | None,
+    learning_rate: float | None,
+    precision: str | None,
 ) -> Recipe:
     from training.overrides import override
     from training.schedule import stretch
@@ -182,6 +197,8 @@ def _chosen(
         recipe = replace(recipe, batch_size=batch_size)
     if learning_rate is not None:
         recipe = replace(recipe, learning_rate=learning_rate)
+    if precision is not None:
+        recipe = replace(recipe, precision=precision)
     return recipe
 
 
@@ -197,6 +214,7 @@ def evaluate(model: str, data: tuple[Path, ...], store: Path, report: Path | Non
     The latest version is taken when none is named. What the data call their test part is used, or else all of them.
     """
     _check_extra()
+    _prepare_backends()
     from training import judge_options
 
     options = judge_options.Options(model, data, store, report, cache)

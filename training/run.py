@@ -80,8 +80,9 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     history = [*history, *fitted.history]
     network = architectures.build(recipe.architecture, shape, len(classes))  # float32, whatever trained it
     set_weights(network, fitted.weights)
-    temperature = _calibrate(network, validation, recipe.size)
-    scores = evaluate.predict(network, data.test, recipe.size)  # the one look at the test images
+    with export.in_float32():  # what is recorded should not depend on the device
+        temperature = _calibrate(network, validation, recipe.size)
+        scores = evaluate.predict(network, data.test, recipe.size)  # the one look at the test images
     _say_results(progress, data, scores)
     folded = fold(network, recipe.architecture, shape)
     about = card(
@@ -99,13 +100,21 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
         began_with=_name_of(recipe, options.weights),
     )
     golden = export.synthetic_pixels(shape)
-    golden_scores = evaluate.predict_pixels(network, golden)
+    with export.in_float32():
+        golden_scores = evaluate.predict_pixels(network, golden)
 
     def write(folder: Path) -> None:
         export.write(folder, folded, classes, shape, options.name)
         initial.write_normalisation(folder, network)
         run = export.load(folder)
-        export.check(run, data.test, recipe.size, scores, golden, golden_scores)
+        with export.in_float32():
+            found = export.compare(run, data.test, recipe.size, scores, golden, golden_scores)
+        about["checked"] = [export.check(found, len(scores))]
+        if export.computes_in_tf32():
+            found = export.compare(run, data.test, recipe.size, scores, golden, golden_scores)
+            told, says = export.tell_tf32(found, len(scores))
+            about["checked"].append(told)
+            progress.say(says)
         about["timings"] = export.timings(run, shape)
         report.write(
             options.report,

@@ -188,9 +188,9 @@ def verify(configs: ConfigFile, model: str) -> None:
             f"{config.base_path / str(version)} is no version: it is missing or has no {store.SAVED_MODEL}."
         )
     from service.engine.batching.parameters import BatchingParameters
-    from service.engine.tf import servable  # TensorFlow, only for this command
+    from service.engine.tf import loading  # TensorFlow, only for this command
     from service.engine.tf.device import DeviceSettings
 
-    servable.load(folder, name, version, BatchingParameters(), DeviceSettings()).close()
+    loading.load(folder, name, version, BatchingParameters(), DeviceSettings()).close()
     checked = "its recorded scores hold" if (folder / store.GOLDEN).is_file() else "it has no recorded scores to check"
     click.echo(f"{name}/{version} loads and runs; {checked}.")

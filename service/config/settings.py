@@ -112,12 +112,28 @@ class Settings:
         0.001, "Share of these batches that run again row by row and are compared, off the requests' path.", 0, 1
     )
     max_batch_size: int = _setting(
-        32, "Instances that run in one batch at most; fewer where that is quicker.", 1, 65536
+        32,
+        "Instances that run in one batch at most, fewer where that is quicker; auto is 64 with a GPU, else 32.",
+        1,
+        65536,
+        auto=True,
+    )
+    pad_batches: str = _setting(
+        "auto",
+        "Run only sizes of batches that ran before a version served, powers of two, and pad to them: true, false, or "
+        "auto, on a GPU.",
+        switch=True,
     )
     batch_timeout_micros: int = _setting(
         0, "Microseconds for which a batch that is not full waits for more; 0 never waits.", 0, 60_000_000
     )
-    num_batch_threads: int = _setting(1, "Batches of one model that may run at the same time.", 1, 256)
+    num_batch_threads: int = _setting(
+        1,
+        "Batches of one model that may run at the same time; auto is 1, or 2 on each GPU where that is quicker.",
+        1,
+        256,
+        auto=True,
+    )
     batching_parameters_file: Path | None = _setting(
         None, "TF Serving's BatchingParameters in text format; without it the store's batching.config, if there is one."
     )
@@ -224,6 +240,8 @@ class Settings:
                 raise SettingsError(f"{flag(each)} must be {bounds}, not {value}.")
         if self.enable_batching not in ("auto", "true", "false"):
             raise SettingsError(f"--enable_batching must be auto, true or false, not {self.enable_batching}.")
+        if self.pad_batches not in ("auto", "true", "false"):
+            raise SettingsError(f"--pad-batches must be auto, true or false, not {self.pad_batches}.")
         if self.canary_mode not in ("route", "shadow"):
             raise SettingsError(f"--canary-mode must be route or shadow, not {self.canary_mode}.")
         if self.mixed_precision not in ("", "bfloat16"):

@@ -18,10 +18,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from service.engine.tf import noise
 from service.errors import SignpostError
 from service.parts.runtime import Runtime
 from service.process.parent import die_with
+from service.telemetry import tensorflow_noise
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Supervisor:
             log.error("The gateways ended (%s); stopping the engine.", _why(status))
             return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) and os.WEXITSTATUS(status) else 1
         if self._engine and (status := _ended(self._engine)) is not None:
-            noise.show_left(self._runtime.folder, self._engine)
+            tensorflow_noise.show_left(self._runtime.folder, self._engine)
             self._engine = 0
             return self._engine_died(status)
         return None

@@ -33,7 +33,7 @@ def configure(level: str, as_json: bool) -> None:
         level: the least severe messages to tell.
         as_json: each line is an object of JSON.
     """
-    # A copy of the descriptor, as what libraries write to the other one is held back at times (`engine.tf.noise`).
+    # A copy of the descriptor, as what libraries write to the other one is held back at times (`tensorflow_noise`).
     copy = os.dup(2)  # for as long as the process lives
     handler = logging.StreamHandler(os.fdopen(copy, "w", 1, "utf-8", "backslashreplace", closefd=False))
     handler.setFormatter(_Json() if as_json else _Text(_TEXT))

@@ -35,6 +35,7 @@ NOT_RUN = {
     "make serve": "the server of these tests stands for it; test_lifecycle looks at its recipe",
     "tensorflow_model_server": "is not ours; test_tf_serving compares the two",
     "signpost train transfer": "fetches weights; tests/unit/training trains it on random ones",
+    "make gpu-check": "takes minutes; test_gpu_check runs some of its steps",
     "make image": "takes minutes and gigabytes; test_image does it where it is asked to",
     "SIGNPOST_TEST_IMAGE=": "is that test",
     "pip install": "is of gigabytes",

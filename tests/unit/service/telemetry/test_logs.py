@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from service.engine.tf.noise import held_back
 from service.images import decode
 from service.telemetry import logs
 from service.telemetry.logs import Answered
+from service.telemetry.tensorflow_noise import held_back
 
 Log = Callable[[], str]
 EVIL = "a\nb\r\x1b[2Jc\u2028d\x00e\u202ef\x85g"

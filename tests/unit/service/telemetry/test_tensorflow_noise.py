@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.engine.tf.noise import held_back, show_left
+from service.telemetry.tensorflow_noise import held_back, show_left
 
 
 def write(text: str) -> None:
@@ -44,7 +44,7 @@ def test_where_the_import_fails_it_is_logged_as_an_error(caplog: pytest.LogCaptu
 
 def test_what_an_aborted_process_wrote_is_shown_by_another(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     program = (
-        "import os, pathlib, sys; from service.engine.tf.noise import held_back\n"
+        "import os, pathlib, sys; from service.telemetry.tensorflow_noise import held_back\n"
         "with held_back(pathlib.Path(sys.argv[1])):\n"
         "    os.write(2, b'F0000 compiled to use AVX instructions\\n')\n"
         "    os.abort()"
