@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from service import store
 from service.config import model_config
 from service.config.config_source import CONFIG_NAME, ConfigSource, write_atomically
 from service.config.model_config import Latest, ModelConfig, Specific, wanted_versions
