@@ -80,7 +80,7 @@ service/commands            | service, service/config, service/security, service
                             | service/objects, service/objects/editing
                             | service/engine/batching, service/engine/tf
 service/ray_serve           | service, service/config, service/telemetry, service/security, service/oip, service/rpc
-                            | service/parts, service/engine/local, service/commands
+                            | service/parts, service/engine/local, service/objects, service/commands
 
 training: ground            | service
 training/data               | service, training: ground
