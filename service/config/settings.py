@@ -46,7 +46,12 @@ class Settings:
         SettingsError: a value outside its bounds or choices.
     """
 
-    store: Path = _setting(Path("model_store"), "Folder of the models: MODEL/VERSION/saved_model.pb.", section="Models")
+    store: Path = _setting(
+        Path("model_store"),
+        "Folder of the models: MODEL/VERSION/saved_model.pb; or where they lie in object storage: s3://BUCKET/PREFIX, "
+        "gs://… or az://….",
+        section="Models",
+    )
     model_config_file: Path | None = _setting(
         None, "TF Serving's ModelServerConfig in text format; without it the store's models.config, if there is one."
     )
@@ -55,7 +60,9 @@ class Settings:
     )
     file_system_poll_wait_seconds: float = _setting(1.0, "Seconds between two looks at the store.", 0.05, 86400)
     model_name: str = _setting("default", "Name of the model in --model_base_path.")
-    model_base_path: Path | None = _setting(None, "Folder of one model's versions, to serve only that model.")
+    model_base_path: Path | None = _setting(
+        None, "Folder of one model's versions, or their place in object storage, to serve only that model."
+    )
     saved_model_tags: str = _setting("serve", "Tags of the graph to serve, with commas between them.")
     enable_model_warmup: bool = _setting(True, "Replay a version's warm-up file before it serves.")
     num_request_iterations_for_warmup: int = _setting(1, "Times that each request of a warm-up file runs.", 0, 1000)
@@ -65,6 +72,12 @@ class Settings:
     canary_mode: Literal["route", "shadow"] = _setting(
         "route", "route: the canary answers its share; shadow: it only repeats it, and the answers are compared."
     )
+    store_cache: Path | None = _setting(
+        None,
+        "Folder for the copies of what is served; without it one in $XDG_CACHE_HOME or ~/.cache.",
+        section="Object storage",
+    )
+    store_poll_seconds: float = _setting(5.0, "Seconds between two looks at the bucket.", 0.05, 86400)
     host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface.", section="Where it listens")
     rest_api_port: int = _setting(8501, "Port for HTTP; 0 picks a free one.", 0, 65535)
     port: int = _setting(8500, "Port for gRPC; 0 picks a free one.", 0, 65535)
@@ -93,7 +106,7 @@ class Settings:
     engine: str = _setting(
         "local",
         "What runs the models: local, in each worker; shared, one process for all workers; or addresses of gRPC "
-        "servers, HOST:PORT or unix:PATH, with commas between them.",
+        "servers, with commas between them: HOST:PORT, unix:PATH, or dns:NAME:PORT for every address of a name.",
         auto=True,
     )
     engine_models: str = _setting(
@@ -246,10 +259,12 @@ class Settings:
                 *others, last = (choice or "empty" for choice in get_args(each.type))
                 raise SettingsError(f"{flag(each)} must be {', '.join(others)} or {last}, not {value}.")
         for address in self.engine_addresses:
-            host, colon, port = address.rpartition(":")
-            if not (address.startswith("unix:/") or (host and colon and port.isdigit() and 0 < int(port) < 65536)):
+            host, _, port = address.removeprefix("dns:").rpartition(":")
+            is_number = port.isascii() and port.isdigit() and 0 < int(port) < 65536
+            if not (address.startswith("unix:/") or (host and "/" not in host and is_number)):
                 raise SettingsError(
-                    f"--engine takes auto, local, shared, or HOST:PORT,…; {address!r} is none of these."
+                    "--engine takes auto, local, shared, or addresses with commas between them: HOST:PORT, "
+                    f"dns:NAME:PORT or unix:/PATH; {address!r} is none of these."
                 )
 
     @property

@@ -18,6 +18,7 @@ from service.engine.tf import device
 from service.errors import SignpostError
 from service.gateway.middleware.unrouted import Unrouted
 from service.interface import Engine, ModelSpec
+from service.objects.mirror.metrics import NUMBERS, MirrorMetrics
 from service.parts import engines
 from service.parts.plan import Plan
 from service.parts.runtime import Roster, Runtime
@@ -63,6 +64,7 @@ class Worker:
         )
         engine: Engine = local or engines.remote_engine(plan, runtime)
         metrics = self._metrics = Metrics(engine, serving_metrics, self._pids)
+        metrics.show(MirrorMetrics(runtime.folder / NUMBERS))
         self.engine = engines.canary_engine(plan, engine, metrics.count_comparison)
         self._grpc: GrpcServer | None = None  # where another process holds the models, it is that one's
         reload = engines.reload(plan, runtime, local)
@@ -112,7 +114,7 @@ class Worker:
         if self._grpc is not None:
             address = engines.grpc_address(self._plan, self._runtime)
             self._grpc.start(address, self._plan.settings.grpc_socket_path)
-            log.info("gRPC listens on %s.", address)
+            log.info("gRPC listens on %s.", address, extra={"once": True})
         self._roster.note(self.engine.status().ready)
         self._watcher.start()
 
@@ -187,7 +189,7 @@ class _Loading:
 def _announce(engine: Engine, runtime: Runtime, ready_file: Path | None) -> None:
     """Log that the service is ready and write the ports to the file."""
     models = ", ".join(f"{name} version {_default(engine, name)}" for name in engine.status().models)
-    log.info("Ready: %s.", models)
+    log.info("Ready: %s.", models, extra={"once": "ready"})
     if ready_file is not None:
         # By rename, so that nobody reads half of it.
         temporary = ready_file.with_name(f".{ready_file.name}.{os.getpid()}")
