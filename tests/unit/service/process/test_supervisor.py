@@ -39,9 +39,10 @@ def gateways():
         signal.pause()
 """
 END = """
-sys.exit(Supervisor(
+supervisor = Supervisor(
     run_engine=engine, run_gateways=gateways, gateways_started=lambda: note("started"), runtime=runtime, drain_s=5.0
-).run())
+)
+sys.exit(supervisor.run())
 """
 
 
