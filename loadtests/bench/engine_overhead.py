@@ -29,7 +29,7 @@ from service.config.settings import Settings
 from service.engine.batching.parameters import BatchingParameters
 from service.engine.remote.engine import RemoteEngine
 from service.interface import Call, Engine, ImageSize, ModelSpec
-from service.parts import engines
+from service.parts import engines, plan
 from service.parts.runtime import Runtime
 from service.telemetry.serving_metrics import ServingMetrics
 
@@ -48,10 +48,10 @@ Asker = Callable[[], Callable[[], None]]
 @click.option("--seconds", default=2.0, show_default=True, help="Length of each of the three runs of each way.")
 def main(store: Path, model: str, callers: int, seconds: float) -> None:
     """Measure and print a table."""
-    settings = Settings(store=store, port=0, rest_api_port=0)
+    planned = plan.make(Settings(store=store, port=0, rest_api_port=0))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        local = engines.local_engine(settings, Runtime(folder, 1, None, 0), ServingMetrics(), lambda *_: None)
+        local = engines.local_engine(planned, Runtime(folder, 1, None, 0), ServingMetrics(), lambda *_: None)
         stack.callback(local.close)
         local.start()
         _wait(lambda: local.status().ready)

@@ -49,7 +49,7 @@ def local_engine(folder: Path) -> Iterator[Engine]:
     for _ in range(2):
         store.publish(folder, "sums", lambda path: (path / store.SAVED_MODEL).write_bytes(b"x") and None)
     configs = [ModelConfig("sums", folder / "sums", All())]
-    engine = LocalEngine(lambda: configs, lambda _folder, _name, version: Sums(version), 0.01)
+    engine = LocalEngine(lambda: configs, lambda _folder, _name, version: Sums(version), poll_s=0.01)
     engine.start()
     try:
         end = time.monotonic() + LONG_S

@@ -29,7 +29,7 @@ from service.errors import (
     without_paths,
 )
 from service.interface import State, VersionStatus
-from service.telemetry.carried import Metadata
+from service.telemetry.carried import Metadata, time_left
 
 log = logging.getLogger(__name__)
 
@@ -96,13 +96,13 @@ class Peer:
         Raises:
             grpc.RpcError: as gRPC reports it; see `in_our_words`.
         """
-        return self._prediction.Predict(
-            request, timeout=timeout_s, metadata=(protocol.PREFERS_CONTENT, *self._link.metadata, *metadata)
-        )
+        along = (protocol.PREFERS_CONTENT, time_left(timeout_s), *self._link.metadata, *metadata)
+        return self._prediction.Predict(request, timeout=timeout_s, metadata=along)
 
     def metadata(self, request: Any, timeout_s: float) -> Any:
         """Send a GetModelMetadata request and wait for its answer; raises as `predict` does."""
-        return self._prediction.GetModelMetadata(request, timeout=timeout_s, metadata=self._link.metadata)
+        along = (time_left(timeout_s), *self._link.metadata)
+        return self._prediction.GetModelMetadata(request, timeout=timeout_s, metadata=along)
 
     def ask_health(self) -> Any:
         """Ask how it is; the answer is for `note_health`.
