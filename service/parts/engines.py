@@ -15,10 +15,12 @@ from service.engine.local.shared_view import SharedView
 from service.engine.remote import link as engine_link
 from service.engine.remote.engine import RemoteEngine
 from service.engine.remote.link import Link
+from service.hop.server import HopServer
 from service.interface import Engine
 from service.oip.repository import Repository
 from service.oip.requests import rules_of
 from service.parts import batching_config, loading
+from service.parts.hop_calls import HopPrediction
 from service.parts.reloading import Reload, forward, make_reload
 from service.parts.repository import ForwardedRepository, LocalRepository
 from service.parts.runtime import Runtime
@@ -75,7 +77,7 @@ def remote_engine(settings: Settings, runtime: Runtime) -> RemoteEngine:
 def link(settings: Settings, runtime: Runtime) -> Link:
     """How calls reach the engines behind `--engine`, or the engine process of this service."""
     if not settings.engine_addresses:
-        return Link(runtime.link_secret)
+        return Link(runtime.link_secret, hop=runtime.hop_socket)
     return engine_link.read(settings.engine_api_key_file, settings.engine_tls_ca_file)
 
 
@@ -133,7 +135,7 @@ def grpc_server(
     """
     threads = settings.grpc_max_threads or settings.threads
     queue = front_queue(settings, runtime, threads)
-    watch = Watch(metrics, settings.access_log, traces, runtime.link_secret, loading)
+    watch = _watch(settings, runtime, metrics, traces, loading)
     inference = InferenceService(
         engine,
         settings.rest_api_timeout_in_ms / 1e3,
@@ -162,6 +164,23 @@ def grpc_server(
         (inference.handler(),),
         inference.close,
     )
+
+
+def hop_server(
+    settings: Settings, runtime: Runtime, engine: Engine, metrics: Metrics, traces: Tracing | None
+) -> HopServer:
+    """What takes the calls of this service's gateways that go through shared memory; its owner starts and closes it."""
+    return HopServer(runtime.hop_socket, HopPrediction(engine, _watch(settings, runtime, metrics, traces)))
+
+
+def _watch(
+    settings: Settings,
+    runtime: Runtime,
+    metrics: Metrics,
+    traces: Tracing | None,
+    loading: Callable[[], bool] = lambda: False,
+) -> Watch:
+    return Watch(metrics, settings.access_log, traces, runtime.link_secret, loading)
 
 
 def _grpc_credentials(settings: Settings) -> grpc.ServerCredentials | None:

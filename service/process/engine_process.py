@@ -1,4 +1,4 @@
-"""The engine process of `--engine shared`: the local engine and gRPC, for the gateways of the service and for others.
+"""The engine process of `--engine shared`: the local engine, the hop for the service's gateways, and gRPC for all.
 
 It is a child of the supervisor and runs until the pipe that they share is closed: on purpose, or because the
 supervisor died. Signals that are sent to the whole group of processes (Ctrl-C, a service manager) do not stop it, as
@@ -57,12 +57,14 @@ def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
     server = engines.grpc_server(
         settings, runtime, engine, metrics, reload, repository, traces, lambda: local.is_loading
     )
+    hop = engines.hop_server(settings, runtime, engine, metrics, traces)
     engine.start()
     local.join(alone=True)
     until = time.monotonic() + _FIRST_LOOK_S
     while not engine.status().models and time.monotonic() < until and not _closed(lifeline, 0.01):
         pass
     address = engines.grpc_address(settings, runtime)
+    hop.start()
     server.start(address, settings.grpc_socket_path, runtime.engine_socket)
     log.info("gRPC listens on %s (engine process %d).", address, os.getpid())
     while not engine.status().ready and not _closed(lifeline, 0.05):
@@ -76,6 +78,7 @@ def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
     last.daemon = True
     last.start()
     server.close()
+    hop.close()
     engine.close()
     if traces is not None:
         traces.close()

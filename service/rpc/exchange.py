@@ -1,4 +1,4 @@
-"""What every call over gRPC has: an ID, the time of each stage, a count; on request a line in the log, and a trace."""
+"""What every call of another process has: an ID, the time of each stage, a count; on request a log line and a trace."""
 
 import hmac
 import time
@@ -40,14 +40,23 @@ class Watch:
 
 
 class Exchange:
-    """A call at hand."""
+    """A call at hand.
 
-    def __init__(self, watch: Watch, context: Context, route: str) -> None:
-        """Read what came with it, and tell the client its ID."""
-        metadata = as_mapping(context.invocation_metadata())
+    Args:
+        watch: who is told.
+        route: the method's full name, with a slash before it.
+        metadata: what came with it, by name.
+        is_own: whether it comes from a gateway of this service.
+        protocol_name: over which protocol, for the log and the trace.
+        client: the client's address, for the log.
+    """
+
+    def __init__(
+        self, watch: Watch, route: str, metadata: Mapping[str, str], is_own: bool, protocol_name: str, client: str = ""
+    ) -> None:
+        """Begin to measure."""
         self.request_id = request_id_in(metadata)
-        context.set_trailing_metadata(((REQUEST_ID, self.request_id),))
-        self.is_own = is_own(metadata, watch.link_secret)
+        self.is_own = is_own
         # Its gateways ask for more than their requests need: how the models are, every second.
         self._is_told = not self.is_own or REQUEST_ID in metadata
         self.timings = Timings()
@@ -57,10 +66,15 @@ class Exchange:
         self.trace: Trace | None = None
         if watch.tracing is not None and self._is_told:
             self.timings.ended = []
-            attributes = {"rpc.system": "grpc", "rpc.method": route, "signpost.request_id": self.request_id}
+            attributes = {
+                "rpc.system": protocol_name.lower(),
+                "rpc.method": route,
+                "signpost.request_id": self.request_id,
+            }
             self.trace = watch.tracing.begin(route.removeprefix("/"), metadata, attributes)
         self._watch = watch
-        self._client = _address(context.peer()) if watch.access_log else ""
+        self._protocol = protocol_name
+        self._client = client
         self._started_s = time.monotonic()
 
     def served_by(self, servable: Servable) -> None:
@@ -75,6 +89,19 @@ class Exchange:
         if self._watch.metrics is not None and not self.is_own:
             self._watch.metrics.count_batch(self.model, int(self.version), answer.batch_rows, rows=answer.rows)
 
+    @contextmanager
+    def told(self, sizes: Callable[[], tuple[int, int]]) -> Iterator[None]:
+        """Go through it and `end` it; `sizes`, asked then, are the bytes of the request and of the answer."""
+        status = "INTERNAL"
+        try:
+            yield
+            status = "OK"
+        except errors.SignpostError as error:
+            status = code_of(error).name
+            raise
+        finally:
+            self.end(status, *(sizes() if self._watch.access_log else (None, None)))
+
     def end(self, status: str, bytes_in: int | None, bytes_out: int | None) -> None:
         """Tell everybody how it ended."""
         self.timings.add("total", time.monotonic() - self._started_s)
@@ -83,8 +110,8 @@ class Exchange:
             watch.metrics.count(self.route, self.model, self.version, status, self.timings.stages_s)
         if watch.access_log and self._is_told:
             Answered(
-                "gRPC", self.request_id, "POST", self.route, status, self.model, self.version, 0, self.instances,
-                self.timings.stages_s, bytes_in, bytes_out, self._client,
+                self._protocol, self.request_id, "POST", self.route, status, self.model, self.version, 0,
+                self.instances, self.timings.stages_s, bytes_in, bytes_out, self._client,
             ).write()  # fmt: skip
         if self.trace is not None:
             self.trace.end(
@@ -97,6 +124,15 @@ class Exchange:
                 },
                 status if status in _OURS_TO_MEND else "",
             )
+
+
+def begin(watch: Watch, context: Context, route: str) -> Exchange:
+    """Begin a call over gRPC, and tell the client its ID."""
+    metadata = as_mapping(context.invocation_metadata())
+    client = _address(context.peer()) if watch.access_log else ""
+    current = Exchange(watch, route, metadata, is_own(metadata, watch.link_secret), "gRPC", client)
+    context.set_trailing_metadata(((REQUEST_ID, current.request_id),))
+    return current
 
 
 @contextmanager
@@ -114,19 +150,11 @@ def exchange(
         while_loading: whether it is answered while the first models load, see `Watch`.
     """
     with errors_to(context):
-        current = Exchange(watch, context, route)
-        status = "INTERNAL"
-        try:
+        current = begin(watch, context, route)
+        with current.told(lambda: (request.ByteSize(), response.ByteSize())):
             if not (while_loading or current.is_own) and watch.loading():
                 raise errors.Unavailable(protocol.STILL_LOADING)
             yield current
-            status = "OK"
-        except errors.SignpostError as error:
-            status = code_of(error).name
-            raise
-        finally:
-            sizes = (request.ByteSize(), response.ByteSize()) if watch.access_log else (None, None)
-            current.end(status, *sizes)
 
 
 def is_own(metadata: Mapping[str, str], link_secret: str) -> bool:

@@ -19,7 +19,7 @@ from service.oip.messages import SERVICE, message
 from service.oip.repository import Repository
 from service.oip.requests import Rules, spec_of
 from service.rpc.errors import Context, code_of, errors_to, has_left
-from service.rpc.exchange import Exchange, Watch, exchange
+from service.rpc.exchange import Exchange, Watch, begin, exchange
 from service.rpc.streams import Streams
 from service.telemetry.metrics import Metrics
 
@@ -177,7 +177,7 @@ class InferenceService:
     def _answer_in_stream(self, sent: bytes, context: Context) -> Any:
         answer = message("ModelStreamInferResponse")()
         response = answer.infer_response
-        current = Exchange(self._watch, context, f"/{SERVICE}/{_STREAM}")
+        current = begin(self._watch, context, f"/{SERVICE}/{_STREAM}")
         status = "INTERNAL"
         try:
             if self._watch.loading():

@@ -36,11 +36,13 @@ service/config              | service
 service/security            | service, service/config
 service/oip                 | service, service/config, service/telemetry
 
+service/hop                 | service
+
 service/engine/batching     | service
 service/engine              | service, service/engine/batching
 service/engine/joining      | service, service/engine/batching
 service/engine/local        | service, service/config
-service/engine/remote       | service, service/telemetry, service/engine, service/engine/batching
+service/engine/remote       | service, service/telemetry, service/hop, service/engine, service/engine/batching
 service/engine/tf           | service, service/engine, service/engine/batching, service/engine/joining
 
 service/rpc                 | service, service/config, service/telemetry, service/security, service/oip
@@ -62,6 +64,7 @@ service/gateway             | service, service/config, service/telemetry, servic
 service/http                | service, service/config, service/gateway/middleware, service/gateway/express
 
 service/parts               | service, service/config, service/telemetry, service/security, service/oip, service/rpc
+                            | service/hop
                             | service/engine, service/engine/batching, service/engine/local, service/engine/remote
                             | service/engine/tf
 service/process             | service, service/config, service/telemetry, service/security, service/rpc, service/parts

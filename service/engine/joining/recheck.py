@@ -65,8 +65,10 @@ class Recheck:
         """
         if self._stopping.is_set() or not (self._eager_left or random.random() < self._share):
             return
+        # The memory of the inputs is their owner's again once the requests are answered.
+        kept = {name: array.copy() for name, array in inputs.items()}
         try:
-            self._batches.put_nowait((inputs, outputs, answered))
+            self._batches.put_nowait((kept, outputs, answered))
         except queue.Full:
             return
         self._eager_left = max(0, self._eager_left - 1)

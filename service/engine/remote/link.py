@@ -27,10 +27,12 @@ class Link:
     Attributes:
         secret: the API key that goes with every call; none where it is empty.
         authorities: certificates in PEM format that the engine's must come from; without them it is plain text.
+        hop: the socket of the hop, where the engine is another process of this service.
     """
 
     secret: str = field(default="", repr=False)
     authorities: bytes | None = None
+    hop: Path | None = None
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
