@@ -188,11 +188,11 @@ class _Connection:
 
     def _receive(self) -> dict[str, Array]:
         try:
-            message, larger = sockets.receive(self._socket)
+            message, self._region = sockets.receive(self._socket, self._region)
         except TimeoutError:
             raise HopError("DEADLINE_EXCEEDED", "Deadline Exceeded") from None
         except OSError:
-            message, larger = b"", None
+            message = b""
         if not message:  # these, and that above, are gRPC's words
             raise HopError("UNAVAILABLE", "Socket closed")
         reply = messages.read_reply(message)
@@ -201,6 +201,5 @@ class _Connection:
         if reply.code != messages.OK:
             self._region, self.is_free = None, True
             raise HopError(reply.code, reply.text, reply.retry_after_s)
-        self._region = larger or self._region
-        assert self._region is not None
+        assert self._region is not None  # it had one when it asked
         return {name: np.array(array) for name, array in self._region.read(reply.tensors).items()}

@@ -73,11 +73,11 @@ class Region:
         for name, dtype_name, shape, start in tensors:
             try:
                 dtype = np.dtype(dtype_name)
-                array = self._view(dtype, shape, start) if carries(dtype) else None
+                if not carries(dtype) or min((start, *shape)) < 0:  # NumPy takes such numbers, and looks elsewhere
+                    raise ValueError
+                array = self._view(dtype, shape, start)
             except (TypeError, ValueError, OverflowError) as error:
-                raise Malformed(f"The tensor {name!r} does not lie in the shared memory.") from error
-            if array is None:
-                raise Malformed(f"The tensor {name!r} is of the type {dtype}.")
+                raise Malformed(f"The tensor {name!r} is none that could lie in the shared memory.") from error
             array.flags.writeable = False
             arrays[name] = array
         return arrays

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from service.errors import without_paths
 from service.hop import messages, region, sockets
 from service.hop.messages import HopError, Reply, Request
 from service.interface import Array
@@ -119,15 +118,13 @@ class HopServer:
         try:
             sockets.send(connection, sockets.HELLO)
             while not self._stopping.is_set():
-                message, fresh = sockets.receive(connection)
+                message, shared = sockets.receive(connection, shared)
                 if not message:
                     return
-                shared = fresh or shared
                 request = messages.read_request(message)
                 if shared is None:
                     raise messages.Malformed("A call came without memory.")
-                larger = self._call(connection, request, shared, has_left)
-                shared = larger or shared
+                shared = self._call(connection, request, shared, has_left)
         except ConnectionError:  # the gateway gave the call up, or ended
             pass
         except Exception:
@@ -137,8 +134,8 @@ class HopServer:
 
     def _call(
         self, connection: socket.socket, request: Request, shared: region.Region, has_left: Callable[[], bool]
-    ) -> region.Region | None:
-        """Run a call and send its reply; the region of the outputs, if they needed another."""
+    ) -> region.Region:
+        """Run a call and send its reply; the region from now on: a larger one, if the outputs needed it."""
         larger = None
         try:
             inputs = shared.read(request.tensors)
@@ -146,17 +143,17 @@ class HopServer:
             if not messages.carries_all(outputs):
                 raise HopError("INTERNAL", "The model gave tensors of other types than its signature declares.")
             start = region.end(inputs.values())
-            if region.end(outputs.values(), start) > shared.size:
-                start, larger = 0, _make(region.end(outputs.values()))
+            if (size := region.end(outputs.values(), start)) > shared.size:
+                larger = _make(size)
             reply = Reply(request.number, messages.OK, tensors=(larger or shared).write(outputs, start))
         except HopError as error:
             reply = Reply(request.number, error.code, error.text, error.retry_after_s)
         sockets.send(connection, messages.write(reply), larger)
-        return larger
+        return larger or shared
 
 
 def _make(size: int) -> region.Region:
     try:
         return region.make(size)
     except OSError as error:
-        raise HopError("UNAVAILABLE", f"no memory for {size} bytes of outputs: {without_paths(str(error))}") from error
+        raise HopError("UNAVAILABLE", f"no memory for the outputs: {error.strerror}") from error

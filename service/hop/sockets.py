@@ -12,7 +12,7 @@ from service.hop.region import Region
 HELLO: Final = b"signpost"
 
 _DESCRIPTOR: Final = struct.Struct("i")
-_ROOM: Final = socket.CMSG_SPACE(_DESCRIPTOR.size)
+_ROOM: Final = socket.CMSG_LEN(_DESCRIPTOR.size)  # of one; the kernel closes further ones
 _CREDENTIALS: Final = struct.Struct("3i")  # process, user, group
 
 
@@ -41,15 +41,16 @@ def send(connection: socket.socket, message: bytes, region: Region | None = None
         region.close()
 
 
-def receive(connection: socket.socket) -> tuple[bytes, Region | None]:
-    """The next message, and the region that came with it; an empty one when the other end is gone.
+def receive(connection: socket.socket, region: Region | None) -> tuple[bytes, Region | None]:
+    """The next message, and the region in which its tensors lie: the one that came with it, or else the former one.
+
+    The message is empty when the other end is gone.
 
     Raises:
         OSError: nothing came in time, or the connection is lost.
         Malformed: what came with it is no such region.
     """
     message, beside, flags, _ = connection.recvmsg(MOST_BYTES, _ROOM, socket.MSG_CMSG_CLOEXEC)
-    region = None
     for level, kind, data in beside:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             region = Region(*_DESCRIPTOR.unpack(data))
