@@ -16,8 +16,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from service.hop import messages, region, sockets
 from service.hop.messages import HopError, Malformed, Request
 from service.hop.region import Region
@@ -59,7 +57,7 @@ class Hop:
 
     def call(
         self, model: str, version: int, signature_name: str, outputs: Sequence[str], inputs: Mapping[str, Array],
-        metadata: Mapping[str, str], timeout_s: float,
+        metadata: Sequence[tuple[str, str]], timeout_s: float,
     ) -> dict[str, Array] | None:  # fmt: skip
         """Run a signature in the engine process and wait for its outputs.
 
@@ -202,4 +200,4 @@ class _Connection:
             self._region, self.is_free = None, True
             raise HopError(reply.code, reply.text, reply.retry_after_s)
         assert self._region is not None  # it had one when it asked
-        return {name: np.array(array) for name, array in self._region.read(reply.tensors).items()}
+        return {name: array.copy() for name, array in self._region.read(reply.tensors).items()}

@@ -1,9 +1,11 @@
 """What is said over the hop's socket: which call it is, how it ended, and where its tensors lie in the shared memory.
 
-Both ends are of one release, as one command starts them; a message is a list of JSON whose order is that of the fields.
+A message is a tuple as `marshal` writes it: where a model has just been through the processor's caches, JSON takes 20
+microseconds more each time. Both ends are processes of one service and one release, and each makes sure of the other
+(`sockets.is_ours`): who could forge a message needs none.
 """
 
-import json
+import marshal
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -19,13 +21,8 @@ OK: Final = "OK"
 _KINDS: Final = "biufc"
 
 
-class Tensor(NamedTuple):
-    """A tensor in the shared memory: its name, NumPy's name of its element type, its shape, and its first byte."""
-
-    name: str
-    dtype: str
-    shape: Sequence[int]
-    start: int
+# A tensor in the shared memory: its name, NumPy's name of its element type, its shape, and its first byte.
+Tensor = tuple[str, str, Sequence[int], int]
 
 
 class Request(NamedTuple):
@@ -38,7 +35,7 @@ class Request(NamedTuple):
         signature_name: which signature to run.
         outputs: those wanted; empty means all.
         deadline: time (`time.monotonic()`, one clock for all processes of a machine) at which nobody waits any more.
-        metadata: what goes along, by name.
+        metadata: what goes along: names and values.
         tensors: the inputs.
     """
 
@@ -48,7 +45,7 @@ class Request(NamedTuple):
     signature_name: str
     outputs: Sequence[str]
     deadline: float
-    metadata: Mapping[str, str]
+    metadata: Sequence[tuple[str, str]]
     tensors: Sequence[Tensor]
 
 
@@ -93,7 +90,8 @@ class Malformed(ValueError):
 
 def write(message: Request | Reply) -> bytes:
     """The bytes of a message."""
-    return json.dumps(message, separators=(",", ":")).encode()
+    fields: tuple[Any, ...] = tuple(message)
+    return marshal.dumps(fields)
 
 
 def read_request(data: bytes) -> Request:
@@ -124,14 +122,11 @@ def carries_all(arrays: Mapping[str, Array]) -> bool:
     return all(carries(array.dtype) for array in arrays.values())
 
 
-def _read(data: bytes, count: int) -> list[Any]:
+def _read(data: bytes, count: int) -> tuple[Any, ...]:
     try:
-        fields = json.loads(data)
-    except ValueError as error:
-        raise Malformed("It is no JSON.") from error
-    if not isinstance(fields, list) or len(fields) != count or not isinstance(fields[0], int):
-        raise Malformed(f"It is no list of {count} fields that begins with a number.")
-    try:
-        return [*fields[:-1], [Tensor(*each) for each in fields[-1]]]
-    except TypeError as error:
-        raise Malformed("Its tensors are none.") from error
+        fields = marshal.loads(data)
+    except (EOFError, TypeError, ValueError) as error:
+        raise Malformed("It is no message.") from error
+    if not isinstance(fields, tuple) or len(fields) != count or not isinstance(fields[0], int):
+        raise Malformed(f"It is no message of {count} fields that begins with a number.")
+    return fields

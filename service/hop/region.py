@@ -56,34 +56,29 @@ class Region:
 
     def write(self, arrays: Mapping[str, Array], start: int = 0) -> list[Tensor]:
         """Write arrays from a byte on and tell where each lies; they fit, as `end` tells."""
-        tensors = []
+        tensors: list[Tensor] = []
         for name, array in arrays.items():
-            tensors.append(Tensor(name, array.dtype.str, array.shape, start))
-            np.copyto(self._view(array.dtype, array.shape, start), array)
+            tensors.append((name, array.dtype.str, array.shape, start))
+            np.ndarray(array.shape, array.dtype, self._map, start)[...] = array
             start += _padded(array.nbytes)
         return tensors
 
     def read(self, tensors: Sequence[Tensor]) -> dict[str, Array]:
-        """The arrays that lie in it: views, which nobody may write to.
+        """The arrays that lie in it: views.
 
         Raises:
             Malformed: a tensor is none, or lies elsewhere.
         """
-        arrays = {}
-        for name, dtype_name, shape, start in tensors:
-            try:
+        arrays: dict[str, Array] = {}
+        try:
+            for name, dtype_name, shape, start in tensors:
                 dtype = np.dtype(dtype_name)
                 if not carries(dtype) or min((start, *shape)) < 0:  # NumPy takes such numbers, and looks elsewhere
-                    raise ValueError
-                array = self._view(dtype, shape, start)
-            except (TypeError, ValueError, OverflowError) as error:
-                raise Malformed(f"The tensor {name!r} is none that could lie in the shared memory.") from error
-            array.flags.writeable = False
-            arrays[name] = array
+                    raise ValueError(f"The tensor {name!r} is none that could lie there.")
+                arrays[name] = np.ndarray(shape, dtype, self._map, start)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise Malformed(f"A tensor is none that could lie in the shared memory: {error}") from error
         return arrays
-
-    def _view(self, dtype: np.dtype[np.generic], shape: Sequence[int], start: int) -> Array:
-        return np.ndarray(tuple(shape), dtype, self._map, start)
 
 
 def make(size: int) -> Region:

@@ -50,7 +50,8 @@ class HopPrediction:
             raise HopError("INTERNAL", UNFORESEEN) from error
 
     def _run(self, request: Request, inputs: Mapping[str, Array], has_left: Callable[[], bool]) -> Mapping[str, Array]:
-        current = Exchange(self._watch, ROUTE + "Predict", request.metadata, True, "hop")
+        metadata = dict(request.metadata)
+        current = Exchange(self._watch, ROUTE + "Predict", metadata, True, "hop")
         outputs: Mapping[str, Array] = {}
         with (
             current.told(lambda: (_size(inputs), _size(outputs))),
@@ -65,7 +66,7 @@ class HopPrediction:
                 current.request_id,
                 current.trace.carried if current.trace is not None else (),
                 "the call's deadline",
-                request.metadata.get(protocol.JOINED[0]) == protocol.JOINED[1],
+                metadata.get(protocol.JOINED[0]) == protocol.JOINED[1],
             )
             check_signature(servable, call)
             answer = servable.predict(inputs, call)

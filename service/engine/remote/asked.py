@@ -1,8 +1,7 @@
 """What a remote servable asks for, and gRPC's messages of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from service import protocol
 from service.errors import InvalidRequest, ModelFailed
@@ -10,8 +9,7 @@ from service.interface import Array
 from service.telemetry.carried import Metadata
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """A call of a version's signature.
 
     Attributes:

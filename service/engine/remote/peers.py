@@ -89,7 +89,7 @@ class Peer:
             try:
                 outputs = self._hop.call(
                     asked.model, asked.version, asked.signature_name, asked.outputs, asked.inputs,
-                    dict(asked.metadata), timeout_s,
+                    asked.metadata, timeout_s,
                 )  # fmt: skip
             except HopError as error:
                 raise errors.HopFailed(error) from error

@@ -45,7 +45,7 @@ class Ends:
         self, inputs: Mapping[str, Array] | None = None, timeout_s: float = LONG_S, outputs: Sequence[str] = ()
     ) -> dict[str, Array] | None:
         given = inputs if inputs is not None else {"x": np.arange(3)}
-        return self.hop.call("m", 7, "serving_default", outputs, given, {"x-request-id": "a"}, timeout_s)
+        return self.hop.call("m", 7, "serving_default", outputs, given, (("x-request-id", "a"),), timeout_s)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_the_engine_is_told_all_that_is_asked(ends: Ends) -> None:
     assert answer["sum"].tolist() == [11, 22]
     [request] = told
     assert (request.model, request.version, request.signature_name) == ("m", 7, "serving_default")
-    assert (request.outputs, request.metadata) == (["sum"], {"x-request-id": "a"})
+    assert (request.outputs, request.metadata) == (("sum",), (("x-request-id", "a"),))
     assert before_s + LONG_S <= request.deadline <= time.monotonic() + LONG_S
 
 
@@ -304,7 +304,7 @@ def test_another_user_gets_no_answer(
 
 @pytest.mark.parametrize(
     "sent",
-    [b"nonsense", b"[]", messages.write(Request(1, "m", 1, "s", (), 0.0, {}, ())), b"x" * messages.MOST_BYTES],
+    [b"nonsense", b"[]", messages.write(Request(1, "m", 1, "s", (), 0.0, (), ())), b"x" * messages.MOST_BYTES],
     ids=["nonsense", "empty", "without memory", "long"],
 )
 def test_what_is_no_call_ends_its_connection_and_nothing_else(
@@ -395,7 +395,7 @@ def test_an_engine_that_does_not_take_up_a_connection_is_not_waited_for_long(
         hop = Hop(tmp_path / "hop.sock")
         began_s = time.monotonic()
         for _ in range(5):
-            assert hop.call("m", 1, "s", (), {"x": np.zeros(1)}, {}, LONG_S) is None
+            assert hop.call("m", 1, "s", (), {"x": np.zeros(1)}, (), LONG_S) is None
         assert time.monotonic() - began_s < LONG_S / 2
         hop.close()
     assert caplog.text.count("go over gRPC: timed out") == 1  # for the next second nobody tries again

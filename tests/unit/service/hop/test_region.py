@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.hop import region
-from service.hop.messages import Malformed, Tensor
+from service.hop.messages import Malformed
 from service.hop.region import Region
 from service.interface import Array
 
@@ -54,15 +54,13 @@ def test_what_one_process_writes_the_other_reads(first: dict[str, Array], second
         each.close()
 
 
-def test_memory_is_shared_and_only_its_writer_changes_it() -> None:
+def test_memory_is_shared_for_as_long_as_an_array_lies_in_it() -> None:
     ours = region.make(1)
     theirs = Region(os.dup(ours.descriptor))
     [tensor] = ours.write({"x": np.zeros(4, np.float32)})
     view = theirs.read([tensor])["x"]
     ours.write({"x": np.ones(4, np.float32)})
     assert view.tolist() == [1, 1, 1, 1]
-    with pytest.raises(ValueError, match="read-only"):
-        view[0] = 2
     for each in (ours, theirs):
         each.close()
     assert view.tolist() == [1, 1, 1, 1]  # it outlives the descriptor
@@ -71,18 +69,18 @@ def test_memory_is_shared_and_only_its_writer_changes_it() -> None:
 @pytest.mark.parametrize(
     "tensor",
     [
-        Tensor("x", "<f4", [1 << 30], 0),
-        Tensor("x", "<f4", [1], 1 << 16),
-        Tensor("x", "<f4", [1], 1 << 80),
-        Tensor("x", "<f4", [1], -4),
-        Tensor("x", "<f4", [-1], 0),
-        Tensor("x", "<f4", [1 << 40, 1 << 40], 0),
-        Tensor("x", "|O", [1], 0),
-        Tensor("x", "|S4", [1], 0),
-        Tensor("x", "nonsense", [1], 0),
-        Tensor("x", "<f4", 7, 0),  # type: ignore[arg-type]
-        Tensor("x", "<f4", ["a"], 0),  # type: ignore[list-item]
-        Tensor("x", "<f4", [1], "a"),  # type: ignore[arg-type]
+        ("x", "<f4", [1 << 30], 0),
+        ("x", "<f4", [1], 1 << 16),
+        ("x", "<f4", [1], 1 << 80),
+        ("x", "<f4", [1], -4),
+        ("x", "<f4", [-1], 0),
+        ("x", "<f4", [1 << 40, 1 << 40], 0),
+        ("x", "|O", [1], 0),
+        ("x", "|S4", [1], 0),
+        ("x", "nonsense", [1], 0),
+        ("x", "<f4", 7, 0),
+        ("x", "<f4", ["a"], 0),
+        ("x", "<f4", [1], "a"),
     ],
     ids=str,
 )
