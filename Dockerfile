@@ -17,7 +17,7 @@ COPY pyproject.toml /
 RUN case "${VARIANT}" in cpu|gpu) ;; *) echo "VARIANT must be cpu or gpu, not ${VARIANT}." >&2; exit 2 ;; esac \
  && python -c "import sys, tomllib; \
 project = tomllib.load(open('/pyproject.toml', 'rb'))['project']; \
-print(*project['dependencies'], *project['optional-dependencies'].get(sys.argv[1], []), sep='\n')" "${VARIANT}" \
+print(*project['dependencies'], *project['optional-dependencies'].get(sys.argv[1], []), *project['optional-dependencies']['objects'], sep='\n')" "${VARIANT}" \
     > /requirements.txt
 
 # The dependencies, from wheels only: nothing is compiled, so no compiler is needed.

@@ -7,10 +7,10 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint types format train loadtest bench image lock audit clean
+.PHONY: help install serve test lint types format train loadtest bench gpu-check image lock audit clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## Make .venv and install Signpost with its development tools into it
 
@@ -46,6 +46,9 @@ loadtest: $(INSTALLED) ## Load a service and report: make loadtest ARGS="--url h
 
 bench: $(INSTALLED) ## Measure how near the service comes to what this machine can do
 	$(BIN)/python -m loadtests.bench.limit
+
+gpu-check: $(INSTALLED) ## Check a GPU host: answers, speed, swaps, faults, training (make gpu-check ARGS="--budget 600")
+	$(BIN)/python -m loadtests.gpu.check $(ARGS)
 
 image: ## Build the container image with docker, podman or buildah: make image VARIANT=gpu
 	@deploy/build-image $(or $(VARIANT),cpu)

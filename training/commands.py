@@ -17,7 +17,7 @@ from training import recipes
 from training.data.class_folders import Level
 from training.data.request import Request
 from training.errors import Interrupted, TrainingError
-from training.recipe import Recipe
+from training.recipe import PRECISIONS, Recipe
 
 _PATH = click.Path(path_type=Path)
 
@@ -54,6 +54,15 @@ def _told() -> Iterator[None]:
         raise TrainingError(f"It can't go on: {error.strerror or error}{where}.") from error
 
 
+def _prepare_backends() -> None:
+    """Set what TensorFlow and JAX read when they are imported, unless the user has."""
+    # It tells about oneDNN and the processor on every start; nobody who trains needs that.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # A GPU's memory is taken as it is needed: others may use it, a service most of all.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+
 @click.command()
 @click.argument("recipe", type=click.Choice(recipes.NAMES))
 @_DATA
@@ -67,6 +76,7 @@ def _told() -> Iterator[None]:
 @click.option("--epochs", type=click.IntRange(0), help="Epochs, instead of the recipe's.")
 @click.option("--batch-size", type=click.IntRange(1), help="Images per step, instead of the recipe's.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Highest rate, instead of the recipe's.")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="Arithmetic of the training, instead of the recipe's.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change any choice of the recipe.")
 @click.option("--samples", type=click.IntRange(1), help="Images to draw, for the recipes that draw their own.")
 @click.option(
@@ -88,6 +98,7 @@ def train(
     epochs: int | None,
     batch_size: int | None,
     learning_rate: float | None,
+    precision: str | None,
     settings: tuple[str, ...],
     samples: int | None,
     seed: int,
@@ -100,12 +111,11 @@ def train(
     resume: bool,
 ) -> None:
     """Train RECIPE, evaluate it once on its test images, and publish the next version in the store."""
-    # TensorFlow tells about oneDNN and the processor on every start; nobody who trains needs that.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _prepare_backends()
     from training import options as run_options
     from training.loop import progress
 
-    chosen = _chosen(recipe, settings, epochs, batch_size, learning_rate)
+    chosen = _chosen(recipe, settings, epochs, batch_size, learning_rate, precision)
     name = name or chosen.model
     options = run_options.Options(
         data=data,
@@ -134,7 +144,12 @@ def train(
 
 
 def _chosen(
-    name: str, settings: tuple[str, ...], epochs: int | None, batch_size: int | None, learning_rate: float | None
+    name: str,
+    settings: tuple[str, ...],
+    epochs: int | None,
+    batch_size: int | None,
+    learning_rate: float | None,
+    precision: str | None,
 ) -> Recipe:
     from training.overrides import override
     from training.schedule import stretch
@@ -148,6 +163,8 @@ def _chosen(
         recipe = replace(recipe, batch_size=batch_size)
     if learning_rate is not None:
         recipe = replace(recipe, learning_rate=learning_rate)
+    if precision is not None:
+        recipe = replace(recipe, precision=precision)
     return recipe
 
 
@@ -162,12 +179,12 @@ def evaluate(model: str, data: tuple[Path, ...], store: Path, report: Path | Non
 
     The latest version is taken when none is named. What the data call their test part is used, or else all of them.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _prepare_backends()
     from training import judge_options
 
-    options = judge_options.Options(model, data, store, report, cache)
-    with _told():
-        version = judge_options.check(options)
+    with _told(), judge_options.reading(store) as (folder, whole):
+        options = judge_options.Options(model, data, folder, report, cache)
+        version = whole(judge_options.check(options))
         from training import judge  # and with it Keras
 
         judge.evaluate_version(version, options, click.echo)

@@ -8,8 +8,8 @@ from typing import Final
 import keras
 import numpy as np
 
-from service import store as model_store
 from service.errors import SignpostError, StoreError
+from service.objects import publishing, urls
 from training.data.datasets import Data, Dataset, split
 from training.errors import TrainingError
 from training.loop import evaluate
@@ -81,8 +81,9 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     history = [*history, *fitted.history]
     network = architectures.build(recipe.architecture, shape, len(classes))  # float32, whatever trained it
     set_weights(network, fitted.weights)
-    temperature = _calibrate(network, validation, recipe.size)
-    scores = evaluate.predict(network, data.test, recipe.size)  # the one look at the test images
+    with export.in_float32():  # what is recorded should not depend on the device
+        temperature = _calibrate(network, validation, recipe.size)
+        scores = evaluate.predict(network, data.test, recipe.size)  # the one look at the test images
     _say_results(progress, data, scores)
     folded = fold(network, recipe.architecture, shape)
     about = card(
@@ -100,13 +101,21 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
         began_with=_name_of(recipe, options.weights),
     )
     golden = export.synthetic_pixels(shape)
-    golden_scores = evaluate.predict_pixels(network, golden)
+    with export.in_float32():
+        golden_scores = evaluate.predict_pixels(network, golden)
 
     def write(folder: Path) -> None:
         export.write(folder, folded, classes, shape, options.name)
         initial.write_normalisation(folder, network)
         run = export.load(folder)
-        export.check(run, data.test, recipe.size, scores, golden, golden_scores)
+        with export.in_float32():
+            found = export.compare(run, data.test, recipe.size, scores, golden, golden_scores)
+        about["checked"] = [export.check(found, len(scores))]
+        if export.computes_in_tf32():
+            found = export.compare(run, data.test, recipe.size, scores, golden, golden_scores)
+            told, says = export.tell_tf32(found, len(scores))
+            about["checked"].append(told)
+            progress.say(says)
         about["timings"] = export.timings(run, shape)
         report.write(
             options.report,
@@ -122,14 +131,15 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     verdict = gate.compare(about, gate.card_before(options.store, options.name))
     about["gate"] = verdict.as_dict()
     try:
-        version = model_store.publish(options.store, options.name, write)
+        version = publishing.publish(options.store, options.name, write)
     except StoreError as error:
         kept = f" The training is kept in {options.checkpoints}; with --resume the same command publishes it."
         raise StoreError(f"{error} Nothing was published.{kept if recipe.epochs else ''}") from error
     finally:
         with suppress(OSError):  # an empty folder would be a model without a version
             (options.store / options.name).rmdir()
-    progress.say(f"Published {options.store / options.name / str(version)}; report: {options.report / 'report.html'}")
+    place = urls.written(options.store / options.name / str(version))
+    progress.say(f"Published {place}; report: {options.report / 'report.html'}")
     try:
         moved = gate.move_stable(options.store, options.name, version) if verdict.passed else ""
     except SignpostError as error:

@@ -16,6 +16,7 @@ from service.config import config_edit
 from service.config.config_edit import ConfigFile
 from service.config.model_config import ModelConfig
 from service.errors import InvalidRequest, LoadFailed, StoreError
+from service.objects import urls
 
 
 @click.group()
@@ -26,7 +27,7 @@ from service.errors import InvalidRequest, LoadFailed, StoreError
     default=Path("model_store"),
     show_default=True,
     envvar="SIGNPOST_STORE",
-    help="Folder of the models.",
+    help="Folder of the models, or where they lie in object storage: s3://BUCKET/PREFIX.",
 )
 @click.option(
     "--model_config_file",
@@ -39,7 +40,12 @@ from service.errors import InvalidRequest, LoadFailed, StoreError
 @click.pass_context
 def models(context: click.Context, path: Path, file: Path | None) -> None:
     """List, label, roll back, remove and verify the versions in a store."""
-    context.obj = ConfigFile(path, file)
+    if urls.is_url(path):
+        from service.objects.editing import config_file  # only where it is needed
+
+        context.obj = context.with_resource(config_file.opened(path, file))
+    else:
+        context.obj = ConfigFile(path, file)
 
 
 @models.command("list")
@@ -67,11 +73,11 @@ def list_models(configs: ConfigFile, as_json: bool, url: str, api_key: str) -> N
             raise
     rows = models_list.rows(known, served)
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        click.echo(configs.shown(json.dumps(rows, indent=1)))
     else:
         Console().print(models_list.table(rows))
         for error in models_list.errors(rows):
-            click.echo(error)
+            click.echo(configs.shown(error))
     if note:
         click.echo(note, err=True)
 
@@ -98,7 +104,8 @@ def label(configs: ConfigFile, model: str, label: str, version: int | None, dele
 def _tell_file(configs: ConfigFile) -> None:
     """Say what changes with a first configuration, which nobody may have thought of."""
     if configs.was_made:
-        click.echo(f"{configs.file} now says which models are served; add further ones to it.", err=True)
+        file = configs.shown(str(configs.file))
+        click.echo(f"{file} now says which models are served; add further ones to it.", err=True)
 
 
 @models.command()
@@ -138,7 +145,7 @@ def latest(configs: ConfigFile, model: str) -> None:
 def remove(configs: ConfigFile, model: str, version: int) -> None:
     """Delete VERSION of MODEL, unless it serves or a label points at it."""
     changed = configs.change(model, lambda config: config_edit.without_version(config, version))
-    config_edit.delete_version(changed, version)
+    configs.delete(changed, version)
     click.echo(f"Version {version} of {model} is deleted.")
 
 
@@ -155,12 +162,15 @@ def verify(configs: ConfigFile, model: str) -> None:
     folder = store.versions(config.base_path).get(version)
     if folder is None:
         raise LoadFailed(
-            f"{config.base_path / str(version)} is no version: it is missing or has no {store.SAVED_MODEL}."
+            configs.shown(
+                f"{config.base_path / str(version)} is no version: it is missing or has no {store.SAVED_MODEL}."
+            )
         )
     from service.engine.batching.parameters import BatchingParameters
-    from service.engine.tf import servable  # TensorFlow, only for this command
+    from service.engine.tf import loading  # TensorFlow, only for this command
     from service.engine.tf.device import DeviceSettings
 
-    servable.load(folder, name, version, BatchingParameters(), DeviceSettings()).close()
+    folder = configs.whole(folder)
+    loading.load(folder, name, version, BatchingParameters(), DeviceSettings()).close()
     checked = "its recorded scores hold" if (folder / store.GOLDEN).is_file() else "it has no recorded scores to check"
     click.echo(f"{name}/{version} loads and runs; {checked}.")

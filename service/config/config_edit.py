@@ -132,13 +132,14 @@ class ConfigFile:
         file: `--model_config_file`, if it is not the store's own.
 
     Attributes:
+        store: the store.
         file: its path.
         was_made: whether the last change has made it.
     """
 
     def __init__(self, path: Path, file: Path | None = None) -> None:
         """Read nothing yet."""
-        self._store = path
+        self.store = path
         self.file = file if file is not None else path / CONFIG_NAME
         self._source = ConfigSource(path, file)
         self.was_made = False  # by a change
@@ -170,7 +171,7 @@ class ConfigFile:
         """
         with self._locked():
             existed = self.file.exists()
-            configs = ConfigSource(self._store, self.file if self.file.exists() else None).read()
+            configs = ConfigSource(self.store, self.file if self.file.exists() else None).read()
             before = _named(configs, name)
             after = edit(before)
             if after != before:
@@ -180,6 +181,29 @@ class ConfigFile:
                 write_atomically(self.file, text)
                 self.was_made = not existed
         return after
+
+    def folder_of(self, config: ModelConfig, version: int) -> Path:
+        """The folder of a version.
+
+        Raises:
+            StoreError: it is none.
+        """
+        folder = store.versions(config.base_path).get(version)
+        if folder is None:
+            raise StoreError(f"{config.base_path / str(version)} is gone already.")
+        return folder
+
+    def delete(self, config: ModelConfig, version: int) -> None:
+        """Delete a version; see `delete_version`."""
+        delete_version(config, version)
+
+    def whole(self, folder: Path) -> Path:
+        """A version's folder with all of its files, as it is to be loaded."""
+        return folder
+
+    def shown(self, text: str) -> str:
+        """A text with the paths that people know."""
+        return text
 
     def _folder(self) -> Path:
         return self.file.parent.resolve() if self.file.exists() else self.file.parent

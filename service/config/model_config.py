@@ -83,7 +83,10 @@ def _read_model(model: Any, folder: Path) -> ModelConfig:
     if model.model_platform not in ("", "tensorflow"):
         raise SettingsError(f"The model {model.name} is of platform {model.model_platform!r}; it must be 'tensorflow'.")
     if "://" in model.base_path:
-        raise SettingsError(f"The model {model.name} lies at {model.base_path}; base_path must be a local folder.")
+        raise SettingsError(
+            f"The model {model.name} lies at {model.base_path}; base_path must be a local folder here. What lies in "
+            "object storage has to be in the configuration with which the service starts."
+        )
     labels = {str(label): int(version) for label, version in sorted(model.version_labels.items())}
     return ModelConfig(model.name, folder / model.base_path, _read_policy(model), labels)
 

@@ -44,7 +44,12 @@ class Settings:
         SettingsError: a value outside its bounds.
     """
 
-    store: Path = _setting(Path("model_store"), "Folder of the models: MODEL/VERSION/saved_model.pb.", section="Models")
+    store: Path = _setting(
+        Path("model_store"),
+        "Folder of the models: MODEL/VERSION/saved_model.pb; or where they lie in object storage: s3://BUCKET/PREFIX, "
+        "gs://… or az://….",
+        section="Models",
+    )
     model_config_file: Path | None = _setting(
         None, "TF Serving's ModelServerConfig in text format; without it the store's models.config, if there is one."
     )
@@ -53,7 +58,9 @@ class Settings:
     )
     file_system_poll_wait_seconds: float = _setting(1.0, "Seconds between two looks at the store.", 0.05, 86400)
     model_name: str = _setting("default", "Name of the model in --model_base_path.")
-    model_base_path: Path | None = _setting(None, "Folder of one model's versions, to serve only that model.")
+    model_base_path: Path | None = _setting(
+        None, "Folder of one model's versions, or their place in object storage, to serve only that model."
+    )
     saved_model_tags: str = _setting("serve", "Tags of the graph to serve, with commas between them.")
     enable_model_warmup: bool = _setting(True, "Replay a version's warm-up file before it serves.")
     num_request_iterations_for_warmup: int = _setting(1, "Times that each request of a warm-up file runs.", 0, 1000)
@@ -63,6 +70,12 @@ class Settings:
     canary_mode: str = _setting(
         "route", "route: the canary answers its share; shadow: it only repeats it, and the answers are compared."
     )
+    store_cache: Path | None = _setting(
+        None,
+        "Folder for the copies of what is served; without it one in $XDG_CACHE_HOME or ~/.cache.",
+        section="Object storage",
+    )
+    store_poll_seconds: float = _setting(5.0, "Seconds between two looks at the bucket.", 0.05, 86400)
     host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface.", section="Where it listens")
     rest_api_port: int = _setting(8501, "Port for HTTP; 0 picks a free one.", 0, 65535)
     port: int = _setting(8500, "Port for gRPC; 0 picks a free one.", 0, 65535)
@@ -112,12 +125,28 @@ class Settings:
         0.001, "Share of these batches that run again row by row and are compared, off the requests' path.", 0, 1
     )
     max_batch_size: int = _setting(
-        32, "Instances that run in one batch at most; fewer where that is quicker.", 1, 65536
+        32,
+        "Instances that run in one batch at most, fewer where that is quicker; auto is 64 with a GPU, else 32.",
+        1,
+        65536,
+        auto=True,
+    )
+    pad_batches: str = _setting(
+        "auto",
+        "Run only sizes of batches that ran before a version served, powers of two, and pad to them: true, false, or "
+        "auto, on a GPU.",
+        switch=True,
     )
     batch_timeout_micros: int = _setting(
         0, "Microseconds for which a batch that is not full waits for more; 0 never waits.", 0, 60_000_000
     )
-    num_batch_threads: int = _setting(1, "Batches of one model that may run at the same time.", 1, 256)
+    num_batch_threads: int = _setting(
+        1,
+        "Batches of one model that may run at the same time; auto is 1, or 2 on each GPU where that is quicker.",
+        1,
+        256,
+        auto=True,
+    )
     batching_parameters_file: Path | None = _setting(
         None, "TF Serving's BatchingParameters in text format; without it the store's batching.config, if there is one."
     )
@@ -224,6 +253,8 @@ class Settings:
                 raise SettingsError(f"{flag(each)} must be {bounds}, not {value}.")
         if self.enable_batching not in ("auto", "true", "false"):
             raise SettingsError(f"--enable_batching must be auto, true or false, not {self.enable_batching}.")
+        if self.pad_batches not in ("auto", "true", "false"):
+            raise SettingsError(f"--pad-batches must be auto, true or false, not {self.pad_batches}.")
         if self.canary_mode not in ("route", "shadow"):
             raise SettingsError(f"--canary-mode must be route or shadow, not {self.canary_mode}.")
         if self.mixed_precision not in ("", "bfloat16"):

@@ -5,7 +5,8 @@ import logging
 import os
 import socket
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from service.config import config_source, shape
@@ -15,7 +16,9 @@ from service.engine.canary import parse_shares
 from service.engine.remote import link
 from service.engine.tf import device
 from service.errors import SettingsError
+from service.gateway.express.lane import why_not_express
 from service.gateway.routes import monitoring
+from service.objects.mirror import configs
 from service.parts import batching_config
 from service.parts.runtime import Runtime, private_folder
 from service.process import engine_process
@@ -35,6 +38,29 @@ def serve(settings: Settings) -> None:
         SettingsError: a port is in use, or the host is not this machine's.
     """
     logs.configure(settings.log_level, settings.log_format == "json")
+    with private_folder() as folder, mirrored(settings, folder) as before_copy:
+        _serve(before_copy, folder)
+
+
+@contextmanager
+def mirrored(settings: Settings, folder: Path) -> Iterator[Settings]:
+    """The settings of a service of folders: what they name in object storage is copied, and kept in step meanwhile.
+
+    Raises:
+        SettingsError, StoreError: see `service.objects.mirror`.
+    """
+    source = configs.from_settings(settings)
+    if source is None:
+        yield settings
+        return
+    from service.process import mirror_process  # only where something is mirrored
+
+    with mirror_process.mirroring(source, folder, settings.store_poll_seconds):
+        yield configs.localise(settings, source)
+
+
+def _serve(settings: Settings, folder: Path) -> None:
+    """Run the service of a store in a folder."""
     if not settings.engine_addresses:
         config_source.check(config_source.from_settings(settings))
     host_has = shape.look()
@@ -79,8 +105,9 @@ def serve(settings: Settings) -> None:
         what = f"the models of {settings.engine}" if settings.engine_addresses else _what(settings)
         scheme = "http" if certificates is None else "https"
         logging.info("%s", shape.tell(settings, host_has))
+        if reason := why_not_express(settings, tracing.is_wanted(os.environ)):
+            logging.info("Posted images go their usual way, one by one, not by the express lane: %s.", reason)
         logging.info("Signpost %s listens on %s://%s:%d; loading %s.", __version__, scheme, shown, port, what)
-        folder = held.enter_context(private_folder())
         _run(settings, Runtime(folder, settings.workers, grpc_port, port, predecessor), listener, grpc_holder)
 
 

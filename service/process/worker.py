@@ -17,7 +17,9 @@ from service.config.settings import Settings
 from service.engine.local.engine import LocalEngine
 from service.engine.tf import device
 from service.errors import SignpostError
+from service.gateway.middleware.unrouted import Unrouted
 from service.interface import Engine, ModelSpec
+from service.objects.mirror.metrics import NUMBERS, MirrorMetrics
 from service.parts import engines
 from service.parts.runtime import Roster, Runtime
 from service.rpc.server import GrpcServer
@@ -61,6 +63,7 @@ class Worker:
         )
         engine: Engine = local or engines.remote_engine(settings, runtime)
         metrics = self._metrics = Metrics(engine, serving_metrics, self._pids)
+        metrics.show(MirrorMetrics(runtime.folder / NUMBERS))
         self.engine = engines.canary_engine(settings, engine, metrics.count_comparison)
         self._grpc: GrpcServer | None = None  # where another process holds the models, it is that one's
         reload = engines.reload(settings, runtime, local)
@@ -81,8 +84,7 @@ class Worker:
             repository,
         )
         self.front_queue = engines.front_queue(settings, runtime, settings.threads)
-        self.count_refusal = metrics.count_refusal
-        self.app.wsgi_app = self.front_queue.around(self.app.wsgi_app)  # type: ignore[method-assign, assignment]
+        self.unrouted = Unrouted(metrics, settings.access_log)
         self._watcher = threading.Thread(target=self._watch, name="announcer", daemon=True)
 
     def start(self, goes_on: Callable[[], bool]) -> None:

@@ -26,6 +26,7 @@ from service.config.settings import Settings
 from service.gateway.routes import monitoring
 from service.gateway.routes.metrics import Metrics
 from service.interface import Queue
+from service.objects import urls
 from service.process import gunicorn_app, supervisor
 from tests.fakes import FakeEngine, classifier
 
@@ -333,3 +334,16 @@ def test_the_autoscaler_follows_a_metric_that_reaches_it() -> None:
     (rule,) = read(KUBERNETES / "prometheus-adapter-values.yaml")["rules"]["custom"]
     assert rule["seriesQuery"].startswith(name + "{")
     assert "replicas" not in resource("Deployment")["spec"]
+
+
+def test_a_store_from_s3_is_copied_where_the_pod_may_write_and_has_the_time() -> None:
+    (component,) = read(KUBERNETES / "components" / "store-from-s3" / "deployment.yaml")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    variables = {each["name"]: each["value"] for each in component["env"]}
+    check_variables(set(variables))
+    assert urls.parse(variables["SIGNPOST_STORE"], "--store") is not None
+    (mount,) = [each for each in component["volumeMounts"] if not each["readOnly"]]
+    assert mount["mountPath"] in {each["mountPath"] for each in container()["volumeMounts"]}
+    assert Path(variables["SIGNPOST_STORE_CACHE"]).parent == Path(mount["mountPath"])
+    assert component["startupProbe"]["failureThreshold"] > container()["startupProbe"]["failureThreshold"]

@@ -10,6 +10,7 @@ from typing import Any
 # where one only trains.
 from service import store
 from service.errors import SignpostError
+from service.objects import urls
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,12 @@ def stable_version(path: Path, name: str) -> int | None:
         path: the store.
         name: of the model.
     """
-    from service.config.config_edit import STABLE, ConfigFile
+    from service.config.config_edit import STABLE
+    from service.objects.editing.config_file import opened
 
     try:
-        return ConfigFile(path).model(name).labels.get(STABLE)
+        with opened(path) as configs:
+            return configs.model(name).labels.get(STABLE)
     except SignpostError:  # not configured, or by a file that is wrong: whoever serves it will say so
         return None
 
@@ -56,9 +59,18 @@ def card_before(path: Path, name: str) -> tuple[int, Mapping[str, Any]] | None:
     Returns:
         None where there is no such version, or no readable card in it.
     """
+    if not urls.is_url(path):
+        return _card_before(path, name, stable_version(path, name))
+    from service.objects.editing.config_file import opened
+
+    with opened(path) as configs:
+        return _card_before(configs.store, name, stable_version(path, name))
+
+
+def _card_before(path: Path, name: str, stable: int | None) -> tuple[int, Mapping[str, Any]] | None:
     model = path / name
     folders = store.versions(model) if model.is_dir() else {}
-    number = stable_version(path, name) or next(reversed(folders), None)
+    number = stable or next(reversed(folders), None)
     if number is None:
         return None
     try:
@@ -76,12 +88,14 @@ def move_stable(path: Path, name: str, version: int) -> str:
     Raises:
         SignpostError: the configuration can't be written.
     """
-    from service.config.config_edit import STABLE, ConfigFile, with_label
+    from service.config.config_edit import STABLE, with_label
+    from service.objects.editing.config_file import opened
 
     before = stable_version(path, name)
     if before is None:
         return ""
-    ConfigFile(path).change(name, lambda config: with_label(config, STABLE, version))
+    with opened(path) as configs:
+        configs.change(name, lambda config: with_label(config, STABLE, version))
     return f"The label {STABLE} moved from version {before} to {version}."
 
 

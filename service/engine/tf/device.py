@@ -37,6 +37,8 @@ class DeviceSettings:
         inter_op_threads: operations that run at the same time; 0 means `threads`.
         memory_fraction: share of each GPU's memory, taken at once; 0 lets it grow.
         mixed_precision: compute in 16 bits where that is safe: bfloat16 on a CPU, float16 on a GPU.
+        pad_batches: run only sizes of batches that ran before a version served; None does so on a GPU, where a first
+            run takes up to a second.
         cpu_devices: on a host without a GPU, how many devices to make of its CPU, each with a copy of every model;
             the tests show on them what several GPUs do.
     """
@@ -46,6 +48,7 @@ class DeviceSettings:
     inter_op_threads: int = 0
     memory_fraction: float = 0.0
     mixed_precision: bool = False
+    pad_batches: bool | None = None
     cpu_devices: int = 1
 
 
@@ -123,6 +126,11 @@ def gpu_memory() -> dict[str, dict[str, int]]:
 def has_gpu() -> bool:
     """Whether TensorFlow, which is set up already, sees a GPU."""
     return bool(sys.modules["tensorflow"].config.list_physical_devices("GPU"))
+
+
+def pads(device: DeviceSettings) -> bool:
+    """Whether batches are padded to sizes that ran before; TensorFlow is set up already."""
+    return has_gpu() if device.pad_batches is None else device.pad_batches
 
 
 def placements(tf: Any, device: DeviceSettings) -> list[str]:

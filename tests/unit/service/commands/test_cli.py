@@ -61,7 +61,7 @@ def refusal(result: Result) -> str:
 
 
 # What the command leaves to `service.config.shape` unless it is told.
-CHOOSING = Settings(workers=AUTO, threads=AUTO, engine="auto")
+CHOOSING = Settings(workers=AUTO, threads=AUTO, engine="auto", max_batch_size=AUTO, num_batch_threads=AUTO)
 
 
 def test_the_shape_is_chosen_unless_it_is_told(started: list[Settings]) -> None:

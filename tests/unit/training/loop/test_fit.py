@@ -47,6 +47,18 @@ def test_it_learns_and_tells_how() -> None:
     assert fitted.history[-1]["val_accuracy"] >= 0.9
 
 
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_it_learns_in_16_bits_and_goes_on_where_it_was(tmp_path: Path, precision: str) -> None:
+    recipe = replace(RECIPE, precision=precision)
+    listener = Listener()
+    whole = run(recipe, listener=listener)
+    assert listener.epochs[-1]["val_accuracy"] >= 0.8
+    assert all(weight.dtype == np.float32 for weight in whole.weights)
+    with pytest.raises(Interrupted):
+        run(recipe, listener=Listener(interrupt_in_epoch=3), keep=tmp_path)
+    assert same(run(recipe, keep=tmp_path, resume=True), whole)
+
+
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others() -> None:
     first = run()
     assert same(first, run())
