@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint types format train loadtest bench gpu-check image lock audit clean
+.PHONY: help install serve test unit lint types format train loadtest bench gpu-check image lock audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ serve: $(INSTALLED) ## Serve model_store/ on http://127.0.0.1:8501
 
 test: $(INSTALLED) ## Run the tests
 	$(BIN)/python -m pytest
+
+unit: $(INSTALLED) ## Run the quick tests, in less than a minute
+	$(BIN)/python -m pytest tests/unit -m "not slow"
 
 lint: $(INSTALLED) ## Check format and style
 	$(BIN)/ruff format --check .

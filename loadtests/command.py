@@ -79,7 +79,7 @@ def capacity(context: click.Context, /, **values: Any) -> None:
     with scenario.service(asked) as at:
         wanted = scenario.plan(asked, at, (Stage(0.0, 1.0, 1.0, 1.0),), values["arrivals"], asked.connections)
         document = scenario.around(asked, at, wanted)
-        prober = _Prober(asked, at, held_to, values["arrivals"], values["seconds"])
+        prober = _Prober(asked, at=at, held_to=held_to, arrivals=values["arrivals"], seconds=values["seconds"])
         start = values["start"] or _hint(asked, at)
         found = capacities.search(prober.holds, start, values["precision"], values["repeats"])
     # The report shows the probe that is closest to what was found.
@@ -99,7 +99,7 @@ class _Prober:
     """Runs probes and keeps what came of them."""
 
     def __init__(
-        self, asked: Scenario, at: Service, held_to: tuple[Objective, ...], arrivals: str, seconds: float
+        self, asked: Scenario, *, at: Service, held_to: tuple[Objective, ...], arrivals: str, seconds: float
     ) -> None:
         self._asked, self._at, self._held_to, self._arrivals, self._seconds = asked, at, held_to, arrivals, seconds
         self.probes: list[Json] = []

@@ -127,14 +127,23 @@ def versions(model: Path) -> dict[int, Path]:
     return dict(look(model).versions)
 
 
-def look(model: Path) -> Contents:
+def look(model: Path, itself: bool = False) -> Contents:
     """Look at all that lies in a model's folder.
+
+    Args:
+        model: the folder.
+        itself: whether a folder that is itself a SavedModel, and holds no version, is one: version 1, or of the number
+            that it is named by.
 
     Raises:
         StoreError: the folder can't be read.
     """
     with _reading(model):
-        return _look(model)
+        contents = _look(model)
+        if itself and not contents.versions and _holds_saved_model(model):
+            number = _number(model.name)
+            return Contents({1 if number is None or number > HIGHEST else number: model}, {}, is_model=True)
+        return contents
 
 
 def _look(model: Path) -> Contents:

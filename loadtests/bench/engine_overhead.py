@@ -32,7 +32,7 @@ from service.engine.batching.parameters import BatchingParameters
 from service.engine.remote.engine import RemoteEngine
 from service.engine.remote.link import Link
 from service.interface import Call, Engine, ImageSize, ModelSpec
-from service.parts import engines
+from service.parts import engines, plan
 from service.parts.runtime import Runtime
 from service.telemetry.serving_metrics import ServingMetrics
 
@@ -67,7 +67,9 @@ def main(store: Path, model: str, callers: int, seconds: float, rounds: int, gat
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         os.environ["TMPDIR"] = str(folder)  # the services' private folders are found there
-        local = engines.local_engine(Settings(store=store), _runtime(folder), ServingMetrics(), lambda *_: None)
+        local = engines.local_engine(
+            plan.make(Settings(store=store)), _runtime(folder), ServingMetrics(), lambda *_: None
+        )
         stack.callback(local.close)
         local.start()
         _wait(lambda: local.status().ready)

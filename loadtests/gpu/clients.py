@@ -78,7 +78,7 @@ class Clients:
         number: of clients.
     """
 
-    def __init__(self, port: int, path: str, body: bytes, kind: str, number: int) -> None:
+    def __init__(self, port: int, *, path: str, body: bytes, kind: str, number: int) -> None:
         """Begin to ask."""
         self.seen: list[tuple[float, int, str]] = []  # when it was answered; status, 0 for none; what it said
         self._port, self._path, self._body, self._kind = port, path, body, kind

@@ -213,7 +213,7 @@ def memory(host: Host, _service: Served) -> Iterator[Row]:
     form = client.form(pictures.photographs(16) * (_FORM_IMAGES // 16), "image/jpeg")
     with served(host.store, (*host.flags, *flags)) as service:
         path = f"/v1/models/{_PHOTO_MODEL}:predict"
-        clients = Clients(service.port, path, form[1], form[0], 8)
+        clients = Clients(service.port, path=path, body=form[1], kind=form[0], number=8)
         time.sleep(3 * host.seconds)
         clients.stop()
         log = [line for line in service.log.read_text().splitlines() if "memory" in line]
@@ -253,7 +253,7 @@ def _clients(service: Served, model: str, number: int) -> Clients:
     photo = model == _PHOTO_MODEL
     body = (pictures.photographs(1) if photo else pictures.drawings(1))[0]
     kind = "image/jpeg" if photo else "image/png"
-    return Clients(service.port, f"/v1/models/{model}:predict", body, kind, number)
+    return Clients(service.port, path=f"/v1/models/{model}:predict", body=body, kind=kind, number=number)
 
 
 def _said(clients: Clients) -> str:

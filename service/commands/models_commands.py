@@ -159,7 +159,7 @@ def verify(configs: ConfigFile, model: str) -> None:
     if number and not number.isdigit():
         raise InvalidRequest(f"{number!r} is no version; write MODEL or MODEL/VERSION.")
     version = int(number) if number else config_edit.serving_version(config)
-    folder = store.versions(config.base_path).get(version)
+    folder = config.look().versions.get(version)
     if folder is None:
         raise LoadFailed(
             configs.shown(

@@ -123,7 +123,7 @@ def _rows(name: str, config: ModelConfig | None, served: Served | None) -> Itera
     contents, unreadable = store.Contents(), ""
     if config is not None:
         try:
-            contents = store.look(config.base_path)
+            contents = config.look()
         except StoreError as error:
             unreadable = str(error)
     there = contents.versions

@@ -47,6 +47,7 @@ class ConfigSource:
         self,
         path: Path,
         file: Path | None = None,
+        *,
         single: ModelConfig | None = None,
         override: Path | None = None,
         rereads: bool = True,
@@ -184,7 +185,7 @@ def from_settings(settings: Settings, override: Path | None = None) -> ConfigSou
         if settings.model_config_file is not None:
             raise SettingsError("--model_config_file and --model_base_path both say what to serve; give one of them.")
     rereads = settings.model_config_file_poll_wait_seconds > 0
-    return ConfigSource(settings.store, settings.model_config_file, single, override, rereads)
+    return ConfigSource(settings.store, settings.model_config_file, single=single, override=override, rereads=rereads)
 
 
 def check(source: ConfigSource) -> None:

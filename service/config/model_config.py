@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf import json_format, text_format
 
-from service import protocol
+from service import protocol, store
 from service.errors import InvalidRequest, SettingsError
 
 
@@ -54,6 +54,17 @@ class ModelConfig:
     policy: Policy = Latest()
     labels: Mapping[str, int] = field(default_factory=dict)
     required: bool = True
+
+    def look(self) -> store.Contents:
+        """Look at all that lies in its folder; one that is itself a SavedModel is a version, see `store.look`.
+
+        In a store that nobody configures such a folder is a mistake that is told: it may be a version, and the store
+        one folder higher.
+
+        Raises:
+            StoreError: the folder can't be read.
+        """
+        return store.look(self.base_path, itself=self.required)
 
 
 def read_message(message: Any, folder: Path) -> tuple[ModelConfig, ...]:

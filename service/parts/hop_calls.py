@@ -51,7 +51,7 @@ class HopPrediction:
 
     def _run(self, request: Request, inputs: Mapping[str, Array], has_left: Callable[[], bool]) -> Mapping[str, Array]:
         metadata = dict(request.metadata)
-        current = Exchange(self._watch, ROUTE + "Predict", metadata, True, "hop")
+        current = Exchange(self._watch, ROUTE + "Predict", metadata, is_own=True, protocol_name="hop")
         outputs: Mapping[str, Array] = {}
         with (
             current.told(lambda: (_size(inputs), _size(outputs))),

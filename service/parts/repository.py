@@ -101,7 +101,7 @@ class ForwardedRepository:
         base: the same without what clients have put in place.
     """
 
-    def __init__(self, address: str, link: Link, engine: Engine, source: ConfigSource, base: ConfigSource) -> None:
+    def __init__(self, address: str, link: Link, *, engine: Engine, source: ConfigSource, base: ConfigSource) -> None:
         """Connect to nothing yet."""
         self._address = address
         self._link = link

@@ -13,8 +13,8 @@ import threading
 import time
 from typing import Final
 
-from service.config.settings import Settings
 from service.engine.tf import device
+from service.parts.plan import Plan
 from service.parts.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -27,11 +27,11 @@ _FIRST_LOOK_S: Final = 5.0
 _LOOK_S: Final = 0.25
 
 
-def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
+def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
     """Serve until the lifeline is closed.
 
     Args:
-        settings: of the service.
+        plan: of the service.
         runtime: of the service.
         lifeline: the reading end of the pipe whose other end the supervisor holds.
 
@@ -48,24 +48,31 @@ def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
     shared_metrics.share(runtime.metrics)  # the gateways show them
     shared_metrics.take_over(runtime.metrics)
     serving_metrics = ServingMetrics()
-    local = engines.local_engine(settings, runtime, serving_metrics, lambda *about: metrics.count_stopped(*about))
+    local = engines.local_engine(plan, runtime, serving_metrics, lambda *about: metrics.count_stopped(*about))
     metrics = Metrics(local, serving_metrics)
     # The gateways choose between versions themselves and ask for one by its number; this is for clients of gRPC.
-    engine = engines.canary_engine(settings, local, metrics.count_comparison)
+    engine = engines.canary_engine(plan, local, metrics.count_comparison)
     traces = tracing.from_environment(os.environ)
-    reload, repository = engines.reload(settings, runtime, local), engines.repository(settings, runtime, engine, local)
+    reload, repository = engines.reload(plan, runtime, local), engines.repository(plan, runtime, engine, local)
     server = engines.grpc_server(
-        settings, runtime, engine, metrics, reload, repository, traces, lambda: local.is_loading
+        plan,
+        runtime,
+        engine,
+        metrics,
+        reload=reload,
+        repository=repository,
+        traces=traces,
+        loading=lambda: local.is_loading,
     )
-    hop = engines.hop_server(settings, runtime, engine, metrics, traces)
+    hop = engines.hop_server(plan, runtime, engine, metrics, traces)
     engine.start()
     local.join(alone=True)
     until = time.monotonic() + _FIRST_LOOK_S
     while not engine.status().models and time.monotonic() < until and not _closed(lifeline, 0.01):
         pass
-    address = engines.grpc_address(settings, runtime)
+    address = engines.grpc_address(plan, runtime)
     hop.start()
-    server.start(address, settings.grpc_socket_path, runtime.engine_socket)
+    server.start(address, plan.settings.grpc_socket_path, runtime.engine_socket)
     log.info("gRPC listens on %s (engine process %d).", address, os.getpid())
     while not engine.status().ready and not _closed(lifeline, 0.05):
         pass

@@ -13,6 +13,7 @@ from service.config.settings import Settings
 from service.http.front import Parts
 from service.http.worker import FrontWorker
 from service.parts import engines
+from service.parts.plan import Plan
 from service.parts.runtime import Roster, Runtime
 from service.process.gunicorn_arbiter import ServiceArbiter
 from service.process.parent import die_with
@@ -33,17 +34,18 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
     """See the module.
 
     Args:
-        settings: of the service.
+        plan: of the service.
         runtime: of the service.
         listener: the socket for HTTP; gunicorn takes it over.
         grpc_holder: the socket that holds gRPC's port, for a process that follows this one.
     """
 
     def __init__(
-        self, settings: Settings, runtime: Runtime, listener: socket.socket, grpc_holder: socket.socket | None = None
+        self, plan: Plan, runtime: Runtime, listener: socket.socket, grpc_holder: socket.socket | None = None
     ) -> None:
         """Start nothing yet."""
-        self.settings = settings
+        self.settings = settings = plan.settings
+        self._plan = plan
         self.runtime = runtime
         # Whether a supervisor has started this process.
         self.supervised = settings.engine == "shared"
@@ -52,8 +54,7 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
         self._connections = _connections(settings.max_connections)
         self._worker: Worker | None = None
         self.drain_s = drain_s(settings)
-        files = tls.from_settings(settings)
-        self._tls = tls.http_contexts(files) if files is not None else None
+        self._tls = tls.http_contexts(plan.tls) if plan.tls is not None else None
         super().__init__()
 
     def run(self) -> None:
@@ -84,7 +85,7 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
 
     def load(self) -> Any:
         """The WSGI application of a worker."""
-        self._worker = Worker(self.settings, self.runtime)
+        self._worker = Worker(self._plan, self.runtime)
         return self._worker.app
 
     def front_parts(self) -> Parts:

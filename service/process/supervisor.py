@@ -51,6 +51,7 @@ class Supervisor:
 
     def __init__(
         self,
+        *,
         run_engine: Callable[[int], None],
         run_gateways: Callable[[], None],
         gateways_started: Callable[[], None],

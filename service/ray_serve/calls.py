@@ -72,6 +72,7 @@ class Calls:
     def __init__(
         self,
         handlers: Handlers,
+        *,
         interceptors: Sequence[grpc.ServerInterceptor],
         pool: Executor,
         aside: Executor,

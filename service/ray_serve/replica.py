@@ -22,7 +22,7 @@ from service.engine.local.shared_view import AnyView
 from service.errors import Unavailable
 from service.interface import State
 from service.oip.requests import rules_of
-from service.parts import engines, loading
+from service.parts import engines, loading, plan
 from service.ray_serve.calls import Calls, Handlers
 from service.rpc.access import AccessInterceptor
 from service.rpc.exchange import Watch
@@ -31,7 +31,6 @@ from service.rpc.inference import InferenceService
 from service.rpc.messages import MessageInterceptor
 from service.rpc.model import ModelService
 from service.rpc.prediction import PredictionService
-from service.security import access
 from service.telemetry import tracing
 from service.telemetry.metrics import Metrics
 from service.telemetry.serving_metrics import ServingMetrics
@@ -64,13 +63,15 @@ class Replica:
         warnings.filterwarnings("ignore", module="PIL")
         source = config_source.from_settings(settings)
         config_source.check(source)
-        access.check(settings)
+        planned = plan.make(settings)
         serving_metrics = ServingMetrics()
-        load = loading.make_loader(settings, serving_metrics, lambda *about: metrics.count_stopped(*about))
+        load = loading.make_loader(planned, serving_metrics, lambda *about: metrics.count_stopped(*about))
         cores = len(os.sched_getaffinity(0))
-        self._local = LocalEngine(source.read, load, settings.file_system_poll_wait_seconds, cores, view)
+        self._local = LocalEngine(
+            source.read, load, poll_s=settings.file_system_poll_wait_seconds, load_threads=cores, view=view
+        )
         metrics = Metrics(self._local, serving_metrics)
-        self._engine = engines.canary_engine(settings, self._local, metrics.count_comparison)
+        self._engine = engines.canary_engine(planned, self._local, metrics.count_comparison)
         self._tracing = tracing.from_environment(os.environ)
         self._health = HealthService()
         threads = settings.grpc_max_threads or settings.threads
@@ -83,11 +84,11 @@ class Replica:
         protocol.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
             PredictionService(
                 self._engine,
-                deadline_s,
-                serving_metrics,
-                settings.enable_serialization_as_tensor_content,
-                queue,
-                watch,
+                default_deadline_s=deadline_s,
+                metrics=serving_metrics,
+                as_content=settings.enable_serialization_as_tensor_content,
+                queue=queue,
+                watch=watch,
             ),
             handlers,
         )
@@ -95,16 +96,23 @@ class Replica:
             ModelService(self._engine, None, watch), handlers
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, handlers)
-        inference = InferenceService(self._engine, deadline_s, metrics, rules_of(settings), queue, watch=watch)
+        inference = InferenceService(
+            self._engine,
+            default_deadline_s=deadline_s,
+            metrics=metrics,
+            rules=rules_of(settings),
+            queue=queue,
+            watch=watch,
+        )
         handlers.add_generic_rpc_handlers((inference.handler(),))
         self._pool = CountedPool(queue, threads, "ray-calls")
         self._aside = ThreadPoolExecutor(_ASIDE, thread_name_prefix="ray-aside")
         self.calls = Calls(
             handlers,
-            (AccessInterceptor(access.from_settings(settings)), MessageInterceptor()),
-            self._pool,
-            self._aside,
-            settings.max_body_bytes,
+            interceptors=(AccessInterceptor(planned.keys.access()), MessageInterceptor()),
+            pool=self._pool,
+            aside=self._aside,
+            most_bytes=settings.max_body_bytes,
         )
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch_health, name="ray-health", daemon=True)

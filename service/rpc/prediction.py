@@ -13,8 +13,6 @@ from service.rpc.errors import Context, code_of, has_left
 from service.rpc.exchange import Exchange, Watch, exchange
 from service.telemetry.serving_metrics import ServingMetrics
 
-# Seconds beyond which a deadline is gRPC's word for none.
-_FOR_EVER_S: Final = 1e9
 ROUTE: Final = "/tensorflow.serving.PredictionService/"
 _NOBODY: Final = Watch()
 
@@ -34,6 +32,7 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
     def __init__(
         self,
         engine: Engine,
+        *,
         default_deadline_s: float,
         metrics: ServingMetrics,
         as_content: bool,
@@ -151,7 +150,8 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
         """Lease what the call asks for, end it with an error's code, and count it."""
         started_s = time.monotonic()
         arrival = self._queue.arrival()
-        with exchange(self._watch, context, ROUTE + api, request, response) as current:
+        arrived_s = None if arrival is None else arrival.at_s
+        with exchange(self._watch, context, ROUTE + api, request, response, arrived_s=arrived_s) as current:
             status = "INTERNAL"
             try:
                 if arrival is not None and arrival.refused:
@@ -174,11 +174,7 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
                     self._metrics.count_request(name, api, "GRPC", status, time.monotonic() - started_s)
 
     def _call(self, model_spec: Any, context: Context, current: Exchange, outputs: tuple[str, ...] = ()) -> Call:
-        remaining_s, limit = context.time_remaining(), "the call's deadline"
-        if remaining_s is None or remaining_s > _FOR_EVER_S:
-            remaining_s = self._default_deadline_s
-            limit = f"the service's {remaining_s * 1e3:.0f} ms"
-        deadline = time.monotonic() + remaining_s
+        deadline, limit = current.patience(self._default_deadline_s)
         trace = current.trace.carried if current.trace is not None else ()
         name = model_spec.signature_name or DEFAULT_SIGNATURE
         return Call(deadline, name, outputs, has_left(context), current.request_id, trace, limit)

@@ -58,7 +58,7 @@ def local_engine(folder: Path) -> Iterator[Engine]:
     for _ in range(2):
         store.publish(folder, "sums", lambda path: (path / store.SAVED_MODEL).write_bytes(b"x") and None)
     configs = [ModelConfig("sums", folder / "sums", All())]
-    engine = LocalEngine(lambda: configs, lambda _folder, _name, version: Sums(version), 0.01)
+    engine = LocalEngine(lambda: configs, lambda _folder, _name, version: Sums(version), poll_s=0.01)
     engine.start()
     try:
         until(lambda: [v.state for v in engine.status().models.get("sums", ())] == [State.AVAILABLE] * 2)
@@ -71,7 +71,7 @@ def local_engine(folder: Path) -> Iterator[Engine]:
 def remote_engine(folder: Path, hop: bool = False) -> Iterator[Engine]:
     """Over gRPC, or as a gateway has it whose engine process is of the same service."""
     with fake_engine(folder) as peer:
-        server = GrpcServer(peer, 4, LONG_S, 2**20)
+        server = GrpcServer(peer, threads=4, default_deadline_s=LONG_S, max_message_bytes=2**20)
         address = f"127.0.0.1:{server.start('127.0.0.1:0')}"
         hop_server = HopServer(folder / "hop.sock", HopPrediction(peer, Watch()))
         hop_server.start()

@@ -21,8 +21,8 @@ from tests.e2e.processes import PATIENCE_S, wait_until
 ROOT = Path(__file__).parents[2]
 # The version against which the application was held.
 PACKAGES = ("ray[serve]==2.60.0",)
-# `serve run FILE` on a node of its own, whose CPUs are a number only. Ray gives itself 30 s for the start of a node; on a
-# loaded machine that may be too short, and then it begins once more.
+# `serve run FILE` on a node of its own, whose CPUs are a number only. Ray gives itself 30 s for the start of a node; on
+# a loaded machine that may be too short, and then it begins once more.
 _RUN = """
 import sys, ray
 from ray.serve.scripts import cli

@@ -44,6 +44,7 @@ NOT_RUN = {
     "signpost serve --engine ray-head": "needs a cluster of Ray; test_ray has a gateway before one node",
     "signpost serve --store s3": "needs a bucket; test_object_storage has one",
     "signpost models --store s3": "the same",
+    "signpost serve --engine dns:": "needs hosts behind a name; test_fleet has them",
     "KERAS_BACKEND=jax": "needs JAX and the photographs; test_run publishes what another backend trained",
     "docker": "needs Docker",
     "kubectl": "needs a cluster",

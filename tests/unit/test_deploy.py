@@ -23,10 +23,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.commands import cli
 from service.config import model_config, settings
 from service.config.settings import Settings
-from service.gateway.routes import monitoring
 from service.gateway.routes.metrics import Metrics
 from service.interface import Queue
 from service.objects import urls
+from service.parts import monitoring_config
 from service.process import gunicorn_app, supervisor
 from tests.fakes import FakeEngine, classifier
 
@@ -160,7 +160,7 @@ def test_the_stock_engine_serves_models_of_the_store_with_metrics_where_signpost
     models = {each.name: each for each in model_config.parse(text, "models.config", DEPLOY)}
     assert all((ROOT / "model_store" / name).is_dir() for name in models)
     assert all(each.base_path == Path("/models", name) for name, each in models.items())
-    assert monitoring.read_path(DEPLOY / "tfserving" / "monitoring.config") == "/metrics"
+    assert monitoring_config.read_path(DEPLOY / "tfserving" / "monitoring.config") == "/metrics"
 
 
 # --- what watches
@@ -240,6 +240,7 @@ def test_kustomizations_name_files_that_there_are(path: Path) -> None:
     named = itertools.chain(
         kustomization.get("resources", ()),
         kustomization.get("components", ()),
+        kustomization.get("configurations", ()),
         (patch["path"] for patch in kustomization.get("patches", ())),
     )
     files = {(path.parent / each).resolve() for each in named}

@@ -217,6 +217,7 @@ def test_there_is_something_to_look_at() -> None:
     assert reaches(Path("service/protocol.py"), "tensorflow_serving")
 
 
+@pytest.mark.slow
 def test_neither_the_command_nor_a_gateway_loads_tensorflow() -> None:
     """What the files say is one thing, what comes with their imports another."""
     program = (
@@ -235,6 +236,7 @@ def test_training_imports_tensorflow_only_where_it_is_used(path: Path) -> None:
     assert not [name for name in at_import if name.startswith(("tensorflow", "service.protocol"))]
 
 
+@pytest.mark.slow
 def test_training_reaches_the_protocol_only_when_it_exports() -> None:
     program = "import sys, training.run, training.commands; assert 'service.protocol' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)

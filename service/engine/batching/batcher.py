@@ -66,6 +66,7 @@ class Batcher:
         self,
         run: Run,
         parameters: BatchingParameters,
+        *,
         clock: Callable[[], float] = time.monotonic,
         joined: Joined | None = None,
         unjoinable: Callable[[str], None] = lambda _: None,

@@ -40,6 +40,7 @@ class WarmBatcher(Batcher):
         self,
         run: Run,
         parameters: BatchingParameters,
+        *,
         devices: Sequence[Run],
         name: str,
         joined: Joined | None = None,

@@ -42,7 +42,7 @@ class Recheck:
     """
 
     def __init__(
-        self, run: Run, share: float, tolerance: float, differed: Callable[[str], None], eager: bool = False
+        self, run: Run, *, share: float, tolerance: float, differed: Callable[[str], None], eager: bool = False
     ) -> None:
         """Start nothing yet."""
         self._eager_left = _EAGER if eager and share else 0

@@ -19,6 +19,7 @@ from service.errors import one_line, without_paths
 from service.hop.client import Hop
 from service.hop.messages import HopError
 from service.interface import Array, State, VersionStatus
+from service.telemetry.carried import time_left
 
 log = logging.getLogger(__name__)
 
@@ -95,12 +96,13 @@ class Peer:
                 raise errors.HopFailed(error) from error
             if outputs is not None:
                 return outputs
-        metadata = (protocol.PREFERS_CONTENT, *self._link.metadata, *asked.metadata)
+        metadata = (protocol.PREFERS_CONTENT, time_left(timeout_s), *self._link.metadata, *asked.metadata)
         return read_response(self._prediction.Predict(to_request(asked), timeout=timeout_s, metadata=metadata))
 
     def metadata(self, request: Any, timeout_s: float) -> Any:
         """Send a GetModelMetadata request and wait for its answer; raises as `predict` does."""
-        return self._prediction.GetModelMetadata(request, timeout=timeout_s, metadata=self._link.metadata)
+        along = (time_left(timeout_s), *self._link.metadata)
+        return self._prediction.GetModelMetadata(request, timeout=timeout_s, metadata=along)
 
     def ask_health(self) -> Any:
         """Ask how it is; the answer is for `note_health`.

@@ -40,13 +40,14 @@ class RemoteServable(BatchedServable):
         self,
         name: str,
         version: int,
+        *,
         signatures: Mapping[str, Signature],
         send: Send,
         parameters: BatchingParameters | None,
         unjoined: Mapping[str, str],
     ) -> None:
         """Make an empty queue for each signature that is joined; `learn_classes` completes an image classifier."""
-        super().__init__(name, version, signatures, unjoined)
+        super().__init__(name, version, signatures=signatures, unjoined=unjoined)
         self._send = send
         if parameters is not None:
             self.batchers = {key: _CallBatcher(self, key, parameters) for key in signatures if key not in unjoined}

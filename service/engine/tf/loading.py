@@ -40,6 +40,7 @@ def load(
     version: int,
     parameters: BatchingParameters | None,
     device: DeviceSettings,
+    *,
     warm_up_times: int = 1,
     tags: Iterable[str] = (SERVE_TAG,),
     stopped: Stopped = lambda *_: None,
@@ -87,9 +88,19 @@ def load(
         loaded.settle()
         used = Used() if used is None else used
         servable = TensorflowServable(
-            name, version, found.signatures, runs, parameters, loaded.release, unjoined, tolerance,
-            _judges(found, loaded, device), stopped, loaded.devices if padded else {}, used.add,
-        )  # fmt: skip
+            name,
+            version,
+            signatures=found.signatures,
+            runs=runs,
+            parameters=parameters,
+            release=loaded.release,
+            unjoined=unjoined,
+            tolerance=tolerance,
+            judges=_judges(found, loaded, device),
+            stopped=stopped,
+            devices=loaded.devices if padded else {},
+            used=used.add,
+        )
         servable.classes = classes
         if largest is not None and largest < max(sizes):
             servable.limit_batches(largest)

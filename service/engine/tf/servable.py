@@ -53,6 +53,7 @@ class TensorflowServable(BatchedServable):
         self,
         name: str,
         version: int,
+        *,
         signatures: Mapping[str, Signature],
         runs: Mapping[str, Run],
         parameters: BatchingParameters | None,
@@ -65,7 +66,7 @@ class TensorflowServable(BatchedServable):
         used: Callable[[str, Sample], None] = lambda *_: None,
     ) -> None:
         """Put the parts together."""
-        super().__init__(name, version, signatures, unjoined, stopped)
+        super().__init__(name, version, signatures=signatures, unjoined=unjoined, stopped=stopped)
         self._judges = judges
         self._runs = runs
         self._release = release
@@ -86,7 +87,8 @@ class TensorflowServable(BatchedServable):
             return self._make_batcher(signature_name, parameters, padded)
         stop = partial(self.stop_joining, signature_name)
         # At first all are looked at of what only the row test has shown.
-        recheck = Recheck(self._runs[signature_name], parameters.recheck_share, tolerance, stop, eager=not image)
+        run, share = self._runs[signature_name], parameters.recheck_share
+        recheck = Recheck(run, share=share, tolerance=tolerance, differed=stop, eager=not image)
         self._rechecks.append(recheck)
         joined = recheck.note if parameters.recheck_share else None
         return self._make_batcher(signature_name, parameters, True, joined=joined, unjoinable=stop)
@@ -97,7 +99,12 @@ class TensorflowServable(BatchedServable):
             return Batcher(self._runs[name], parameters, **told)
         full_name = f"{self.name} version {self.version}, signature {name!r}"
         batcher = self._warm[name] = WarmBatcher(
-            self._runs[name], parameters.with_sizes(), devices, full_name, used=partial(self._note_used, name), **told
+            self._runs[name],
+            parameters.with_sizes(),
+            devices=devices,
+            name=full_name,
+            used=partial(self._note_used, name),
+            **told,
         )
         return batcher
 

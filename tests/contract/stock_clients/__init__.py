@@ -21,10 +21,10 @@ def python_with(name: str, cache: Path) -> Path:
     return environments.python_with(cache / name, PACKAGES[name])
 
 
-def ask(name: str, cache: Path, http_port: int, grpc_port: int) -> None:
-    """Run a program of this folder against the ports of a service."""
+def ask(name: str, cache: Path, http_port: int, grpc_port: int, packages: str = "") -> None:
+    """Run a program of this folder against the ports of a service, with what another program needs, if not its own."""
     program = Path(__file__).with_name(f"{name}.py")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [python_with(name, cache), program, str(http_port), str(grpc_port)]
+    command = [python_with(packages or name, cache), program, str(http_port), str(grpc_port)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_RUN_S, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]

@@ -14,6 +14,8 @@ from service.errors import SignpostError
 from training.commands import evaluate
 from training.data.circles import draw_dataset
 
+pytestmark = pytest.mark.slow  # TensorFlow
+
 
 @pytest.fixture(scope="module")
 def at(tmp_path_factory: pytest.TempPathFactory) -> Path:

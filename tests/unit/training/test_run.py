@@ -25,6 +25,8 @@ from training.network import architectures, initial
 from training.output import export, gate
 from training.recipe import Architecture
 
+pytestmark = pytest.mark.slow  # TensorFlow
+
 
 def train(at: Path, *options: str, recipe: str = "circles") -> Result:
     arguments = ["train", recipe, "--samples", "300", "--epochs", "1", "--store", str(at / "store")]

@@ -127,7 +127,7 @@ class Handler(BaseHTTPRequestHandler):
 def test_clients_note_every_answer_and_go_on() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    clients = Clients(server.server_port, "/", b"x", "image/png", 2)
+    clients = Clients(server.server_port, path="/", body=b"x", kind="image/png", number=2)
     try:
         until(lambda: clients.statuses()[200] > 3)
         assert clients.complaint() == ""

@@ -18,6 +18,7 @@ from service.config.settings import Settings
 from service.gateway import create_app
 from service.gateway.routes.metrics import Metrics
 from service.interface import State, VersionStatus
+from service.security import access
 from tests.fakes import FakeEngine, classifier
 
 NOBODY = {"SIGNPOST_REST_API_PORT": "1"}
@@ -146,6 +147,18 @@ def test_what_lies_in_a_folder_and_is_no_version_is_told(store: Path) -> None:
     assert [config.name for config in ConfigFile(store).read()] == ["m", "n"]
 
 
+def test_a_base_path_that_is_itself_a_saved_model_is_listed_and_not_deleted(store: Path) -> None:
+    (store / "flat").mkdir()
+    (store / "flat/saved_model.pb").touch()
+    (store / "models.config").write_text(
+        'model_config_list { config { name: "flat" base_path: "flat" } config { name: "m" base_path: "m" } }'
+    )
+    assert listed(store)["flat", 1] == ("default", [])
+    assert "Version 1 of flat is the one that serves" in run(store, "remove", "flat", "1", code=2).output
+    run(store, "label", "flat", "stable", "1")
+    assert listed(store)["flat", 1] == ("default", ["stable"])
+
+
 def test_a_model_whose_folder_is_missing_hides_no_other(store: Path) -> None:
     (store / "models.config").write_text(
         'model_config_list { config { name: "m" base_path: "m" } config { name: "x" base_path: "gone" } }'
@@ -163,7 +176,12 @@ def service() -> Iterator[tuple[str, FakeEngine]]:
         "m": (VersionStatus(3, State.AVAILABLE), VersionStatus(2, State.AVAILABLE)),
         "n": (VersionStatus(1, State.END, "n/1 is broken."),),
     }
-    app = create_app(Settings(store=Path("/nowhere")), engine, Metrics(engine))
+    app = create_app(
+        Settings(store=Path("/nowhere")),
+        engine,
+        Metrics(engine),
+        admits=access.Access(),
+    )
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

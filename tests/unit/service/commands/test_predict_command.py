@@ -16,6 +16,7 @@ from service.config.settings import Settings
 from service.errors import Overloaded, SettingsError, Unavailable
 from service.gateway import create_app
 from service.gateway.routes.metrics import Metrics
+from service.security import access
 from tests.fakes import FakeEngine, FakeServable, classifier, signature, spec
 from tests.unit.service.gateway.pictures import BLACK, GREY, WHITE
 
@@ -31,7 +32,12 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 def url(engine: FakeEngine) -> Iterator[str]:
-    app = create_app(Settings(max_image_bytes=5_000), engine, Metrics(engine))
+    app = create_app(
+        Settings(max_image_bytes=5_000),
+        engine,
+        Metrics(engine),
+        admits=access.Access(),
+    )
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -52,7 +52,7 @@ def make() -> Iterator[Callable[..., Calls]]:
                 grpc.method_handlers_generic_handler(service, {name: grpc.stream_stream_rpc_method_handler(stream)}),
             )
         )
-        return Calls(handlers, interceptors, *pools[-2:], most_bytes)
+        return Calls(handlers, interceptors=interceptors, pool=pools[-2], aside=pools[-1], most_bytes=most_bytes)
 
     yield make
     for pool in pools:

@@ -19,6 +19,8 @@ from training.network.folding import fold
 from training.recipe import Architecture, Recipe
 from training.schedule import Phase
 
+pytestmark = pytest.mark.slow  # TensorFlow
+
 
 def run(
     recipe: Recipe = RECIPE,

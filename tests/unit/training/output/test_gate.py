@@ -11,6 +11,8 @@ from service.config.config_edit import ConfigFile, with_label
 from training.loop.evaluate import interval
 from training.output.gate import card_before, compare, move_stable, stable_version
 
+pytestmark = pytest.mark.slow  # TensorFlow
+
 
 def card(correct: int, fingerprint: str = "same") -> dict[str, Any]:
     test = {"accuracy": correct / 1000, "accuracy_interval_95": list(interval(correct, 1000))}

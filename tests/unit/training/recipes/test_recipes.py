@@ -63,6 +63,7 @@ def test_circles_draws_other_images_for_the_test(tmp_path: Path) -> None:
     assert not set(data.train.digests()) & set(data.test.digests())
 
 
+@pytest.mark.slow
 def test_the_command_line_does_not_wait_for_keras() -> None:
     code = (
         "import sys, training.commands; from training import recipes; [recipes.get(n) for n in recipes.NAMES];"

@@ -198,7 +198,7 @@ def test_so_it_is_beside_the_queue_and_nothing_else_runs_than_the_sizes(
     rules = replace(rules, allowed_batch_sizes=()).with_sizes()
     model = Model(memory)
     threads = threading.active_count()
-    batcher = WarmBatcher(model, rules, [model], "m")
+    batcher = WarmBatcher(model, rules, devices=[model], name="m")
     if warm:
         batcher.warmer.warm_up(sample_of({"x": np.ones((1, 1))}, ()))
     with ThreadPoolExecutor(len(callers)) as pool:

@@ -67,7 +67,7 @@ def used() -> list[Sample]:
 
 @pytest.fixture
 def batcher(device: Device, used: list[Sample]) -> Iterator[WarmBatcher]:
-    made = WarmBatcher(device, PARAMETERS, [device], "m", used=used.append)
+    made = WarmBatcher(device, PARAMETERS, devices=[device], name="m", used=used.append)
     made.warmer.warm_up(sample_of(rows(1), ()))
     yield made
     device.may_run_first.set()
@@ -122,7 +122,7 @@ def test_what_fails_is_not_warmed(batcher: WarmBatcher, used: list[Sample]) -> N
 
 def test_a_size_without_memory_limits_the_batches(device: Device) -> None:
     device.fits = 4
-    batcher = WarmBatcher(device, PARAMETERS, [device], "m")
+    batcher = WarmBatcher(device, PARAMETERS, devices=[device], name="m")
     batcher.warmer.warm_up(sample_of(rows(1), ()))
     assert batcher.most_rows == 4
     assert len(batcher.submit(rows(7), call()).outputs["y"]) == 7
@@ -130,7 +130,7 @@ def test_a_size_without_memory_limits_the_batches(device: Device) -> None:
 
 
 def test_a_batch_without_memory_goes_on_at_the_size_below(device: Device) -> None:
-    batcher = WarmBatcher(device, PARAMETERS, [device], "m")
+    batcher = WarmBatcher(device, PARAMETERS, devices=[device], name="m")
     batcher.warmer.warm_up(sample_of(rows(1), ()))
     device.fits = 4
     assert len(batcher.submit(rows(5), call()).outputs["y"]) == 5

@@ -35,7 +35,7 @@ def made() -> Iterator[Callable[..., tuple[Recheck, Told]]]:
             return {"y": function(inputs["x"])}
 
         told = Told()
-        all_made.append(Recheck(run, share, 1e-4, told))
+        all_made.append(Recheck(run, share=share, tolerance=1e-4, differed=told))
         return all_made[-1], told
 
     yield make
@@ -112,11 +112,11 @@ def test_only_a_share_is_looked_at(made: Callable[..., tuple[Recheck, Told]]) ->
 
 def test_the_first_batches_are_all_looked_at_where_only_a_test_has_shown_anything() -> None:
     told = Told()
-    eager = Recheck(lambda inputs, _: {"y": inputs["x"] + 1}, 1e-12, 1e-4, told, eager=True)
+    eager = Recheck(lambda inputs, _: {"y": inputs["x"] + 1}, share=1e-12, tolerance=1e-4, differed=told, eager=True)
     note(eager, ROWS["x"])
     assert told.came.wait(LONG_S)
     eager.close()
-    off = Recheck(lambda inputs, _: {"y": inputs["x"] + 1}, 0.0, 1e-4, told, eager=True)
+    off = Recheck(lambda inputs, _: {"y": inputs["x"] + 1}, share=0.0, tolerance=1e-4, differed=told, eager=True)
     note(off, ROWS["x"])
     off.close()
     assert len(told.found) == 1

@@ -29,7 +29,7 @@ class Worker:
         self.view = SharedView(folder.with_name("agreement"), generation, number)
         self.loader = Loader()
         self.config = ModelConfig("m", folder / "m")
-        self.engine = LocalEngine(lambda: (self.config,), self.loader, POLL_S, 2, self.view)
+        self.engine = LocalEngine(lambda: (self.config,), self.loader, poll_s=POLL_S, load_threads=2, view=self.view)
 
     def start(self, alone: bool = True) -> None:
         self.engine.start()
@@ -385,7 +385,7 @@ def test_one_worker_behaves_as_it_would_alone(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(folders, "QUIET_S", 0.0)
     alone = tmp_path / "alone"
     publish(alone)
-    engine = LocalEngine(ConfigSource(alone).read, Loader(), POLL_S)
+    engine = LocalEngine(ConfigSource(alone).read, Loader(), poll_s=POLL_S)
     assert engine.join(alone=False) is False  # nothing is loaded yet
     engine.start()
     until(lambda: engine.join(alone=False))

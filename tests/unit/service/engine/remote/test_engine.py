@@ -45,7 +45,7 @@ class Peers:
         self.hop = hop
 
     def serve(self, engine: FakeEngine, address: str = "127.0.0.1:0") -> str:
-        server = GrpcServer(engine, 16, 20.0, 2**26)
+        server = GrpcServer(engine, threads=16, default_deadline_s=20.0, max_message_bytes=2**26)
         self.servers.append(server)
         port = server.start(address)
         return address if address.startswith("unix:") else f"127.0.0.1:{port}"
@@ -353,6 +353,7 @@ def test_over_a_unix_socket(peers: Peers, tmp_path: object) -> None:
     assert ask(engine, 1) == [2]
 
 
+@pytest.mark.slow
 def test_it_never_imports_tensorflow() -> None:
     program = (
         "import sys, service.engine.remote.engine, service.gateway\n"

@@ -30,7 +30,7 @@ class Both:
     def __init__(self, folder: Path, *servables: FakeServable) -> None:
         self.peer = FakeEngine(*servables)
         self.hopped: list[Request] = []
-        self.grpc = GrpcServer(self.peer, 16, 20.0, 2**26)
+        self.grpc = GrpcServer(self.peer, threads=16, default_deadline_s=20.0, max_message_bytes=2**26)
         address = f"127.0.0.1:{self.grpc.start('127.0.0.1:0')}"
         self.hop_socket = folder / "hop.sock"
         self.hop = self.serve()

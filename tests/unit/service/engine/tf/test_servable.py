@@ -19,6 +19,8 @@ from service.engine.tf.servable import TensorflowServable
 from service.errors import InvalidRequest, LoadFailed, NotFound, Unavailable, UnfitSignature
 from service.interface import Array, Call
 
+pytestmark = pytest.mark.slow  # TensorFlow
+
 LONG_S = 60.0
 Load = Callable[..., TensorflowServable]
 

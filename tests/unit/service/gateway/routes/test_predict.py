@@ -18,6 +18,7 @@ from service.gateway import create_app
 from service.gateway.middleware.http_errors import STATUSES
 from service.gateway.routes.metrics import Metrics
 from service.interface import DEFAULT_SIGNATURE, Array, Call
+from service.security import access
 from tests.fakes import FakeEngine, FakeServable, signature, spec
 from tests.unit.service.gateway.pictures import WHITE, flat
 
@@ -268,6 +269,11 @@ def test_every_error_of_ours_has_a_status_of_its_own_row() -> None:
 
 
 def test_a_large_image_within_the_limits_of_the_settings_is_taken(engine: FakeEngine) -> None:
-    client = create_app(Settings(max_image_pixels=250_000), engine, Metrics(engine)).test_client()
+    client = create_app(
+        Settings(max_image_pixels=250_000),
+        engine,
+        Metrics(engine),
+        admits=access.Access(),
+    ).test_client()
     assert client.post(LETTERS, data=flat(0, "BMP", (500, 500)), content_type="image/bmp").status_code == 200
     assert client.post(LETTERS, data=flat(0, "BMP", (501, 500)), content_type="image/bmp").status_code == 413
