@@ -50,7 +50,7 @@ def local_engine(
         stopped: told of each signature whose requests are not joined any more: model, version, signature.
     """
     source = config_source.from_settings(plan.settings, runtime.config_override)
-    load = loading.make_loader(plan, metrics, stopped)
+    load = loading.make_loader(plan, metrics, stopped, runtime.folder)
     # The engine process is the only one of its service that has models; the one that follows it takes its place.
     view = shared_view(runtime, _ENGINE if plan.settings.engine == "shared" else None)
     return LocalEngine(

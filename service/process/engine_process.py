@@ -39,10 +39,11 @@ def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
         SettingsError: the port can't be listened on.
     """
     from service.parts import engines
-    from service.telemetry import shared_metrics, tracing
+    from service.telemetry import logs, shared_metrics, tracing
     from service.telemetry.metrics import Metrics
     from service.telemetry.serving_metrics import ServingMetrics
 
+    logs.name_process(f"engine {os.getpid()}", runtime.folder)
     for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     shared_metrics.share(runtime.metrics)  # the gateways show them
@@ -73,7 +74,7 @@ def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
     address = engines.grpc_address(plan, runtime)
     hop.start()
     server.start(address, plan.settings.grpc_socket_path, runtime.engine_socket)
-    log.info("gRPC listens on %s (engine process %d).", address, os.getpid())
+    log.info("gRPC listens on %s.", address)
     while not engine.status().ready and not _closed(lifeline, 0.05):
         pass
     runtime.engine_ready.touch()

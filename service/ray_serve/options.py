@@ -11,6 +11,7 @@ from service.config import settings as service_settings
 from service.config import shape
 from service.config.settings import Settings
 from service.errors import SettingsError
+from service.objects import urls
 
 # What has a meaning in a replica: whole sections of the settings, and some of others. Ray has the sockets.
 _SECTIONS: Final = ("Models", "Batches and queues", "TensorFlow")
@@ -64,10 +65,15 @@ def for_replica(settings: Settings, cpus: float) -> Settings:
     """The settings with what a replica chooses: one local engine that uses the CPUs which Ray has set aside for it.
 
     Raises:
-        SettingsError: the folder of the models is not named in full.
+        SettingsError: the folder of the models is not named in full, or is none.
     """
     folders = (settings.model_config_file, settings.model_base_path)
     folder = next((each for each in folders if each is not None), settings.store)
+    if urls.is_url(folder):  # the process that would copy it is forked, which Ray's processes can't be
+        raise SettingsError(
+            f"A replica under Ray Serve can't read {urls.written(folder)} by itself; mount it on every machine and name "
+            "the folder."
+        )
     if not folder.is_absolute():
         raise SettingsError(
             f"The folder of the models ({folder}) must begin with /, as replicas run on any machine of the cluster; "

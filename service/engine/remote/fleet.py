@@ -230,7 +230,7 @@ class Fleet:
         for peer in self._peers:
             before = was_alive.get(peer)  # None for a new one
             if before != peer.alive or (self._ended == 0 and not peer.alive):
-                log.log(*(_ALIVE if peer.alive else _DEAD), peer.address)
+                log.log(*(_ALIVE if peer.alive else _DEAD), peer.address, extra={"once": True})
                 for name in self._names if before else ():
                     name.hurry()  # where it was, another may be
         alive = [peer for peer in self._peers if peer.alive]

@@ -171,7 +171,9 @@ class Replica:
         self.view = ReplicaView(number, actor.ask, look_s=0.01)
         self.view.start()
         self.loader = Loader()
-        self.engine = LocalEngine(lambda: (ModelConfig("m", folder / "m"),), self.loader, POLL_S, 2, self.view)
+        self.engine = LocalEngine(
+            lambda: (ModelConfig("m", folder / "m"),), self.loader, poll_s=POLL_S, load_threads=2, view=self.view
+        )
         self.engine.start()
         until(lambda: self.engine.join(alone=False))
 

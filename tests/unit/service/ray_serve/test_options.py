@@ -64,6 +64,8 @@ def test_the_folder_of_the_models_is_named_in_full() -> None:
     with pytest.raises(SettingsError, match=r"The folder of the models \(model_store\) must begin with /"):
         options.for_replica(Settings(), cpus=1)
     assert options.for_replica(Settings(model_base_path=Path("/mnt/models")), cpus=1)
+    with pytest.raises(SettingsError, match="can't read s3://bucket/models by itself; mount it"):
+        options.for_replica(options.read({"store": "s3://bucket/models"}), cpus=1)
 
 
 def test_the_shipped_file_has_args_that_can_be_read() -> None:
