@@ -3,7 +3,7 @@
     .venv/bin/python -m loadtests.raw.side_by_side ../before .
 
 Both services run all the time and take turns, round after round, so that what else the machine does meets both; each
-figure is the median over the rounds. A checkout is a folder with `service/` in it; both run in this environment.
+figure is the median over the rounds: requests per second, latencies, and the CPU that the service takes for a request. A checkout is a folder with `service/` in it; both run in this environment.
 """
 
 import json
@@ -25,14 +25,6 @@ from loadtests.subject import pictures
 from loadtests.subject.served import Served
 
 _PATIENCE_S: Final = 180.0
-# Where the command is, now and before the folders were made.
-_START: Final = """
-try:
-    from service.commands.cli import main
-except ModuleNotFoundError:
-    from service.cli import main
-main()
-"""
 _HEALTH: Final = b"GET /healthz HTTP/1.1\r\nHost: bench\r\n\r\n"
 
 
@@ -40,14 +32,10 @@ _HEALTH: Final = b"GET /healthz HTTP/1.1\r\nHost: bench\r\n\r\n"
 def _serving(checkout: Path, store: Path) -> Iterator[Served]:
     with tempfile.TemporaryDirectory() as folder:
         ready, log = Path(folder, "ready.json"), Path(folder, "log")
-        command = [
-            sys.executable,
-            "-S",
-            "-c",
-            f"import site, sys; sys.path.insert(0, {str(checkout)!r}); site.main()\n",
-        ]
-        command[-1] += f"sys.path.insert(0, {str(checkout)!r})\n{_START}"
-        command += ["serve", "--store", str(store), "--port=0", "--rest_api_port=0", "--ready-file", str(ready)]
+        module = "service.commands.cli" if (checkout / "service" / "commands").is_dir() else "service.cli"
+        program = f"import sys; sys.path.insert(0, {str(checkout)!r}); from {module} import main; main()"
+        command = [sys.executable, "-c", program, "serve", "--store", str(store)]
+        command += ["--port=0", "--rest_api_port=0", "--ready-file", str(ready)]
         began_s = time.monotonic()
         with log.open("w") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output, cwd=checkout)
@@ -103,11 +91,11 @@ def main(before: Path, after: Path, rounds: int, seconds: float) -> None:
                         p50_ms, p99_ms = (of_time[int(len(of_time) * share)] * 1e3 for share in (0.5, 0.99))
                         found[number].append((run.rate, p50_ms, p99_ms, per_request_us))
                 medians = [[statistics.median(each) for each in zip(*runs, strict=True)] for runs in found]
-                told = " | ".join(
-                    f"{rate:8.0f}/s p50 {p50:7.2f} ms p99 {p99:7.2f} ms {cpu:6.0f} us"
+                told = [
+                    f"{rate:6.0f}/s p50 {p50:6.2f} ms p99 {p99:6.2f} ms {cpu:5.0f} us"
                     for rate, p50, p99, cpu in medians
-                )
-                click.echo(f"{name:15} {clients:3} clients: {told}")
+                ]
+                click.echo(f"{name:15} {clients:3} clients: {' | '.join(told)}")
 
 
 if __name__ == "__main__":
