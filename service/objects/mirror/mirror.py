@@ -75,6 +75,7 @@ class Mirror:
         source: Source,
         service: Path | None = None,
         told: Told | None = None,
+        *,
         reach: Callable[[Url], Bucket] = connect,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
