@@ -1,4 +1,4 @@
-"""The engine process of `--engine shared`: the local engine and gRPC, for the gateways of the service and for others.
+"""The engine process of `--engine shared`: the local engine, the hop for the service's gateways, and gRPC for all.
 
 It is a child of the supervisor and runs until the pipe that they share is closed: on purpose, or because the
 supervisor died. Signals that are sent to the whole group of processes (Ctrl-C, a service manager) do not stop it, as
@@ -65,12 +65,14 @@ def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
         traces=traces,
         loading=lambda: local.is_loading,
     )
+    hop = engines.hop_server(plan, runtime, engine, metrics, traces)
     engine.start()
     local.join(alone=True)
     until = time.monotonic() + _FIRST_LOOK_S
     while not engine.status().models and time.monotonic() < until and not _closed(lifeline, 0.01):
         pass
     address = engines.grpc_address(plan, runtime)
+    hop.start()
     server.start(address, plan.settings.grpc_socket_path, runtime.engine_socket)
     log.info("gRPC listens on %s.", address)
     while not engine.status().ready and not _closed(lifeline, 0.05):
@@ -84,6 +86,7 @@ def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
     last.daemon = True
     last.start()
     server.close()
+    hop.close()
     engine.close()
     if traces is not None:
         traces.close()

@@ -94,9 +94,9 @@ class Answered:
     """What the log tells of an answered request; no key, no content, nothing that a client may choose freely.
 
     Attributes:
-        protocol: `HTTP` or `gRPC`.
+        protocol: `HTTP`, `gRPC`, or `hop` for a gateway's call to the engine process of its service.
         request_id: its ID; of a call that joins several requests all of them, with commas between them.
-        method: HTTP's method, or `POST` for gRPC.
+        method: HTTP's method, or `POST` for the others.
         route: the rule that took it, with the names of what varies instead of their values.
         status: HTTP's number or gRPC's name.
         model: the model that answered; empty where none did.

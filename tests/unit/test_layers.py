@@ -37,11 +37,13 @@ service/config              | service
 service/security            | service, service/config
 service/oip                 | service, service/config, service/telemetry
 
+service/hop                 | service
+
 service/engine/batching     | service
 service/engine              | service, service/engine/batching
 service/engine/joining      | service, service/engine/batching
 service/engine/local        | service, service/config
-service/engine/remote       | service, service/telemetry, service/engine, service/engine/batching
+service/engine/remote       | service, service/telemetry, service/hop, service/engine, service/engine/batching
 service/engine/tf           | service, service/telemetry, service/engine, service/engine/batching
                             | service/engine/joining
 
@@ -70,6 +72,7 @@ service/http                | service, service/message, service/config, service/
                             | service/gateway/express
 
 service/parts               | service, service/config, service/telemetry, service/security, service/oip, service/rpc
+                            | service/hop
                             | service/engine, service/engine/batching, service/engine/local, service/engine/remote
                             | service/engine/tf
 service/process             | service, service/config, service/telemetry, service/security, service/rpc, service/parts
