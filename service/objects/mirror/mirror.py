@@ -76,7 +76,6 @@ class Mirror:
         service: Path | None = None,
         *,
         told: Told | None = None,
-        *,
         reach: Callable[[Url], Bucket] = connect,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
