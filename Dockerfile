@@ -35,7 +35,7 @@ RUN cd /opt/signpost/lib/python3*/site-packages \
 
 # The code, in a tree that holds nothing else: it becomes the last, small layer. setuptools came with TensorFlow.
 FROM dependencies AS code
-COPY pyproject.toml README.md LICENSE /source/
+COPY pyproject.toml setup.py README.md LICENSE /source/
 COPY service /source/service
 COPY training /source/training
 COPY loadtests /source/loadtests

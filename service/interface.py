@@ -202,7 +202,7 @@ class Servable(Protocol):
         ...
 
     def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
-        """Run a signature on named inputs.
+        """Run a signature on named inputs; once it has returned (not raised), their memory is the caller's again.
 
         Raises:
             NotFound: no such signature.

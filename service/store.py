@@ -59,7 +59,10 @@ def check(store: Path) -> None:
     """
     try:
         if not store.exists():
-            raise StoreError(f"There is no store at {store}; name an existing folder with --store.")
+            raise StoreError(
+                f"There is no store at {store}; name an existing folder with --store, or make one with a first model: "
+                "`signpost init my_service`."
+            )
         if not store.is_dir():
             raise StoreError(f"The store {store} is a file; --store takes the folder that holds <model>/<version>/.")
         next(store.iterdir(), None)

@@ -5,6 +5,8 @@ and the images have been read.
 """
 
 import errno
+import importlib.util
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from service.telemetry.tensorflow_noise import held_back
 from training import recipes
 from training.data.class_folders import Level
 from training.data.request import Request
@@ -40,6 +43,28 @@ _CACHE = click.option(
 )
 
 
+def _check_extra() -> None:
+    """Ask for what only training needs, before anything is read.
+
+    Raises:
+        TrainingError: it is not installed.
+    """
+    missing = [name for name in ("keras", "matplotlib") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise TrainingError(
+            f"Training and its reports need {' and '.join(missing)}: pip install 'signpost-serving[train]'; in a "
+            "checkout `make train` installs it."
+        )
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Import Keras without what TensorFlow tells of the processor, and, later, of graphs that it traces again."""
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    with held_back():
+        yield
+
+
 @contextmanager
 def _told() -> Iterator[None]:
     """Tell in a sentence what stops a command from outside."""
@@ -56,15 +81,22 @@ def _told() -> Iterator[None]:
 
 def _prepare_backends() -> None:
     """Set what TensorFlow and JAX read when they are imported, unless the user has."""
-    # It tells about oneDNN and the processor on every start; nobody who trains needs that.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # A GPU's memory is taken as it is needed: others may use it, a service most of all.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
-@click.command()
-@click.argument("recipe", type=click.Choice(recipes.NAMES))
+class _Train(click.Command):
+    """A command that lists the recipes."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Recipes"):
+            formatter.write_dl(list(recipes.summaries()))
+        super().format_options(ctx, formatter)
+
+
+@click.command(cls=_Train)
+@click.argument("recipe", metavar="RECIPE", type=click.Choice(recipes.NAMES))
 @_DATA
 @click.option(
     "--class-folders",
@@ -111,6 +143,7 @@ def train(
     resume: bool,
 ) -> None:
     """Train RECIPE, evaluate it once on its test images, and publish the next version in the store."""
+    _check_extra()
     _prepare_backends()
     from training import options as run_options
     from training.loop import progress
@@ -135,7 +168,8 @@ def train(
     with _told(), progress.for_terminal() as shown:
         run_options.check(chosen, options)
         images = chosen.load(Request(data, seed, samples, cache, shown.say, class_folders))
-        from training import run  # and with it Keras
+        with _quietly():
+            from training import run  # and with it Keras
 
         if find_rate:
             run.find_rate(chosen, options, images, shown)
@@ -179,12 +213,14 @@ def evaluate(model: str, data: tuple[Path, ...], store: Path, report: Path | Non
 
     The latest version is taken when none is named. What the data call their test part is used, or else all of them.
     """
+    _check_extra()
     _prepare_backends()
     from training import judge_options
 
     with _told(), judge_options.reading(store) as (folder, whole):
         options = judge_options.Options(model, data, folder, report, cache)
         version = whole(judge_options.check(options))
-        from training import judge  # and with it Keras
+        with _quietly():
+            from training import judge  # and with it Keras
 
         judge.evaluate_version(version, options, click.echo)

@@ -62,6 +62,7 @@ def evaluate_version(version: Path, options: Options, say: Callable[[str], None]
         scores=scores,
         history=[],
         network=_network(version),
+        commands=report.serving_commands(options.store, version.parent.name, int(version.name)),
     )
     with whole_files(folder, "report") as temporary:
         text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"

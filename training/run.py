@@ -22,7 +22,7 @@ from training.network import architectures, initial
 from training.network.folding import fold
 from training.options import Options
 from training.output import export, figures, gate, report
-from training.output.card import card
+from training.output.card import card, facts_in_words
 from training.recipe import Recipe
 from training.weights import weights_version
 from training.whole_files import whole_files
@@ -52,9 +52,8 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
         f"{recipe_name}: {len(classes)} classes ({_some(classes)}), {len(training)} images to learn from, "
         f"{len(validation)} for validation, {len(data.test)} for the test."
     )
-    for fact, value in data.facts.items():
-        if value:
-            progress.say(f"{fact.replace('_', ' ')}: {value}")
+    for fact, value in facts_in_words(data.facts):
+        progress.say(f"{fact}: {value}")
     with whole_files(options.report, "report") as temporary:
         figures.contact_sheet(training, recipe, options.seed, temporary / "augmentation.png")
     if options.tensorboard is not None:
@@ -125,6 +124,7 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
             scores=scores,
             history=history,
             network=network,
+            commands=report.serving_commands(options.store, options.name),
         )
         export.write_extras(folder, golden, golden_scores, about, [options.report / name for name in report.FIGURES])
 
@@ -140,6 +140,7 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
             (options.store / options.name).rmdir()
     place = urls.written(options.store / options.name / str(version))
     progress.say(f"Published {place}; report: {options.report / 'report.html'}")
+    progress.say(gate.how_to_serve(options.store, options.name))
     try:
         moved = gate.move_stable(options.store, options.name, version) if verdict.passed else ""
     except SignpostError as error:

@@ -127,7 +127,8 @@ class Clients:
     mixed: int = 0
     went_back: int = 0
     to: str = ""  # the version to which the service changes
-    changed_s: float | None = None  # when that answered first
+    since_s: float = 0.0  # when it was told to
+    changed_s: float | None = None  # when a request that began after that was answered by it first
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, service: Service, picture: bytes, stop: threading.Event) -> None:
@@ -147,14 +148,15 @@ class Clients:
                 elif not _same(answer, self.expected[version]):
                     self.mixed += 1
                 if version == self.to:
-                    self.changed_s = self.changed_s or time.monotonic()
+                    if began_s > self.since_s:  # else it is one of the time before, that was slow to come
+                        self.changed_s = self.changed_s or time.monotonic()
                 elif version and self.changed_s is not None and began_s > self.changed_s:
                     self.went_back += 1
 
     def expect(self, version: int) -> None:
         """Note that the service is about to change to a version."""
         with self.lock:
-            self.to, self.changed_s = str(version), None
+            self.to, self.since_s, self.changed_s = str(version), time.monotonic(), None
 
 
 def _same(answer: Any, expected: list[float]) -> bool:

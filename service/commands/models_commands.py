@@ -3,15 +3,19 @@
 The commands edit `models.config` by one rename; a running service takes the change up within a second.
 """
 
+import functools
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from service import store
-from service.commands import models_list
+from service.commands import client, models_list
 from service.config import config_edit
 from service.config.config_edit import ConfigFile
 from service.config.model_config import ModelConfig
@@ -19,33 +23,62 @@ from service.errors import InvalidRequest, LoadFailed, StoreError
 from service.objects import urls
 
 
-@click.group()
-@click.option(
-    "--store",
-    "path",
-    type=click.Path(path_type=Path),
-    default=Path("model_store"),
-    show_default=True,
-    envvar="SIGNPOST_STORE",
-    help="Folder of the models, or where they lie in object storage: s3://BUCKET/PREFIX.",
-)
-@click.option(
-    "--model_config_file",
-    "--model-config-file",
-    "file",
-    type=click.Path(path_type=Path),
-    envvar="SIGNPOST_MODEL_CONFIG_FILE",
-    help="The configuration, if it is not the store's models.config.",
-)
-@click.pass_context
-def models(context: click.Context, path: Path, file: Path | None) -> None:
-    """List, label, roll back, remove and verify the versions in a store."""
-    if urls.is_url(path):
-        from service.objects.editing import config_file  # only where it is needed
+def _store_options(command: Any) -> Any:
+    """Give a command the options that say which store it is about."""
+    for option in (
+        click.option(
+            "--model_config_file",
+            "--model-config-file",
+            "file",
+            type=click.Path(path_type=Path),
+            envvar="SIGNPOST_MODEL_CONFIG_FILE",
+            help="The configuration, if it is not the store's models.config.",
+        ),
+        click.option(
+            "--store",
+            "path",
+            type=click.Path(path_type=Path),
+            envvar="SIGNPOST_STORE",
+            show_default="model_store",
+            help="Folder of the models, or where they lie in object storage: s3://BUCKET/PREFIX.",
+        ),
+    ):
+        command = option(command)
+    return command
 
-        context.obj = context.with_resource(config_file.opened(path, file))
-    else:
-        context.obj = ConfigFile(path, file)
+
+@click.group()
+@_store_options
+@click.pass_context
+def models(context: click.Context, path: Path | None, file: Path | None) -> None:
+    """List, label, roll back, remove and verify the versions in a store."""
+    context.obj = (path, file)
+
+
+def _of_a_store(command: Callable[..., None]) -> Callable[..., None]:
+    """Hand a subcommand the configuration of its store, which may be named before the subcommand or behind it."""
+
+    @_store_options
+    @click.pass_context
+    @functools.wraps(command)
+    def run(context: click.Context, /, path: Path | None, file: Path | None, **values: Any) -> None:
+        before, file_before = context.obj
+        if context.get_parameter_source("path") is not ParameterSource.COMMANDLINE:
+            path = before
+        if context.get_parameter_source("file") is not ParameterSource.COMMANDLINE:
+            file = file_before
+        command(_config_file(context, path or Path("model_store"), file), **values)
+
+    return cast("Callable[..., None]", run)
+
+
+def _config_file(context: click.Context, path: Path, file: Path | None) -> ConfigFile:
+    """The configuration of a store, in a folder or in a bucket, for as long as the command runs."""
+    if not urls.is_url(path):
+        return ConfigFile(path, file)
+    from service.objects.editing import config_file  # only where it is needed
+
+    return context.with_resource(config_file.opened(path, file))
 
 
 @models.command("list")
@@ -57,18 +90,19 @@ def models(context: click.Context, path: Path, file: Path | None) -> None:
     help="The service to ask; an empty one asks none.",
 )
 @click.option("--api-key", default="", envvar="SIGNPOST_API_KEY", help="Key of the service; better as the variable.")
-@click.pass_obj
-def list_models(configs: ConfigFile, as_json: bool, url: str, api_key: str) -> None:
+@click.option("--cacert", type=client.CA_FILE, help="Certificates to trust, in PEM format, for an https:// address.")
+@_of_a_store
+def list_models(configs: ConfigFile, as_json: bool, url: str, api_key: str, cacert: Path | None) -> None:
     """List every version: whether it serves, its labels and its measured accuracy.
 
     Where a service answers, it is asked what really serves; otherwise this is what would.
     """
     try:
         known = configs.read()
-        served, note = models_list.ask(url, api_key.strip(), {config.name for config in known})
+        served, note = models_list.ask(url, api_key.strip(), {config.name for config in known}, cacert)
     except StoreError:  # none is here, but a service may run
         known = ()
-        served, note = models_list.ask(url, api_key.strip(), None)
+        served, note = models_list.ask(url, api_key.strip(), None, cacert)
         if served is None:
             raise
     rows = models_list.rows(known, served)
@@ -87,7 +121,7 @@ def list_models(configs: ConfigFile, as_json: bool, url: str, api_key: str) -> N
 @click.argument("label")
 @click.argument("version", type=click.IntRange(0), required=False)
 @click.option("--delete", is_flag=True, help="Take the label away.")
-@click.pass_obj
+@_of_a_store
 def label(configs: ConfigFile, model: str, label: str, version: int | None, delete: bool) -> None:
     """Point LABEL at VERSION of MODEL."""
     if delete == (version is not None):
@@ -111,7 +145,7 @@ def _tell_file(configs: ConfigFile) -> None:
 @models.command()
 @click.argument("model")
 @click.option("--to", type=click.IntRange(0), help="The version to go back to; the one before by default.")
-@click.pass_obj
+@_of_a_store
 def rollback(configs: ConfigFile, model: str, to: int | None) -> None:
     """Serve the version of MODEL before the one that serves now; the label `stable` moves along."""
     moved: list[int] = []
@@ -130,7 +164,7 @@ def rollback(configs: ConfigFile, model: str, to: int | None) -> None:
 
 @models.command()
 @click.argument("model")
-@click.pass_obj
+@_of_a_store
 def latest(configs: ConfigFile, model: str) -> None:
     """Serve the latest version of MODEL, also when a newer one is published."""
     changed = configs.change(model, config_edit.following_latest)
@@ -141,7 +175,7 @@ def latest(configs: ConfigFile, model: str) -> None:
 @models.command()
 @click.argument("model")
 @click.argument("version", type=click.IntRange(0))
-@click.pass_obj
+@_of_a_store
 def remove(configs: ConfigFile, model: str, version: int) -> None:
     """Delete VERSION of MODEL, unless it serves or a label points at it."""
     changed = configs.change(model, lambda config: config_edit.without_version(config, version))
@@ -151,7 +185,7 @@ def remove(configs: ConfigFile, model: str, version: int) -> None:
 
 @models.command()
 @click.argument("model")
-@click.pass_obj
+@_of_a_store
 def verify(configs: ConfigFile, model: str) -> None:
     """Load MODEL, or MODEL/VERSION, on this machine and check its recorded scores."""
     name, _, number = model.partition("/")

@@ -135,7 +135,7 @@ class ConfigSource:
         for path in store.misnamed(self._store):
             if path not in self._misnamed:
                 self._misnamed.add(path)
-                log.warning("%r is skipped: its name is not UTF-8; rename it.", os.fsencode(path))
+                log.warning("%r is skipped: its name is not UTF-8; rename it.", os.fsencode(path), extra={"once": True})
         models = {name for name, contents in found.items() if contents.versions}
         models |= {name for name in self._discovered if (self._store / name).is_dir()}
         if self._discovered and not models:  # this is what an unmounted disk looks like
@@ -202,7 +202,7 @@ def check(source: ConfigSource) -> None:
             + (
                 ". " + " ".join(map(_wrong, configs))
                 if configs
-                else "; `signpost train circles` makes one in a minute."
+                else "; `signpost train circles` trains one, `signpost init my_service` makes a store with one."
             )
         )
     for config in configs:

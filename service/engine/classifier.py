@@ -80,6 +80,8 @@ def classify(
     if isinstance(checked, SignpostError):
         raise checked
     scores = answer.outputs["scores"]
-    names = np.array([name.encode() for name in classes], dtype=np.object_)
-    outputs = {"scores": scores, "classes": np.broadcast_to(names, scores.shape)}  # (N, K)
+    outputs = {"scores": scores}
+    if "classes" in wanted:
+        names = np.array([name.encode() for name in classes], dtype=np.object_)
+        outputs["classes"] = np.broadcast_to(names, scores.shape)  # (N, K)
     return replace(answer, outputs={name: outputs[name] for name in wanted})

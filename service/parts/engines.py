@@ -13,10 +13,12 @@ from service.engine.local.engine import LocalEngine
 from service.engine.local.shared_view import SharedView
 from service.engine.remote.engine import RemoteEngine
 from service.engine.remote.link import Link
+from service.hop.server import HopServer
 from service.interface import Engine
 from service.oip.repository import Repository
 from service.oip.requests import rules_of
 from service.parts import loading
+from service.parts.hop_calls import HopPrediction
 from service.parts.plan import Plan
 from service.parts.reloading import Reload, forward, make_reload
 from service.parts.repository import ForwardedRepository, LocalRepository
@@ -48,7 +50,7 @@ def local_engine(
         stopped: told of each signature whose requests are not joined any more: model, version, signature.
     """
     source = config_source.from_settings(plan.settings, runtime.config_override)
-    load = loading.make_loader(plan, metrics, stopped)
+    load = loading.make_loader(plan, metrics, stopped, runtime.folder)
     # The engine process is the only one of its service that has models; the one that follows it takes its place.
     view = shared_view(runtime, _ENGINE if plan.settings.engine == "shared" else None)
     return LocalEngine(
@@ -79,7 +81,7 @@ def remote_engine(plan: Plan, runtime: Runtime) -> RemoteEngine:
 def link(plan: Plan, runtime: Runtime) -> Link:
     """How calls reach the engines behind `--engine`, or the engine process of this service."""
     if not plan.settings.engine_addresses:
-        return Link(runtime.link_secret)
+        return Link(runtime.link_secret, hop=runtime.hop_socket)
     return plan.engine_link
 
 
@@ -142,7 +144,7 @@ def grpc_server(
     """
     threads = plan.settings.grpc_max_threads or plan.settings.threads
     queue = front_queue(plan, runtime, threads)
-    watch = Watch(metrics, plan.settings.access_log, traces, runtime.link_secret, loading)
+    watch = _watch(plan, runtime, metrics, traces, loading)
     inference = InferenceService(
         engine,
         default_deadline_s=plan.settings.rest_api_timeout_in_ms / 1e3,
@@ -171,6 +173,21 @@ def grpc_server(
         handlers=(inference.handler(),),
         on_refusal=inference.close,
     )
+
+
+def hop_server(plan: Plan, runtime: Runtime, engine: Engine, metrics: Metrics, traces: Tracing | None) -> HopServer:
+    """What takes the calls of this service's gateways that go through shared memory; its owner starts and closes it."""
+    return HopServer(runtime.hop_socket, HopPrediction(engine, _watch(plan, runtime, metrics, traces)))
+
+
+def _watch(
+    plan: Plan,
+    runtime: Runtime,
+    metrics: Metrics,
+    traces: Tracing | None,
+    loading: Callable[[], bool] = lambda: False,
+) -> Watch:
+    return Watch(metrics, plan.settings.access_log, traces, runtime.link_secret, loading)
 
 
 def _grpc_credentials(plan: Plan) -> grpc.ServerCredentials | None:

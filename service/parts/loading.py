@@ -18,7 +18,10 @@ _SWITCH: Final = {"auto": None, "true": True, "false": False}
 
 
 def make_loader(
-    plan: Plan, metrics: ServingMetrics, stopped: Callable[[str, int, str], None] = lambda *_: None
+    plan: Plan,
+    metrics: ServingMetrics,
+    stopped: Callable[[str, int, str], None] = lambda *_: None,
+    stderr_folder: Path | None = None,
 ) -> Callable[[Path, str, int], ClosableServable]:
     """Make the function that loads a version, given its folder, its model's name and its number.
 
@@ -26,6 +29,7 @@ def make_loader(
         plan: how models are batched, warmed up and run.
         metrics: counts what it loads.
         stopped: told of each signature whose requests are not joined any more: model, version, signature.
+        stderr_folder: see `DeviceSettings`.
     """
     settings, parameters, objectives = plan.settings, plan.batching, plan.objectives
     device = DeviceSettings(
@@ -34,6 +38,7 @@ def make_loader(
         inter_op_threads=settings.tensorflow_inter_op_parallelism,
         memory_fraction=settings.per_process_gpu_memory_fraction,
         mixed_precision=bool(settings.mixed_precision),
+        stderr_folder=stderr_folder,
         pad_batches=_SWITCH[settings.pad_batches],
     )
     warm_up_times = max(1, settings.num_request_iterations_for_warmup) if settings.enable_model_warmup else 0

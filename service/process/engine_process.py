@@ -1,4 +1,4 @@
-"""The engine process of `--engine shared`: the local engine and gRPC, for the gateways of the service and for others.
+"""The engine process of `--engine shared`: the local engine, the hop for the service's gateways, and gRPC for all.
 
 It is a child of the supervisor and runs until the pipe that they share is closed: on purpose, or because the
 supervisor died. Signals that are sent to the whole group of processes (Ctrl-C, a service manager) do not stop it, as
@@ -39,10 +39,11 @@ def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
         SettingsError: the port can't be listened on.
     """
     from service.parts import engines
-    from service.telemetry import shared_metrics, tracing
+    from service.telemetry import logs, shared_metrics, tracing
     from service.telemetry.metrics import Metrics
     from service.telemetry.serving_metrics import ServingMetrics
 
+    logs.name_process(f"engine {os.getpid()}", runtime.folder)
     for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     shared_metrics.share(runtime.metrics)  # the gateways show them
@@ -64,14 +65,16 @@ def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
         traces=traces,
         loading=lambda: local.is_loading,
     )
+    hop = engines.hop_server(plan, runtime, engine, metrics, traces)
     engine.start()
     local.join(alone=True)
     until = time.monotonic() + _FIRST_LOOK_S
     while not engine.status().models and time.monotonic() < until and not _closed(lifeline, 0.01):
         pass
     address = engines.grpc_address(plan, runtime)
+    hop.start()
     server.start(address, plan.settings.grpc_socket_path, runtime.engine_socket)
-    log.info("gRPC listens on %s (engine process %d).", address, os.getpid())
+    log.info("gRPC listens on %s.", address)
     while not engine.status().ready and not _closed(lifeline, 0.05):
         pass
     runtime.engine_ready.touch()
@@ -83,6 +86,7 @@ def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
     last.daemon = True
     last.start()
     server.close()
+    hop.close()
     engine.close()
     if traces is not None:
         traces.close()

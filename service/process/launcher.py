@@ -63,8 +63,6 @@ def _serve(settings: Settings, folder: Path) -> None:
     settings = shape.choose(settings, host_has)
     if tracing.is_wanted(os.environ) and (reason := tracing.why_not(os.environ)):
         logging.warning("No traces are sent: %s.", reason)
-    # Without a GPU TensorFlow logs the lack of one as an error; with one its errors are worth reading.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if Path("/dev/nvidiactl").exists() else "3")
     planned = plan.make(settings)  # what is wrong is told now, not by each worker
     for sentence in access.advice(settings, planned.keys.needs_key):
         logging.warning("%s", sentence)

@@ -114,7 +114,7 @@ class Worker:
         if self._grpc is not None:
             address = engines.grpc_address(self._plan, self._runtime)
             self._grpc.start(address, self._plan.settings.grpc_socket_path)
-            log.info("gRPC listens on %s.", address)
+            log.info("gRPC listens on %s.", address, extra={"once": True})
         self._roster.note(self.engine.status().ready)
         self._watcher.start()
 
@@ -189,7 +189,7 @@ class _Loading:
 def _announce(engine: Engine, runtime: Runtime, ready_file: Path | None) -> None:
     """Log that the service is ready and write the ports to the file."""
     models = ", ".join(f"{name} version {_default(engine, name)}" for name in engine.status().models)
-    log.info("Ready: %s.", models)
+    log.info("Ready: %s.", models, extra={"once": "ready"})
     if ready_file is not None:
         # By rename, so that nobody reads half of it.
         temporary = ready_file.with_name(f".{ready_file.name}.{os.getpid()}")

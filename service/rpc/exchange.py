@@ -1,4 +1,4 @@
-"""What every call over gRPC has: an ID, the time of each stage, a count; on request a line in the log, and a trace."""
+"""What every call of another process has: an ID, the time of each stage, a count; on request a log line and a trace."""
 
 import hmac
 import time
@@ -46,17 +46,30 @@ class Exchange:
 
     Args:
         watch: who is told of it.
-        context: gRPC's.
         route: the method's full name, with a slash before it.
+        metadata: what came with it, by name.
+        is_own: whether it comes from a gateway of this service.
+        protocol_name: over which protocol, for the log and the trace.
+        client: the client's address, for the log.
         arrived_s: time (`time.monotonic()`) at which it arrived, where it waited for a thread; None means now.
+        time_remaining: seconds until the deadline that gRPC itself tells; None for none.
     """
 
-    def __init__(self, watch: Watch, context: Context, route: str, arrived_s: float | None = None) -> None:
-        """Read what came with it, and tell the client its ID."""
-        metadata = as_mapping(context.invocation_metadata())
+    def __init__(
+        self,
+        watch: Watch,
+        route: str,
+        metadata: Mapping[str, str],
+        is_own: bool,
+        *,
+        protocol_name: str,
+        client: str = "",
+        arrived_s: float | None = None,
+        time_remaining: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        """Begin to measure."""
         self.request_id = request_id_in(metadata)
-        context.set_trailing_metadata(((REQUEST_ID, self.request_id),))
-        self.is_own = is_own(metadata, watch.link_secret)
+        self.is_own = is_own
         # Its gateways ask for more than their requests need: how the models are, every second.
         self._is_told = not self.is_own or REQUEST_ID in metadata
         self.timings = Timings()
@@ -66,13 +79,18 @@ class Exchange:
         self.trace: Trace | None = None
         if watch.tracing is not None and self._is_told:
             self.timings.ended = []
-            attributes = {"rpc.system": "grpc", "rpc.method": route, "signpost.request_id": self.request_id}
+            attributes = {
+                "rpc.system": protocol_name.lower(),
+                "rpc.method": route,
+                "signpost.request_id": self.request_id,
+            }
             self.trace = watch.tracing.begin(route.removeprefix("/"), metadata, attributes)
         self._watch = watch
-        self._client = _address(context.peer()) if watch.access_log else ""
+        self._protocol = protocol_name
+        self._client = client
         self._started_s = time.monotonic()
         self._arrived_s = self._started_s if arrived_s is None else arrived_s
-        self._context = context
+        self._time_remaining = time_remaining
         self._deadline_ms = metadata.get(DEADLINE)
 
     def patience(self, default_s: float) -> tuple[float, str]:
@@ -88,7 +106,7 @@ class Exchange:
             InvalidRequest: the metadata say what is no whole number of milliseconds of at least 1.
         """
         now_s = time.monotonic()
-        remaining_s = self._context.time_remaining()
+        remaining_s = self._time_remaining()
         limits = []
         if remaining_s is not None and remaining_s <= _FOR_EVER_S:
             limits.append((now_s + remaining_s, "the call's deadline"))
@@ -109,6 +127,19 @@ class Exchange:
         if self._watch.metrics is not None and not self.is_own:
             self._watch.metrics.count_batch(self.model, int(self.version), answer.batch_rows, rows=answer.rows)
 
+    @contextmanager
+    def told(self, sizes: Callable[[], tuple[int, int]]) -> Iterator[None]:
+        """Go through it and `end` it; `sizes`, asked then, are the bytes of the request and of the answer."""
+        status = "INTERNAL"
+        try:
+            yield
+            status = "OK"
+        except errors.SignpostError as error:
+            status = code_of(error).name
+            raise
+        finally:
+            self.end(status, *(sizes() if self._watch.access_log else (None, None)))
+
     def end(self, status: str, bytes_in: int | None, bytes_out: int | None) -> None:
         """Tell everybody how it ended."""
         self.timings.add("total", time.monotonic() - self._started_s)
@@ -117,8 +148,8 @@ class Exchange:
             watch.metrics.count(self.route, self.model, self.version, status, self.timings.stages_s)
         if watch.access_log and self._is_told:
             Answered(
-                "gRPC", self.request_id, "POST", self.route, status, self.model, self.version, 0, self.instances,
-                self.timings.stages_s, bytes_in, bytes_out, self._client,
+                self._protocol, self.request_id, "POST", self.route, status, self.model, self.version, 0,
+                self.instances, self.timings.stages_s, bytes_in, bytes_out, self._client,
             ).write()  # fmt: skip
         if self.trace is not None:
             self.trace.end(
@@ -131,6 +162,23 @@ class Exchange:
                 },
                 status if status in _OURS_TO_MEND else "",
             )
+
+
+def begin(watch: Watch, context: Context, route: str, arrived_s: float | None = None) -> Exchange:
+    """Begin a call over gRPC, and tell the client its ID; `arrived_s` as for an `Exchange`."""
+    metadata = as_mapping(context.invocation_metadata())
+    current = Exchange(
+        watch,
+        route,
+        metadata,
+        is_own(metadata, watch.link_secret),
+        protocol_name="gRPC",
+        client=_address(context.peer()) if watch.access_log else "",
+        arrived_s=arrived_s,
+        time_remaining=context.time_remaining,
+    )
+    context.set_trailing_metadata(((REQUEST_ID, current.request_id),))
+    return current
 
 
 @contextmanager
@@ -155,20 +203,12 @@ def exchange(
         arrived_s: see `Exchange`.
     """
     with errors_to(context):
-        current = Exchange(watch, context, route, arrived_s)
-        status = "INTERNAL"
-        try:
+        current = begin(watch, context, route, arrived_s)
+        with current.told(lambda: (request.ByteSize(), response.ByteSize())):
             current.patience(0.0)  # what is wrong with it is told, whether or not the call takes any time
             if not (while_loading or current.is_own) and watch.loading():
                 raise errors.Unavailable(protocol.STILL_LOADING)
             yield current
-            status = "OK"
-        except errors.SignpostError as error:
-            status = code_of(error).name
-            raise
-        finally:
-            sizes = (request.ByteSize(), response.ByteSize()) if watch.access_log else (None, None)
-            current.end(status, *sizes)
 
 
 def is_own(metadata: Mapping[str, str], link_secret: str) -> bool:

@@ -19,7 +19,7 @@ from service.oip.messages import SERVICE, message
 from service.oip.repository import Repository
 from service.oip.requests import Rules, spec_of
 from service.rpc.errors import Context, code_of, errors_to, has_left
-from service.rpc.exchange import Exchange, Watch, exchange
+from service.rpc.exchange import Exchange, Watch, begin, exchange
 from service.rpc.streams import Streams
 from service.telemetry.metrics import Metrics
 
@@ -182,7 +182,7 @@ class InferenceService:
         answer = message("ModelStreamInferResponse")()
         response = answer.infer_response
         # As gRPC's own, a deadline in the metadata is the stream's.
-        current = Exchange(self._watch, context, f"/{SERVICE}/{_STREAM}", opened_s)
+        current = begin(self._watch, context, f"/{SERVICE}/{_STREAM}", opened_s)
         status = "INTERNAL"
         try:
             if self._watch.loading():

@@ -13,7 +13,7 @@ from service.rpc.errors import Context, code_of, has_left
 from service.rpc.exchange import Exchange, Watch, exchange
 from service.telemetry.serving_metrics import ServingMetrics
 
-_ROUTE: Final = "/tensorflow.serving.PredictionService/"
+ROUTE: Final = "/tensorflow.serving.PredictionService/"
 _NOBODY: Final = Watch()
 
 
@@ -54,14 +54,7 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
             metadata = [tuple(each) for each in context.invocation_metadata()]
             call = self._call(request.model_spec, context, current, tuple(request.output_filter))
             call = replace(call, joined=protocol.JOINED in metadata)
-            if call.signature_name not in servable.signatures:
-                raise errors.UnfitSignature(
-                    f'Serving signature key "{call.signature_name}" not found; '
-                    f"the model has {', '.join(servable.signatures)}."
-                )
-            if call.joined and call.signature_name in servable.unjoined:
-                why = servable.unjoined[call.signature_name]
-                raise errors.UnfitSignature(f"Requests of {call.signature_name!r}{protocol.NOT_JOINED}{why}.")
+            check_signature(servable, call)
             started_s = time.monotonic()
             inputs = {name: protocol.from_tensor_proto(tensor) for name, tensor in request.inputs.items()}
             current.timings.add("decode", time.monotonic() - started_s)
@@ -112,7 +105,7 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
     def GetModelMetadata(self, request: Any, context: Context) -> Any:  # noqa: N802 - the protocol's name
         """Tell a model's signatures."""
         response = protocol.get_model_metadata_pb2.GetModelMetadataResponse()
-        with exchange(self._watch, context, _ROUTE + "GetModelMetadata", request, response):
+        with exchange(self._watch, context, ROUTE + "GetModelMetadata", request, response):
             fields = request.metadata_field
             if not fields:
                 raise errors.InvalidRequest("GetModelMetadataRequest must specify at least one metadata_field")
@@ -158,7 +151,7 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
         started_s = time.monotonic()
         arrival = self._queue.arrival()
         arrived_s = None if arrival is None else arrival.at_s
-        with exchange(self._watch, context, _ROUTE + api, request, response, arrived_s=arrived_s) as current:
+        with exchange(self._watch, context, ROUTE + api, request, response, arrived_s=arrived_s) as current:
             status = "INTERNAL"
             try:
                 if arrival is not None and arrival.refused:
@@ -194,6 +187,21 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
         self._metrics.count_run(servable.name, api, answer.infer_s)
         if count is not None:
             self._metrics.count_examples(servable.name, count)
+
+
+def check_signature(servable: Servable, call: Call) -> None:
+    """Make sure that a servable has a call's signature, and joins rows of several requests in it where the call does.
+
+    Raises:
+        UnfitSignature: it does not.
+    """
+    if call.signature_name not in servable.signatures:
+        raise errors.UnfitSignature(
+            f'Serving signature key "{call.signature_name}" not found; the model has {", ".join(servable.signatures)}.'
+        )
+    if call.joined and call.signature_name in servable.unjoined:
+        why = servable.unjoined[call.signature_name]
+        raise errors.UnfitSignature(f"Requests of {call.signature_name!r}{protocol.NOT_JOINED}{why}.")
 
 
 def check_tasks(tasks: Any) -> None:

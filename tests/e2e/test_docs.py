@@ -92,7 +92,7 @@ def each_once(commands: list[Block]) -> list[Block]:
     """Without repetitions; a training of circles is one."""
     found: dict[tuple[str, str], Block] = {}
     for block in commands:
-        training = re.match(r"(?:\.venv/bin/)?(signpost train circles)", block.text)
+        training = re.match(r'(?:make train RECIPE="|(?:\.venv/bin/)?signpost train )(circles)', block.text)
         found.setdefault((training[1], "") if training else (block.text, block.after[:1]), block)
     return list(found.values())
 
@@ -188,6 +188,10 @@ def test_a_command_does_what_the_document_says(block: Block, letters: Server, fo
             recipe = run(f"make -n loadtest ARGS='{flags}'", ROOT)
             [command] = [line for line in recipe.splitlines() if "signpost loadtest " in line]
             assert "sign_language, image" in run(command, folder)
+        elif plain.startswith("make train"):
+            recipe = run(single.replace("make train", "make -n train"), ROOT)
+            [trains] = [line for line in recipe.splitlines() if "signpost train " in line]
+            run(f"{trains} {SOONER['signpost train circles']}", folder)
         elif plain.startswith("signpost serve"):
             serve_until_ready(f"{single} {sooner}", folder)
         elif plain.startswith("signpost predict"):

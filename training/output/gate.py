@@ -1,6 +1,7 @@
 """The quality gate: is a new version worse than the one that serves, beyond chance? If not, it becomes `stable`."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,3 +125,20 @@ def compare(card: Mapping[str, Any], before: tuple[int, Mapping[str, Any]] | Non
         f"Worse than version {number}, which reached {accuracy:.4f} on the same test images: "
         "it is published, but the label stable stays where it is.",
     )
+
+
+def how_to_serve(path: Path, name: str) -> str:
+    """What to do with a version that has just been published, for people."""
+    from service.config.config_edit import ConfigFile
+
+    command = f"signpost serve --store {shlex.quote(urls.written(path))}"
+    if urls.is_url(path):
+        return f"Serve it with: {command}"
+    file = path / "models.config"
+    try:
+        configured = {config.name for config in ConfigFile(path).read()}
+    except SignpostError as error:
+        return f"Serve it with: {command}, once this is mended: {error}"
+    if name in configured:
+        return f"Serve it with: {command} (a service that runs on this store loads it now)."
+    return f'{file} does not list it. Add config {{ name: "{name}" base_path: "{name}" }}, then: {command}'

@@ -283,7 +283,7 @@ class LocalEngine:
             return False
         elif action.verb == "unload":
             self._unload(action.version)
-            log.info("Unloaded %s version %d.", *action.version)
+            log.debug("Unloaded %s version %d.", *action.version)
         else:
             self._refuse(action.version)
         return True
@@ -305,11 +305,13 @@ class LocalEngine:
         else:
             with self._lock:
                 self._held[key] = Held(State.AVAILABLE, folder, files, servable)
-            log.info("Loaded %s version %d in %.1f s.", name, number, time.monotonic() - started_s)
+            took_s = time.monotonic() - started_s
+            once = f"loaded {name} {number}"
+            log.info("Loaded %s version %d in %.1f s.", name, number, took_s, extra={"once": once})
         self._accord.tell()
 
     def _fail(self, key: Version, error: str) -> None:
-        log.error("%s", error)
+        log.error("%s", error, extra={"once": True})
         with self._lock:
             loading = self._held[key]
             self._held[key] = Held(

@@ -107,7 +107,7 @@ class Folders:
         now = time.monotonic()
         if now - self._complaints.get(message, -_SAME_COMPLAINT_S) >= _SAME_COMPLAINT_S:
             self._complaints[message] = now
-            log.warning("%s", message)
+            log.warning("%s", message, extra={"once": True})
 
     def _quiet_files(self, version: Version, folder: Path) -> Files | None:
         """The fingerprint of a version's folder, or None while something still changes in it.

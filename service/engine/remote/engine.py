@@ -11,22 +11,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any, Final
 
 from service import protocol, signature_messages
 from service.engine.batched_servable import BATCHING_IS_OFF, NOT_OPEN
 from service.engine.batching.parameters import BatchingParameters
 from service.engine.remote import names
+from service.engine.remote.asked import Asked
+from service.engine.remote.errors import VersionGone
 from service.engine.remote.fleet import Fleet
 from service.engine.remote.link import Link
-from service.engine.remote.peers import Peer, Statuses, VersionGone
+from service.engine.remote.peers import Peer, Statuses
 from service.engine.remote.servable import RemoteServable
 from service.engine.wrapped import WrappedServable
 from service.errors import InvalidRequest, ModelFailed, NotFound, SignpostError, Unavailable
 from service.interface import Answer, Array, Call, ModelSpec, Queue, Servable, Signature, State, Status, VersionStatus
 from service.near_misses import not_found
-from service.telemetry.carried import Metadata
 
 # Seconds for calls that few requests wait for: metadata, the classes' names.
 _ASIDE_S: Final = 5.0
@@ -236,8 +236,9 @@ class RemoteEngine:
             request.model_spec.version_label = spec.label
         return self._fleet.ask(Peer.metadata, request, spec.name, spec.version, time.monotonic() + _ASIDE_S)
 
-    def _send(self, request: Any, name: str, version: int, deadline: float, metadata: Metadata) -> Any:
-        return self._fleet.ask(partial(Peer.predict, metadata=metadata), request, name, version, deadline)
+    def _send(self, asked: Asked, deadline: float) -> dict[str, Array]:
+        outputs: dict[str, Array] = self._fleet.ask(Peer.predict, asked, asked.model, asked.version, deadline)
+        return outputs
 
     def _prepare(self, models: Statuses) -> None:
         """Make the servables of new versions off the request path, and forget those of versions that are gone."""

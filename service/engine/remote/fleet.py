@@ -21,10 +21,11 @@ from typing import Any, Final
 
 import grpc
 
-from service.engine.remote import names, peers
+from service.engine.remote import errors, names, peers
+from service.engine.remote.errors import VersionGone
 from service.engine.remote.link import Link
 from service.engine.remote.names import Name, Resolve
-from service.engine.remote.peers import Peer, Statuses, VersionGone
+from service.engine.remote.peers import Peer, Statuses
 from service.errors import SignpostError, Unavailable
 from service.interface import ModelSpec, VersionStatus
 
@@ -171,10 +172,10 @@ class Fleet:
             try:
                 return method(peer, request, max(0.001, deadline - time.monotonic()))
             except grpc.RpcError as error:
-                if peers.is_lost(error):
+                if errors.is_lost(error):
                     self._wake.set()
-                failure = peers.in_our_words(error, peer)
-                if not peers.surely_did_not_run(error):
+                failure = errors.in_our_words(error, peer.shown)
+                if not errors.surely_did_not_run(error):
                     raise failure from error
             except ValueError as error:  # gRPC's word for a channel that was closed
                 raise Unavailable("The engine is being closed; try again.") from error
@@ -229,7 +230,7 @@ class Fleet:
         for peer in self._peers:
             before = was_alive.get(peer)  # None for a new one
             if before != peer.alive or (self._ended == 0 and not peer.alive):
-                log.log(*(_ALIVE if peer.alive else _DEAD), peer.address)
+                log.log(*(_ALIVE if peer.alive else _DEAD), peer.address, extra={"once": True})
                 for name in self._names if before else ():
                     name.hurry()  # where it was, another may be
         alive = [peer for peer in self._peers if peer.alive]

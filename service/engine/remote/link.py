@@ -28,11 +28,13 @@ class Link:
         secret: the API key that goes with every call; none where it is empty.
         authorities: certificates in PEM format that the engine's must come from; without them it is plain text.
         name: what the engine's certificate must be made out for; without it the host of its address.
+        hop: the socket of the hop, where the engine is another process of this service.
     """
 
     secret: str = field(default="", repr=False)
     authorities: bytes | None = None
     name: str = ""
+    hop: Path | None = None
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:

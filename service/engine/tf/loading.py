@@ -141,9 +141,9 @@ def _measure(servable: TensorflowServable, loaded: Loaded, sample: Sample, mixed
             return
     says = f"{name}: with --mixed_precision a batch of {rows} takes {times:.2f} times as long as in float32"
     if times > _SLOWER:
-        log.warning("%s; leave it out.", says)
+        log.warning("%s; leave it out.", says, extra={"once": f"16 bits {name}"})
     else:
-        log.info("%s.", says)
+        log.info("%s.", says, extra={"once": f"16 bits {name}"})
 
 
 def _judges(found: Definition, loaded: Loaded, device: DeviceSettings) -> dict[str, ShapeJudge]:

@@ -140,7 +140,12 @@ def _open(tf: Any, folder: Path, definition: Definition, names: list[str], devic
     except Exception as error:
         if not definition.has_objects:
             raise
-        log.info("TensorFlow 1's loader can't run %s, so TensorFlow 2's does: %s", folder, first_line(error))
+        log.info(
+            "TensorFlow 1's loader can't run %s, so TensorFlow 2's does: %s",
+            folder,
+            first_line(error),
+            extra={"once": True},
+        )
         try:
             return open_functions(tf, folder, definition, names)
         except Exception as second:

@@ -138,6 +138,7 @@ class TensorflowServable(BatchedServable):
         log.info(
             "%s version %d: two batches of %d at a time give %.2f times as many answers; %s run at a time.",
             self.name, self.version, batcher.most_rows, gain, batcher.at_once,
+            extra={"once": f"pairs {self.name} {self.version}"},
         )  # fmt: skip
 
     def note_warm(self, signature_name: str, sample: Sample) -> None:

@@ -256,3 +256,20 @@ def test_the_first_change_says_that_the_list_of_models_is_now_a_file(store: Path
     says = "models.config now says which models are served; add further ones to it."
     assert says in run(store, "label", "m", "stable", "2").stderr
     assert says not in run(store, "label", "m", "canary", "3").stderr
+
+
+def test_the_store_may_be_named_behind_the_subcommand(store: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def shown(*arguments: object, environment: dict[str, str] = NOBODY) -> Result:
+        return CliRunner().invoke(main, ["models", *map(str, arguments)], env=environment)
+
+    assert "0.9876 of 2,500" in shown("list", "--store", store).output
+    assert shown("label", "m", "stable", 2, "--store", store).exit_code == 0
+    assert listed(store)["m", 2] == ("wanted", ["stable"])
+    # What stands behind wins; a variable does not win over what is typed.
+    assert "0.9876 of 2,500" in shown("--store", elsewhere, "list", "--store", store).output
+    variable = {**NOBODY, "SIGNPOST_STORE": str(elsewhere)}
+    assert "0.9876 of 2,500" in shown("--store", store, "list", environment=variable).output
+    assert "0.9876 of 2,500" in shown("list", environment={**NOBODY, "SIGNPOST_STORE": str(store)}).output

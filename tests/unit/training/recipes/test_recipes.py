@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from training import recipes
+from training.commands import train
 from training.data.request import Request
 from training.errors import TrainingError
 from training.recipes import rock_paper_scissors
@@ -71,3 +73,12 @@ def test_the_command_line_does_not_wait_for_keras() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_each_recipe_has_a_line_in_the_help() -> None:
+    said = CliRunner().invoke(train, ["--help"], terminal_width=200).output
+    assert [name for name, _ in recipes.summaries()] == list(recipes.NAMES)
+    for name, summary in recipes.summaries():
+        assert summary.endswith(".")
+        assert f"{name} " in said
+    assert "Counting circles: the recipe to try first" in said

@@ -178,15 +178,18 @@ def test_each_example_of_an_answer_has_its_form_and_its_request(document: Json) 
 def test_the_examples_of_errors_are_what_is_answered(app: Flask, document: Json) -> None:
     client = app.test_client()
     url = "/v1/models/sign_language:predict"
-    answers = [
-        client.post(url, data=b"x = 1", content_type="image/png"),
-        client.get("/v1/models/letters"),
-        client.post(url, data=b"x", content_type="text/html"),
-    ]
-    assert {answer.status_code: answer.json["error"] for answer in answers} == ERRORS
-    for status, error in ERRORS.items():
+    answers = {
+        (400, "one"): client.post(url, data=b"x = 1", content_type="image/png"),
+        (404, "run"): client.post("/v1/models/letters:predict", data=b"x", content_type="image/png"),
+        (404, "status"): client.get("/v1/models/letters"),
+        (415, "one"): client.post(url, data=b"x", content_type="text/html"),
+    }
+    assert {asked: answer.status_code for asked, answer in answers.items()} == {asked: asked[0] for asked in answers}
+    shown = {(status, name): error for status, errors in ERRORS.items() for name, error in errors.items()}
+    assert {asked: answer.json["error"] for asked, answer in answers.items()} == shown
+    for (status, name), error in shown.items():
         media = document["components"]["responses"][f"Error{status}"]["content"]["application/json"]
-        assert media["examples"]["one"]["value"] == {"error": error}
+        assert media["examples"][name]["value"] == {"error": error}
 
 
 def test_each_operation_has_commands_that_name_this_service(app: Flask) -> None:

@@ -66,7 +66,7 @@ def test_the_context_counts_where_an_example_says_nothing(client: FlaskClient) -
 
 def test_what_is_no_number_is_written_as_javascript_does(client: FlaskClient) -> None:
     body = b'{"examples": [{"x": NaN}, {"x": -Infinity}]}'
-    assert client.post("/v1/models/M:regress", data=body).get_data() == b'{"results":[NaN,-Infinity]}'
+    assert client.post("/v1/models/M:regress", data=body).get_data() == b'{"results":[NaN,-Infinity]}\n'
 
 
 def test_paths_are_taken_in_any_case(client: FlaskClient) -> None:

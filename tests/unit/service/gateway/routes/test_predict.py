@@ -90,7 +90,7 @@ def test_scores_that_are_no_number_are_answered(client: FlaskClient, engine: Fak
     engine.servables.append(FakeServable(lambda inputs, _: {"y": inputs["x"] / 0}, {DEFAULT_SIGNATURE: one}, "odd"))
     with np.errstate(divide="ignore", invalid="ignore"):
         answer = post(client, "/v1/models/odd:predict", {"instances": [1, 0]})
-    assert answer.text == '{"predictions":[Infinity,NaN]}'  # as TF Serving prints them
+    assert answer.text == '{"predictions":[Infinity,NaN]}\n'  # as TF Serving prints them
 
 
 def test_the_deadline_is_that_of_the_settings(client: FlaskClient, engine: FakeEngine, settings: Settings) -> None:
@@ -189,6 +189,26 @@ def test_a_body_beyond_the_limit_is_413(client: FlaskClient, kind: str) -> None:
     answer = client.post(LETTERS, data=bytes(20_001), content_type=kind)
     assert answer.status_code == 413
     assert "20000 bytes" in answer.json["error"]
+
+
+def test_a_bad_image_among_instances_has_an_error_in_its_place(client: FlaskClient) -> None:
+    good, bad = {"b64": base64.b64encode(WHITE).decode()}, {"b64": base64.b64encode(b"no image").decode()}
+    answer = post(client, LETTERS, {"instances": [bad, good, {"b64": "?"}]})
+    assert answer.status_code == 200
+    first, second, third = answer.json["predictions"]
+    assert first == {"error": "The 8 bytes are no image: it is text; send a JPEG, PNG, WebP, GIF, BMP or TIFF file."}
+    assert second["scores"] == [0.0, 0.0, 1.0]
+    assert "base64" in third["error"]
+    for url, document in (
+        (f"{LETTERS}?all_or_nothing=true", {"instances": [good, bad]}),
+        (LETTERS, {"inputs": [good, bad]}),  # its answer is a tensor, which has no room for an error
+    ):
+        answer = post(client, url, document)
+        assert answer.status_code == 400
+        assert answer.json["error"].startswith("Image 1: ")
+    answer = post(client, LETTERS, {"instances": [bad, bad]})
+    assert answer.status_code == 400
+    assert answer.json["error"].startswith("Image 0: ")
 
 
 def test_too_many_encoded_images_in_json_are_413(client: FlaskClient) -> None:
