@@ -3,7 +3,8 @@
     .venv/bin/python -m loadtests.raw.side_by_side ../before .
 
 Both services run all the time and take turns, round after round, so that what else the machine does meets both; each
-figure is the median over the rounds: requests per second, latencies, and the CPU that the service takes for a request. A checkout is a folder with `service/` in it; both run in this environment.
+figure is the median over the rounds: requests per second, latencies, and the CPU that the service takes for a request.
+A checkout is a folder with `service/` in it; both run in this environment.
 """
 
 import json
