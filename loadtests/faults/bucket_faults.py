@@ -280,7 +280,7 @@ def main(interruptions: int, seed: int, flags: tuple[str, ...]) -> None:
         "answers_lost": seen.statuses.total() - seen.statuses[200],
     }
     click.echo(json.dumps(measured, indent=1))
-    for reason in seen.partial[:5]:
+    for reason in [*seen.partial[:5], *(line for line in said.splitlines() if " ERROR " in line)][:10]:
         click.echo(reason, err=True)
     if measured["partial"] or measured["loads_failed"] or measured["answers_lost"]:
         raise SystemExit(1)
