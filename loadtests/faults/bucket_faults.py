@@ -146,7 +146,9 @@ class Faults:
         seen: the versions that have come through.
     """
 
-    def __init__(self, seed: int, bucket: Bucket, proxy: CuttingProxy, service: Service, seen: Collection[int]) -> None:
+    def __init__(
+        self, seed: int, *, bucket: Bucket, proxy: CuttingProxy, service: Service, seen: Collection[int]
+    ) -> None:
         """Break nothing yet."""
         self._seen = seen
         self._rng = random.Random(seed)
@@ -259,7 +261,7 @@ def main(interruptions: int, seed: int, flags: tuple[str, ...]) -> None:
                 serving(_STORE, Path(name), (*quick, *flags), log) as service,
             ):
                 seen = Seen(bucket, copies)
-                faults = Faults(seed, bucket, proxy, service, seen.versions)
+                faults = Faults(seed, bucket=bucket, proxy=proxy, service=service, seen=seen.versions)
                 with _threads(seen.watch, lambda stop: seen.ask(service, body, stop)):
                     for _ in range(interruptions):
                         faults.next()
@@ -278,7 +280,7 @@ def main(interruptions: int, seed: int, flags: tuple[str, ...]) -> None:
         "answers_lost": seen.statuses.total() - seen.statuses[200],
     }
     click.echo(json.dumps(measured, indent=1))
-    for reason in seen.partial[:5]:
+    for reason in [*seen.partial[:5], *(line for line in said.splitlines() if " ERROR " in line)][:10]:
         click.echo(reason, err=True)
     if measured["partial"] or measured["loads_failed"] or measured["answers_lost"]:
         raise SystemExit(1)

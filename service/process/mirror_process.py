@@ -110,7 +110,7 @@ def run(source: Source, service: Path, poll_s: float, report: int | None) -> Non
         report: a pipe on which a start waits; None where nobody does.
     """
     start = _Start(report)
-    mirror = Mirror(source, service, Told(source.where, service / NUMBERS), beat=start.beat)
+    mirror = Mirror(source, service, told=Told(source.where, service / NUMBERS), beat=start.beat)
     failures = 0
     while True:
         look = _look(mirror, start)

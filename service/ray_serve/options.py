@@ -71,8 +71,8 @@ def for_replica(settings: Settings, cpus: float) -> Settings:
     folder = next((each for each in folders if each is not None), settings.store)
     if urls.is_url(folder):  # the process that would copy it is forked, which Ray's processes can't be
         raise SettingsError(
-            f"A replica under Ray Serve can't read {urls.written(folder)} by itself; mount it on every machine and name "
-            "the folder."
+            f"A replica under Ray Serve can't read {urls.written(folder)} by itself; mount it on every machine and "
+            "name the folder."
         )
     if not folder.is_absolute():
         raise SettingsError(

@@ -15,7 +15,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if is_test and collection_path.suffix == ".py" and _WHOLLY in collection_path.read_text() else None
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail where a test that is not marked has imported it."""
-    if session.config.option.markexpr == _QUICK and "tensorflow.python" in sys.modules:
-        pytest.exit("A test that is not marked slow has imported TensorFlow.", returncode=1)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """End the run at the first test that imports it without being marked."""
+    if item.config.option.markexpr == _QUICK and "tensorflow.python" in sys.modules:
+        pytest.exit(f"{item.nodeid}, or its module, imports TensorFlow; mark it slow.", returncode=1)

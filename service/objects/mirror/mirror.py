@@ -74,6 +74,7 @@ class Mirror:
         self,
         source: Source,
         service: Path | None = None,
+        *,
         told: Told | None = None,
         reach: Callable[[Url], Bucket] = connect,
         beat: Callable[[], None] = lambda: None,

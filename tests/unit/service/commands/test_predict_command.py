@@ -248,7 +248,7 @@ def test_a_certificate_of_ones_own_is_trusted_by_name_and_told_otherwise(engine:
     pair = certificates.make(tmp_path, "ours")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.certificate, pair.key)
-    app = create_app(Settings(), engine, Metrics(engine))
+    app = create_app(Settings(), engine, Metrics(engine), admits=access.Access())
     server = make_server("127.0.0.1", 0, app, threaded=True, ssl_context=context)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -15,6 +15,8 @@ from service.engine.tf.device import DeviceSettings
 from service.engine.tf.servable import TensorflowServable
 from service.interface import Array, Call
 
+pytestmark = pytest.mark.slow  # TensorFlow
+
 LONG_S = 60.0
 PADS = DeviceSettings(threads=1, pad_batches=True)
 PIXELS = (2, 3, 3)
