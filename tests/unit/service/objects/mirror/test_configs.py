@@ -127,7 +127,7 @@ def test_base_paths_of_a_configuration_become_folders_of_the_copy(tmp_path: Path
 @pytest.mark.slow
 def test_nothing_reaches_for_object_storage_without_an_address() -> None:
     program = (
-        "import sys, service.commands.cli, service.process.launcher, service.process.worker, training.run\n"
+        "import sys, service.commands.cli, service.process.launcher, service.process.worker, training.options\n"
         "import service.commands.models_commands\n"
         "from pathlib import Path\n"
         "from service.config.settings import Settings\n"
