@@ -9,6 +9,8 @@ from service.interface import Array
 
 # Floats of 16 bits may differ by their own rounding.
 _ROUNDING_OF: Final = {"float16": 2e-3, "bfloat16": 1.6e-2}
+# What terms of about 1 round to in 32 bits; a sum in which they cancel out is small, and its rounding is not.
+_ROUNDING_OF_A_SUM: Final = float(np.finfo(np.float32).eps)
 
 
 def difference(
@@ -71,7 +73,8 @@ def _equal(right: Array, found: Array, rounding: float) -> bool:
     exact = right.astype(np.complex128 if right.dtype.kind == "c" else np.float64)
     rounding = max(rounding, _ROUNDING_OF.get(str(right.dtype), 0.0))
     most = float(np.abs(exact).max(initial=0.0, where=np.isfinite(exact)))
-    return np.allclose(found.astype(exact.dtype), exact, rtol=rounding, atol=rounding * min(1.0, most), equal_nan=True)
+    atol = max(rounding * min(1.0, most), _ROUNDING_OF_A_SUM)
+    return np.allclose(found.astype(exact.dtype), exact, rtol=rounding, atol=atol, equal_nan=True)
 
 
 def _text(value: Any) -> str:

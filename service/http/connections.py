@@ -233,11 +233,13 @@ class Connections:
         except OSError:
             rest = b""
         conn.may_still_send -= len(rest)
-        if not rest or conn.may_still_send <= 0:
+        if not rest:
             self._lingering.discard(conn)
             self.close(conn)
-        else:
+        elif conn.may_still_send > 0:
             self._loop.await_bytes(conn.file, partial(self._read_rest, conn))
+        # Else the rest stays unread until the time is over: a reset now could overtake the answer on its way through a
+        # proxy, which is still sending.
 
     def _failed_to_accept(self, error: OSError) -> None:
         """Make room, or wait: the listener stays readable, and to look again at once would be without end."""

@@ -26,6 +26,7 @@ STRINGS = np.array([b"cat", "größe".encode()], np.object_)
         (np.zeros((0, 3), np.float32), []),
         (np.zeros((2, 0), np.float32), [[], []]),
         (np.float32(2.5).reshape(()), 2.5),
+        (np.array([3.670561e-4], np.float32), [3.670454e-4]),  # a sum of what nearly cancels out
     ],
 )
 def test_the_same_but_for_rounding_is_right(right: Any, found: Any) -> None:

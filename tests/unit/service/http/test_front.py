@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import select
 import socket
 import threading
 import time
@@ -163,6 +164,21 @@ def test_a_body_that_comes_slowly_has_its_time(front: Running) -> None:
         [told] = read_answers(client)
     check_manners(told)
     assert (told.status, told.headers["connection"]) == (408, "close")
+
+
+def test_who_still_sends_what_is_too_large_is_not_reset(front: Running) -> None:
+    """A proxy that does would not pass the answer on."""
+    with front.client() as client:
+        client.sendall(post(headers=b"Content-Type: image/png\r\n").replace(b"Length: ", b"Length: 99999"))
+        [told] = read_answers(client)
+        assert (told.status, told.headers["connection"]) == (413, "close")
+        client.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                client.send(bytes(2**16))
+        resets = select.poll()
+        resets.register(client, 0)  # errors only
+        assert resets.poll(500) == []
 
 
 def test_http_1_0(front: Running) -> None:
