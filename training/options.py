@@ -41,6 +41,7 @@ class Options:
         tensorboard: folder for TensorBoard's logs, or None.
         class_folders: which folders are the classes where folders lie in folders; None to find out.
         find_rate: suggest a learning rate instead of training.
+        outsiders: sources of images of other things than the classes.
     """
 
     data: tuple[Path, ...]
@@ -56,6 +57,7 @@ class Options:
     tensorboard: Path | None = None
     class_folders: Level | None = None
     find_rate: bool = False
+    outsiders: tuple[Path, ...] = ()
 
 
 def check(recipe: Recipe, options: Options) -> None:

@@ -46,7 +46,9 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     Raises:
         SignpostError: weights that don't fit, a full disk, numbers that went wrong, or Ctrl-C.
     """
-    training, validation = split(data.train, recipe.validation, options.seed)
+    training, validation = (
+        split(data.train, recipe.validation, options.seed) if data.validation is None else (data.train, data.validation)
+    )
     classes = training.classes
     progress.say(
         f"{recipe_name}: {len(classes)} classes ({_some(classes)}), {len(training)} images to learn from, "

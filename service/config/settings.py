@@ -63,6 +63,9 @@ class Settings:
     canary_mode: str = _setting(
         "route", "route: the canary answers its share; shadow: it only repeats it, and the answers are compared."
     )
+    reject_unknown: bool = _setting(
+        False, "Answer no class for images that a model says it does not know: all of their scores are 0."
+    )
     host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface.", section="Where it listens")
     rest_api_port: int = _setting(8501, "Port for HTTP; 0 picks a free one.", 0, 65535)
     port: int = _setting(8500, "Port for gRPC; 0 picks a free one.", 0, 65535)

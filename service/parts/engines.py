@@ -12,6 +12,7 @@ from service.config.settings import Settings
 from service.engine.canary import CanaryEngine, Compared, parse_shares
 from service.engine.local.engine import LocalEngine
 from service.engine.local.shared_view import SharedView
+from service.engine.rejecting import RejectingEngine
 from service.engine.remote import link as engine_link
 from service.engine.remote.engine import RemoteEngine
 from service.engine.remote.link import Link
@@ -90,8 +91,12 @@ def front_queue(settings: Settings, runtime: Runtime, threads: int) -> FrontQueu
 
 
 def canary_engine(settings: Settings, engine: Engine, compared: Compared) -> CanaryEngine:
-    """The engine behind a canary's share of the traffic; `compared` is told what became of repeated requests."""
-    return CanaryEngine(engine, parse_shares(settings.canary_share), settings.canary_mode, compared)
+    """The engine behind a canary's share of the traffic; `compared` is told what became of repeated requests.
+
+    Where the settings say so it knows no strangers.
+    """
+    inner = RejectingEngine(engine) if settings.reject_unknown else engine
+    return CanaryEngine(inner, parse_shares(settings.canary_share), settings.canary_mode, compared)
 
 
 def reload(settings: Settings, runtime: Runtime, engine: LocalEngine | None) -> Reload | None:

@@ -72,14 +72,17 @@ service/commands            | service, service/config, service/security, service
 
 training: ground            | service
 training/data               | service, training: ground
+training/data/archives      | service, training: ground, training/data
+training/strangers          | training: ground, training/data, training/data/archives
 training: recipe            | training: ground, training/data
-training/recipes            | training: ground, training: recipe, training/data
+training/recipes            | training: ground, training: recipe, training/data, training/data/archives
+                            | training/strangers
 training/network            | service, training: ground, training: recipe, training/data
 training/loop               | training: ground, training: recipe, training/data, training/network
 training/output             | service, service/config, training: ground, training: recipe, training/data, training/loop
-                            | training/network
+                            | training/network, training/strangers
 training                    | service, training: ground, training: recipe, training/data, training/recipes
-                            | training/network, training/loop, training/output
+                            | training/strangers, training/network, training/loop, training/output
 
 loadtests/plan              | service
 loadtests/subject           | service

@@ -165,12 +165,13 @@ def load(
         runs = loaded.runs
         classes = () if size is None else read_classes(loaded.drafts[DEFAULT_SIGNATURE]({"image": blank(size, 1)}, ()))
         largest = None
+        wanted = ("scores",) if default is None or size is None else default.image_outputs
         if size is not None:
             sizes = parameters.sizes(few=not has_gpu()) if parameters is not None else (1,)
-            largest = trial.warm_up(runs[DEFAULT_SIGNATURE], size, sizes, loaded.copies)
+            largest = trial.warm_up(runs[DEFAULT_SIGNATURE], size, sizes, loaded.copies, wanted)
         real = _replay_warmup_file(folder / store.WARMUP, found.signatures, runs, bool(classes), warm_up_times, device)
         for _ in range(loaded.copies):  # each call goes to the next device
-            trial.check_golden(folder, runs)
+            trial.check_golden(folder, runs, wanted)
         tolerance = _COARSE_TOLERANCE if device.mixed_precision or has_gpu() else _TOLERANCE
         unjoined = _find_unjoined(folder, found, loaded, parameters, real, tolerance)
         loaded.settle()

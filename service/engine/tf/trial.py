@@ -22,7 +22,9 @@ _MOST_RECORDS: Final = 1000
 Inputs = Mapping[str, Array]
 
 
-def warm_up(run: Run, size: ImageSize, batches: Sequence[int], copies: int = 1) -> int:
+def warm_up(
+    run: Run, size: ImageSize, batches: Sequence[int], copies: int = 1, outputs: tuple[str, ...] = ("scores",)
+) -> int:
     """Run an image classifier at every batch size once, so that no request pays for what a first run sets up.
 
     Args:
@@ -30,6 +32,7 @@ def warm_up(run: Run, size: ImageSize, batches: Sequence[int], copies: int = 1) 
         size: of its images.
         batches: the batch sizes, the smallest first.
         copies: on how many devices it is; each runs every size.
+        outputs: that requests will want; `scores` is among them.
 
     Returns:
         The largest size for which the device has memory.
@@ -42,7 +45,7 @@ def warm_up(run: Run, size: ImageSize, batches: Sequence[int], copies: int = 1) 
     for rows in batches:
         try:
             for _ in range(copies):
-                scores = run({"image": blank(size, rows)}, ("scores",))["scores"]
+                scores = run({"image": blank(size, rows)}, outputs)["scores"]
                 if len(scores) != rows:
                     raise LoadFailed(f"It gives {len(scores)} rows of scores for {rows} images; it needs one for each.")
         except DeviceOutOfMemory:
@@ -96,8 +99,13 @@ def golden_inputs(folder: Path) -> list[Inputs]:
         return [{"image": golden["image"]}]  # (N, H, W, C)
 
 
-def check_golden(folder: Path, runs: Mapping[str, Run]) -> None:
+def check_golden(folder: Path, runs: Mapping[str, Run], outputs: tuple[str, ...] = ("scores",)) -> None:
     """Compare the scores of a version's golden samples, on this device, with those that the trainer recorded.
+
+    Args:
+        folder: of the version.
+        runs: the function of each signature.
+        outputs: that requests will want; `scores` is among them.
 
     Raises:
         LoadFailed: they differ.
@@ -107,7 +115,7 @@ def check_golden(folder: Path, runs: Mapping[str, Run]) -> None:
         return
     with np.load(path, allow_pickle=False) as golden:
         pixels, recorded = golden["image"], golden["scores"]  # (N, H, W, C), (N, K)
-    scores = runs[DEFAULT_SIGNATURE]({"image": pixels}, ("scores",))["scores"]
+    scores = runs[DEFAULT_SIGNATURE]({"image": pixels}, outputs)["scores"]
     if scores.shape != recorded.shape:
         raise LoadFailed(f"{folder}: {scores.shape} scores for {path.name}, which recorded {recorded.shape}.")
     difference = float(np.abs(scores - recorded).max(initial=0.0))

@@ -70,8 +70,8 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
         pixels = images_api.decode(files, images_api.size_of(servable, DEFAULT_SIGNATURE), limits, pool)
         metrics.count_images(servable.name, servable.version, len(files))
         answered(images=len(files))
-        answer = _run(servable, {"image": pixels}, images_api.scores_only(call))
-        return images_api.to_json(servable, answer.outputs["scores"], top_k)
+        answer = _run(servable, {"image": pixels}, images_api.for_images(call, servable))
+        return images_api.to_json(servable, answer.outputs, top_k)
 
     def _predict_json(servable: Servable, wanted: tensor_json.JsonRequest, call: Call) -> dict[str, Any]:
         if "top_k" in request.args:
