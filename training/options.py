@@ -113,8 +113,6 @@ def _wrong_sizes(recipe: Recipe) -> Iterator[str]:
     how = recipe.architecture
     if any(phase.epochs < 0 or (phase.size is not None and phase.size < 1) for phase in recipe.phases):
         yield "phases have 0 epochs or more, at a size in pixels, as in --set phases=20@64,10@96."
-    if not recipe.epochs and how.kind != "transfer":
-        yield "There is nothing to train in 0 epochs; give --epochs 1 or more."
     one_size = how.kind in ("dense", "vgg", "transfer") or how.units or how.mean_image
     if recipe.is_growing and one_size:
         why = "a mean image" if how.mean_image else "units" if how.units else f"the architecture {how.kind}"
@@ -126,6 +124,8 @@ def _wrong_options(recipe: Recipe, options: Options) -> Iterator[str]:
         yield "--samples is for the recipes that draw their images, and this one reads them; leave it out."
     if options.find_rate and options.resume:
         yield "--find-rate trains nothing, so there is nothing to --resume; leave one of them out."
+    if not recipe.epochs and recipe.architecture.kind != "transfer" and options.weights is None:
+        yield "There is nothing to train in 0 epochs; give --epochs 1 or more, or a version to publish with --weights."
     if recipe.start_share and options.weights is None:
         yield "There are no weights to keep a share of (start_share); name some with --weights."
 

@@ -1,9 +1,9 @@
 """A whole training run in one page: split, fit, evaluate once, draw, publish."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import keras
 import numpy as np
@@ -16,6 +16,7 @@ from training.loop import evaluate
 from training.loop.calibration import fit_temperature
 from training.loop.checkpoints import History
 from training.loop.fit import Start, fit, set_weights
+from training.loop.knowing import about_domain, judge_domain, learn_domain
 from training.loop.progress import Progress, TensorBoard
 from training.loop.transfer import train_head
 from training.network import architectures, initial
@@ -24,6 +25,7 @@ from training.options import Options
 from training.output import export, figures, gate, report
 from training.output.card import card
 from training.recipe import Recipe
+from training.strangers.outsiders import read_outsiders
 from training.weights import weights_version
 from training.whole_files import whole_files
 
@@ -83,10 +85,15 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     history = [*history, *fitted.history]
     network = architectures.build(recipe.architecture, shape, len(classes))  # float32, whatever trained it
     set_weights(network, fitted.weights)
-    temperature = _calibrate(network, validation, recipe.size)
+    # Nothing was trained: the version that it began with is published again, calibrated as it is.
+    again = None if recipe.epochs or options.weights is None or history else options.weights
+    temperature = _calibrate(network, validation, recipe.size) if again is None else 1.0
+    outsiders = read_outsiders(options.outsiders, recipe.size, recipe.channels, options.cache, progress.say)
+    domain = learn_domain(recipe, network, training, validation, outsiders, options.seed)
     scores = evaluate.predict(network, data.test, recipe.size)  # the one look at the test images
+    known = judge_domain(domain, recipe, network, data.test, validation, outsiders)
     _say_results(progress, data, scores)
-    folded = fold(network, recipe.architecture, shape)
+    folded = fold(network, recipe.architecture, shape) if again is None else initial.as_published(again)
     about = card(
         recipe,
         name=options.name,
@@ -101,15 +108,17 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
         parameters=folded.count_params(),
         began_with=_name_of(recipe, options.weights),
     )
+    about["in_domain"] = about_domain(known, data)
+    progress.say(_say_domain(about["in_domain"]))
     golden = export.synthetic_pixels(shape)
     golden_scores = evaluate.predict_pixels(network, golden)
 
     def write(folder: Path) -> None:
-        export.write(folder, folded, classes, shape, options.name)
+        export.write(folder, folded, classes, shape, options.name, domain)
         initial.write_normalisation(folder, network)
-        run = export.load(folder)
-        export.check(run, data.test, recipe.size, scores, golden, golden_scores)
-        about["timings"] = export.timings(run, shape)
+        loaded = export.load_version(folder)
+        export.check(loaded, data.test, scores, known.test, golden, golden_scores)
+        about["timings"] = export.timings(loaded.run, shape)
         report.write(
             options.report,
             title=f"Trained by the recipe {recipe_name}",
@@ -118,8 +127,10 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
             scores=scores,
             history=history,
             network=network,
+            known=known,
         )
-        export.write_extras(folder, golden, golden_scores, about, [options.report / name for name in report.FIGURES])
+        drawn = report.FIGURES if history else report.FIGURES[1:]
+        export.write_extras(folder, golden, golden_scores, about, [options.report / name for name in drawn])
 
     verdict = gate.compare(about, gate.card_before(options.store, options.name))
     about["gate"] = verdict.as_dict()
@@ -215,3 +226,11 @@ def _say_results(progress: Progress, data: Data, scores: evaluate.Scores) -> Non
             f"{name}: {part.correct} of {part.images} right, accuracy {part.accuracy:.4f} "
             f"(95 % interval {low:.4f} to {high:.4f})."
         )
+
+
+def _say_domain(about: Mapping[str, Any]) -> str:
+    others = ", ".join(f"{kind} {each['passing']:.1%}" for kind, each in about["outsiders"].items())
+    return (
+        f"In domain: {about['test_passing']:.1%} of the test images; of other things {others} "
+        f"(AUROC {about['auroc']:.3f})."
+    )

@@ -78,7 +78,7 @@ training: recipe            | training: ground, training/data
 training/recipes            | training: ground, training: recipe, training/data, training/data/archives
                             | training/strangers
 training/network            | service, training: ground, training: recipe, training/data
-training/loop               | training: ground, training: recipe, training/data, training/network
+training/loop               | training: ground, training: recipe, training/data, training/network, training/strangers
 training/output             | service, service/config, training: ground, training: recipe, training/data, training/loop
                             | training/network, training/strangers
 training                    | service, training: ground, training: recipe, training/data, training/recipes

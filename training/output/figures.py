@@ -1,6 +1,6 @@
 """The pictures of a training, as small PNG files. Drawn without pyplot, so nothing is kept between figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -94,6 +94,26 @@ def reliability(bins: Sequence[tuple[int, float, float]], error: float, path: Pa
     axes.set_title(f"Reliability (calibration error {error:.4f})", loc="left", fontsize=11)
     axes.legend(frameon=False, fontsize=9, loc="upper left")
     _plain(axes)
+    figure.savefig(path, dpi=_DPI)
+
+
+def in_domain(
+    own: npt.NDArray[np.float32], others: Mapping[str, npt.NDArray[np.float32]], bound: float, path: Path
+) -> None:
+    """How well the model says that it knows its test images and, by kind, images of other things."""
+    figure = Figure(figsize=(7, 1.1 + 0.62 * (1 + len(others))), layout="constrained")
+    every = {"test images": own, **others}
+    for axes, (name, told) in zip(
+        figure.subplots(len(every), 1, sharex=True, squeeze=False)[:, 0], every.items(), strict=True
+    ):
+        colour = _TRAIN if name == "test images" else _VALIDATION
+        axes.hist(told, bins=40, range=(0.0, 1.0), color=colour)
+        axes.axvline(bound, color="#333333", linewidth=1, linestyle="--")
+        axes.set_yticks([])
+        share = float((told >= bound).mean()) if len(told) else 0.0
+        axes.set_ylabel(f"{name.replace('_', ' ')}\n{share:.1%} known", rotation=0, ha="right", va="center", fontsize=8)
+        _plain(axes)
+    figure.axes[-1].set_xlabel("in_domain")
     figure.savefig(path, dpi=_DPI)
 
 

@@ -18,6 +18,7 @@ from training.data.datasets import Data, Dataset
 from training.loop import evaluate
 from training.loop.checkpoints import History
 from training.loop.evaluate import Scores
+from training.loop.knowing import THRESHOLD, Known
 from training.network import insight
 from training.output import figures
 from training.whole_files import whole_files
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _SHOWN: Final = 18
 _LOOKED_AT: Final = 12
 _SPREAD: Final = 64
+_OF_EACH: Final = 3
+_LONGEST: Final = 14
 
 FIGURES: Final = ("curves.png", "confusion_matrix.png")  # those that go into the version
 
@@ -48,6 +51,7 @@ def write(
     scores: Scores,
     history: History,
     network: "keras.Model | None",
+    known: Known | None = None,
 ) -> Path:
     """Write the page and its figures.
 
@@ -59,6 +63,7 @@ def write(
         scores: for the test images, (N, K).
         history: the numbers of each epoch, or nothing.
         network: to look into, or None when only its answers are known.
+        known: how well it knows the images, or None where it can't say.
 
     Returns:
         The page.
@@ -67,7 +72,7 @@ def write(
         StoreError: the folder can't be written.
     """
     with whole_files(folder, "report") as temporary:
-        return folder / _write(temporary, title, card, data, scores, history, network).name
+        return folder / _write(temporary, title, card, data, scores, history, network, known).name
 
 
 def _write(
@@ -78,6 +83,7 @@ def _write(
     scores: Scores,
     history: History,
     network: "keras.Model | None",
+    known: Known | None,
 ) -> Path:
     entries: list[_Entry] = []
 
@@ -95,7 +101,15 @@ def _write(
     add("confusion_matrix.png", "Confusion matrix", "Rows are true classes, columns predicted ones.")
     figures.reliability(evaluate.reliability(scores, labels), metrics.calibration_error, folder / "reliability.png")
     add("reliability.png", "Reliability", "A point below the diagonal: the model is surer than it should be.")
+    if known is not None:
+        figures.in_domain(known.test, known.outsiders, THRESHOLD, folder / "in_domain.png")
+        add("in_domain.png", "What it knows", "Below the bound the model says that it does not know what it sees.")
     wrong = _most_confident(scores, labels, right=False)
+    by_kin = _by_kin(test, scores, labels)
+    if len(by_kin):
+        figures.gallery(test.images(by_kin), _titles(test, scores, by_kin, kin=True), folder / "by_person.png")
+        caption = "The most confident mistakes of each person or clip, those with the most mistakes first."
+        add("by_person.png", "Mistakes by person or clip", caption)
     if len(wrong):
         figures.gallery(test.images(wrong), _titles(test, scores, wrong), folder / "mistakes.png")
         add("mistakes.png", "Most confident mistakes", "Predicted class and its score, then the true class.")
@@ -162,6 +176,21 @@ def _most_confident(scores: Scores, labels: evaluate.Labels, *, right: bool) -> 
     return ordered if right else ordered[:_SHOWN]
 
 
+def _by_kin(test: Dataset, scores: Scores, labels: evaluate.Labels) -> evaluate.Rows:
+    """Positions of the most confident mistakes of each kin that has several images, the worst kin first."""
+    wrong: dict[str, list[int]] = {}
+    images: dict[str, int] = {}
+    for at, row in enumerate(test.rows):
+        if test.kin:
+            kin = test.kin[row]
+            images[kin] = images.get(kin, 0) + 1
+            if scores[at].argmax() != labels[at]:
+                wrong.setdefault(kin, []).append(at)
+    several = sorted((each for kin, each in wrong.items() if images[kin] > 1), key=len, reverse=True)
+    chosen = [sorted(each, key=lambda at: -float(scores[at].max()))[:_OF_EACH] for each in several]
+    return np.array([at for each in chosen for at in each][:_SHOWN], dtype=np.int64)
+
+
 def _spread(positions: evaluate.Rows, count: int) -> evaluate.Rows:
     """Some of the positions, evenly from first to last."""
     if len(positions) <= count:
@@ -170,12 +199,13 @@ def _spread(positions: evaluate.Rows, count: int) -> evaluate.Rows:
     return chosen
 
 
-def _titles(test: Dataset, scores: Scores, positions: evaluate.Rows) -> Sequence[str]:
+def _titles(test: Dataset, scores: Scores, positions: evaluate.Rows, *, kin: bool = False) -> Sequence[str]:
     titles = []
     for at, label in zip(positions, test.targets(positions), strict=True):
         found = int(scores[at].argmax())
         said = f"{test.classes[found]} {scores[at, found]:.2f}"
-        titles.append(said if found == label else f"{said}\n(is {test.classes[label]})")
+        of = f"\n{test.kin[int(test.rows[at])][-_LONGEST:]}" if kin else ""
+        titles.append((said if found == label else f"{said}\n(is {test.classes[label]})") + of)
     return titles
 
 

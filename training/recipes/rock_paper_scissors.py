@@ -140,7 +140,9 @@ RECIPE = Recipe(
     load=load,
     size=SIZE,
     channels=3,
-    architecture=Architecture("transfer", backbone="MobileNet", backbone_options=(("alpha", 0.75),), dropout=0.2),
+    architecture=Architecture(
+        "transfer", backbone="MobileNet", backbone_options=(("alpha", 0.75),), frozen="conv_pw_3_relu", dropout=0.2
+    ),
     augmentation=Augmentation(
         flip=True,
         rotation=25,
