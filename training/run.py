@@ -88,7 +88,7 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     # Nothing was trained: the version that it began with is published again, calibrated as it is.
     again = None if recipe.epochs or options.weights is None or history else options.weights
     temperature = _calibrate(network, validation, recipe.size) if again is None else 1.0
-    outsiders = read_outsiders(options.outsiders, recipe.size, recipe.channels, options.cache, progress.say)
+    outsiders = read_outsiders(options.outsiders, recipe.size, recipe.channels, options.cache, progress.say, classes)
     domain = learn_domain(recipe, network, training, validation, outsiders, options.seed)
     scores = evaluate.predict(network, data.test, recipe.size)  # the one look at the test images
     known = judge_domain(domain, recipe, network, data.test, validation, outsiders)

@@ -91,17 +91,17 @@ def about_domain(known: Known, data: Data) -> dict[str, Any]:
     return {
         "threshold": THRESHOLD,
         "validation_wanted": PASSING,
-        "validation_passing": _passing(known.validation),
-        "test_passing": _passing(known.test),
-        "groups_passing": {group: _passing(known.test[at]) for group, at in data.groups.items()},
+        "validation_passing": passing(known.validation),
+        "test_passing": passing(known.test),
+        "groups_passing": {group: passing(known.test[at]) for group, at in data.groups.items()},
         "auroc": round(auroc(known.test, others), 4),
         "outsiders": {
-            kind: {"images": len(told), "passing": _passing(told), "auroc": round(auroc(known.test, told), 4)}
+            kind: {"images": len(told), "passing": passing(told), "auroc": round(auroc(known.test, told), 4)}
             for kind, told in known.outsiders.items()
         },
     }
 
 
-def _passing(told: npt.NDArray[np.float32]) -> float | None:
-    """The share of the images that are in the domain."""
+def passing(told: npt.NDArray[np.float32]) -> float | None:
+    """The share of the images that are in the domain; None without images."""
     return round(float((told >= THRESHOLD).mean()), 4) if len(told) else None

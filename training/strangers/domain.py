@@ -2,8 +2,9 @@
 
 Two questions are asked, and the less sure answer counts. Is the image on the own side of a plane that parts the
 network's own images from outsiders? And is it near one of some images that it learned from, by the angle between their
-features? The first tells photographs of other things; the second what no outsider resembled, noise and blanks above all.
-Both are scaled so that the bound is the same for every model, 0.5, and passed by `PASSING` of the validation images.
+features? The first tells photographs of other things; the second what no outsider resembled, noise and blanks above
+all. Both are scaled so that the bound is the same for every model, 0.5, and passed by `PASSING` of the validation
+images.
 """
 
 from dataclasses import dataclass

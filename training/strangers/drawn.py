@@ -11,7 +11,7 @@ from training.data.datasets import Dataset, Pixels, dataset
 
 Generator = np.random.Generator
 
-_SIDE: Final = 160  # of what is drawn, in pixels, before it is brought to a size
+_SIDE: Final = 96  # of what is drawn, in pixels, before it is brought to a size
 _LETTERS: Final = string.ascii_letters + string.digits + "      .,;:"
 
 
@@ -31,6 +31,8 @@ def noise(rng: Generator) -> Image.Image:
 def blank(rng: Generator) -> Image.Image:
     """One colour, or one that passes into another; sometimes with the grain of a camera."""
     first, second = (_colour(rng) for _ in range(2))
+    if rng.random() < 0.4:  # black, white and what lies between are what cameras send when they are covered
+        first, second = ((int(grey),) * 3 for grey in rng.choice([0, 255, *rng.integers(0, 256, 2)], 2))
     if rng.random() < 0.5:
         second = first
     steps = np.linspace(0.0, 1.0, _SIDE)[:, None, None]
@@ -47,11 +49,11 @@ def text(rng: Generator) -> Image.Image:
     paper, ink = _paper(rng)
     image = Image.new("RGB", (_SIDE, _SIDE), paper)
     pen = ImageDraw.Draw(image)
-    size = int(rng.integers(7, 30))
+    size = int(rng.integers(6, 22))
     font = ImageFont.load_default(size)
-    left, top = int(rng.integers(0, 20)), int(rng.integers(0, 20))
+    left, top = int(rng.integers(0, 12)), int(rng.integers(0, 12))
     for y in range(top, _SIDE, size + int(rng.integers(1, 8))):
-        line = "".join(rng.choice(list(_LETTERS), int(rng.integers(1, 2 + 260 // size))))
+        line = "".join(rng.choice(list(_LETTERS), int(rng.integers(1, 2 + 160 // size))))
         pen.text((left, y), line, fill=ink, font=font)
     return image
 
@@ -65,7 +67,7 @@ def drawing(rng: Generator) -> Image.Image:
     for _ in range(int(rng.integers(1, 14))):
         colour = _colour(rng) if coloured else ink
         x, y, a, b = (int(value) for value in rng.integers(-10, _SIDE + 10, 4))
-        box, width = (min(x, a), min(y, b), max(x, a) + 1, max(y, b) + 1), int(rng.integers(1, 7))
+        box, width = (min(x, a), min(y, b), max(x, a) + 1, max(y, b) + 1), int(rng.integers(1, 5))
         fill = colour if rng.random() < 0.4 else None
         match int(rng.integers(5)):
             case 0:

@@ -14,8 +14,8 @@ from training.data.datasets import Dataset, Pixels, Rows, dataset
 from training.data.sources import File
 from training.strangers.drawn import draw_strangers
 
-DRAWN: Final = 300  # of each kind to learn from; a third of it to judge with
-READ: Final = 2500  # of each source to learn from, at most; a quarter of it to judge with
+DRAWN: Final = 200  # of each kind to learn from; a third of it to judge with
+READ: Final = 2000  # of each source to learn from, at most; a quarter of it to judge with
 _TEST_SHARE: Final = 5  # one file of so many is for judging where a source has no test part
 
 
@@ -33,24 +33,31 @@ class Outsiders:
 
 
 def read_outsiders(
-    paths: Sequence[Path], size: tuple[int, int], channels: int, cache: Path, say: Callable[[str], None]
+    paths: Sequence[Path],
+    size: tuple[int, int],
+    channels: int,
+    cache: Path,
+    say: Callable[[str], None],
+    classes: Sequence[str] = (),
 ) -> Outsiders:
     """Draw outsiders, and read a sample of those that sources hold.
 
     Args:
-        paths: folders or zip archives of images in class folders, whatever the classes; may be none.
+        paths: folders or zip archives of images in class folders; may be none.
         size: height and width, in pixels.
         channels: 3 (RGB) or 1 (L).
         cache: folder for decoded pixels.
         say: hears how it goes.
+        classes: the model's; folders that are called like one are left out.
 
     Raises:
         TrainingError: a source can't be read.
     """
+    own = frozenset(name.casefold() for name in classes)
     train = draw_strangers(DRAWN, size, channels, seed=1)
     test = draw_strangers(DRAWN // 3, size, channels, seed=2)
     for path in paths:
-        learned, judged = _read(path, size, channels, cache, say)
+        learned, judged = _read(path, size, channels, cache, say, own)
         train, test = _with(train, learned, path.stem), _with(test, judged, path.stem)
     return Outsiders(train, test)
 
@@ -66,14 +73,24 @@ def read_backgrounds(paths: Sequence[Path], size: tuple[int, int], cache: Path, 
 
 
 def _read(
-    path: Path, size: tuple[int, int], channels: int, cache: Path, say: Callable[[str], None]
+    path: Path,
+    size: tuple[int, int],
+    channels: int,
+    cache: Path,
+    say: Callable[[str], None],
+    own: frozenset[str] = frozenset(),
 ) -> tuple[Pixels, Pixels]:
+    """Images to learn from and to judge with, but for those in folders called as one of `own`."""
+
+    def label(folder: str) -> str | None:
+        return None if folder.casefold() in own else folder
+
     if sheets.looks_like(path):
-        data = sheets.load([path])
+        data = sheets.load([path], label)
         picked = [_spread(len(part), most) for part, most in ((data.train, READ), (data.test, READ // 4))]
         brought = [part.images(at) for part, at in zip((data.train, data.test), picked, strict=True)]
         return sheets.resized(brought[0], size, channels), sheets.resized(brought[1], size, channels)
-    files = sources.find([path], level="outer").files
+    files = sources.find([path], label, level="outer").files
     tests = [file for file in files if file.part == "test"]
     trains = [file for file in files if file.part != "test"]
     if not tests:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,9 @@ def test_the_version_is_contract_1(published: Path) -> None:
     assert (image.name, image.dtype, image.shape.as_list()) == ("image", tf.uint8, [None, 32, 32, 1])
     golden = np.load(version / store.GOLDEN)
     answer = signature(image=tf.constant(golden["image"]))
-    assert {name: value.dtype for name, value in answer.items()} == {"scores": tf.float32, "classes": tf.string}
+    dtypes = {"scores": tf.float32, "classes": tf.string, "in_domain": tf.float32}
+    assert {name: value.dtype for name, value in answer.items()} == dtypes
+    assert answer["in_domain"].shape == (len(golden["image"]),)
     np.testing.assert_allclose(answer["scores"], golden["scores"], atol=1e-4)
     assert answer["classes"].numpy()[-1].tolist() == [b"1", b"2", b"3", b"4", b"5"]
     assert len(answer["classes"]) == len(golden["image"])
@@ -108,6 +111,27 @@ def test_the_figures_are_in_the_report_and_in_the_version(published: Path) -> No
             assert (folder / name).read_bytes().startswith(b"\x89PNG")
     assert (published / "report" / "augmentation.png").read_bytes().startswith(b"\x89PNG")
     assert "data:image/png;base64," in (published / "report" / "report.html").read_text("utf-8")
+
+
+def test_the_card_tells_what_the_model_takes_for_its_own(published: Path) -> None:
+    card = json.loads((published / "store" / "circles" / "1" / store.MODEL_CARD).read_text())
+    about = card["in_domain"]
+    assert about["threshold"] == 0.5
+    assert about["validation_passing"] >= about["validation_wanted"] - 0.05
+    assert set(about["outsiders"]) == {"noise", "blank", "text", "drawings"}
+    assert (published / "report" / "in_domain.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_an_epoch_the_same_network_is_published_again(published: Path, tmp_path: Path) -> None:
+    weights = published / "store" / "circles" / "1"
+    result = train(tmp_path, "--epochs", "0", "--weights", str(weights))
+    assert result.exit_code == 0, result.output
+    version = tmp_path / "store" / "circles" / "1"
+    data = "variables/variables.data-00000-of-00001"
+    assert (version / data).read_bytes() == (weights / data).read_bytes()
+    first, again = (np.load(folder / store.GOLDEN)["scores"] for folder in (weights, version))
+    np.testing.assert_allclose(again, first, atol=1e-5)
+    assert json.loads((version / store.MODEL_CARD).read_text())["training"]["began_with"] == "circles/1"
 
 
 def test_the_rate_finder_draws_and_trains_nothing(tmp_path: Path) -> None:
@@ -195,13 +219,13 @@ def test_a_share_of_weights_that_do_not_fit_is_refused(published: Path, tmp_path
 
 
 def test_a_version_that_answers_otherwise_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = export.load
+    real = export.load_version
 
-    def wrong(folder: Path) -> export.Run:
-        run = real(folder)
-        return lambda images: run(images)[:, ::-1]
+    def wrong(folder: Path) -> export.Loaded:
+        loaded = real(folder)
+        return replace(loaded, run=lambda images: loaded.run(images)[:, ::-1])
 
-    monkeypatch.setattr(export, "load", wrong)
+    monkeypatch.setattr(export, "load_version", wrong)
     result = train(tmp_path)
     assert result.exit_code == 2
     assert "does not give the trainer's answers" in result.output
@@ -213,9 +237,16 @@ def test_a_small_difference_of_the_scores_is_found_too() -> None:
 
     data = dataset(np.zeros((3, 4, 4, 1), dtype=np.uint8), np.zeros(3, dtype=int), ["a", "b"])
     scores = np.tile(np.array([[0.6, 0.4]], dtype=np.float32), (3, 1))
-    export.check(lambda _: scores, data, (4, 4), scores, data.pixels, scores)
-    with pytest.raises(TrainingError, match="0 of 3 classes differ"):
-        export.check(lambda _: scores + np.float32([0.01, -0.01]), data, (4, 4), scores, data.pixels, scores)
+    known = np.ones(3, dtype=np.float32)
+
+    def loaded(scored: float = 0.0, told: float = 0.0) -> export.Loaded:
+        moved = np.float32([scored, -scored])
+        return export.Loaded(lambda _: scores + moved, (4, 4, 1), ("a", "b"), lambda _: known - np.float32(told))
+
+    export.check(loaded(), data, scores, known, data.pixels, scores)
+    for differing in (loaded(scored=0.01), loaded(told=0.2)):
+        with pytest.raises(TrainingError, match="0 of 3 classes differ"):
+            export.check(differing, data, scores, known, data.pixels, scores)
 
 
 def sign_csv(*labels: int) -> str:

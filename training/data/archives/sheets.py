@@ -6,7 +6,7 @@ A sheet is called by the numbers of its first and last image, `0000-0999.webp`; 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -35,11 +35,12 @@ def looks_like(path: Path) -> bool:
     return all(_NAME.fullmatch(_base(file)) for file in files)
 
 
-def load(paths: Sequence[Path]) -> Data:
+def load(paths: Sequence[Path], label: Callable[[str], str | None] = str) -> Data:
     """Read all images of the sheets.
 
     Args:
         paths: folders or zip archives.
+        label: turns a folder's name into a class's, or into None where it is to be left out.
 
     Returns:
         uint8 (N, 32, 32, 3) images, in the parts that the folders name.
@@ -47,7 +48,7 @@ def load(paths: Sequence[Path]) -> Data:
     Raises:
         TrainingError: a source can't be read, a file is no sheet, or there is no training or test part.
     """
-    files = sources.find(paths).files
+    files = sources.find(paths, label).files
     classes = tuple(sorted({file.label for file in files}))
     parts = {part: [file for file in files if (file.part or "train") == part] for part in ("train", "test")}
     for part, found in parts.items():

@@ -233,3 +233,12 @@ def test_a_key_that_was_not_copied_whole_is_told_and_not_shown(url: str, folder:
         said = refusal(predict(folder / "a.png", "--url", url, "--api-key", key))
         assert "was it copied whole?" in said
         assert key not in said
+
+
+def test_what_the_model_does_not_know_is_said(url: str, engine: FakeEngine, folder: Path) -> None:
+    engine.servables = [classifier("letters", 3, ("A", "B", "C"), tells=True)]
+    result = predict(folder / "a.png", folder / "b.JPG", "--url", url)
+    assert result.exit_code == 0, result.output
+    words = " ".join(result.stdout.replace(str(folder), "").split())
+    assert "C 100.0%" in words
+    assert words.count("(not known)") == 1
