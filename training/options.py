@@ -141,9 +141,12 @@ def _check_backend(needs_tensorflow: bool) -> None:
 
 
 def _check_weights(recipe: Recipe, path: Path) -> None:
-    if recipe.architecture.kind == "transfer":
+    if recipe.architecture.kind == "transfer" and not path.is_dir():
         if not path.is_file():
             backbone = recipe.architecture.backbone
-            raise TrainingError(f"There is no file {path}; --weights takes a .weights.h5 file for {backbone} here.")
+            raise TrainingError(
+                f"There is no file {path}; --weights takes a .weights.h5 file for {backbone} here, or a version in the "
+                "store to go on from."
+            )
     else:
         weights_version(path)

@@ -86,7 +86,7 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     network = architectures.build(recipe.architecture, shape, len(classes))  # float32, whatever trained it
     set_weights(network, fitted.weights)
     # Nothing was trained: the version that it began with is published again, calibrated as it is.
-    again = None if recipe.epochs or options.weights is None or history else options.weights
+    again = options.weights if not (recipe.epochs or history) else None
     temperature = _calibrate(network, validation, recipe.size) if again is None else 1.0
     outsiders = read_outsiders(options.outsiders, recipe.size, recipe.channels, options.cache, progress.say, classes)
     domain = learn_domain(recipe, network, training, validation, outsiders, options.seed)
@@ -160,10 +160,10 @@ def _beginning(
     recipe: Recipe, options: Options, training: Dataset, validation: Dataset, progress: Progress
 ) -> tuple[Start | None, History]:
     """What gives the network its first weights, and the history of getting them."""
-    if recipe.architecture.kind == "transfer":
+    path = options.weights
+    if recipe.architecture.kind == "transfer" and (path is None or path.is_file()):
         begun = train_head(recipe, training, validation, options.weights, options.seed, options.cache, progress)
         return (lambda network: set_weights(network, begun.weights)), begun.history
-    path = options.weights
     if path is None:
         return None, []
 
@@ -182,7 +182,7 @@ def _beginning(
 
 def _name_of(recipe: Recipe, weights: Path | None) -> str:
     """Which weights a training began with, for the model card."""
-    if recipe.architecture.kind == "transfer":
+    if recipe.architecture.kind == "transfer" and (weights is None or weights.is_file()):
         return f"{recipe.architecture.backbone} from {weights.name if weights else 'ImageNet, as Keras publishes it'}"
     if weights is None:
         return "random weights"
