@@ -11,7 +11,7 @@ import mmap
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -30,8 +30,6 @@ _WEIGHT: Final = 1 / 32
 _BATCHES: Final = 1.25
 # So many times what is always held is a burst. A quick model would else take thousands before time becomes the bound.
 _BURST: Final = 16
-
-_Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 class Admission:
@@ -206,19 +204,6 @@ class FrontQueue:
         arrival: Arrival | None = getattr(self._local, "arrival", None)
         self._local.arrival = None
         return arrival
-
-    def around(self, app: _Wsgi) -> _Wsgi:
-        """The WSGI application that tells `app` how the request arrived, and measures how long it takes."""
-
-        def run(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-            arrival = environ[ARRIVAL] = self.arrival()
-            began_s = self._clock()
-            answer = app(environ, start_response)
-            if arrival is not None and not arrival.refused:
-                arrival.taken_s = self._clock() - began_s
-            return answer
-
-        return run
 
 
 class CountedPool(ThreadPoolExecutor):

@@ -8,7 +8,7 @@ from werkzeug.routing import BaseConverter
 
 from service.config.settings import Settings
 from service.gateway import playground
-from service.gateway.express.lane import Express
+from service.gateway.express.lane import Express, why_not_express
 from service.gateway.middleware import access, cors, exchange, forms, http_errors, overload, paths, query, unmeasured
 from service.gateway.oip import infer, models
 from service.gateway.oip import repository as oip_repository
@@ -93,7 +93,7 @@ def create_app(
     access.guard(app, admits)
     if settings.rest_api_enable_cors_support:
         cors.register(app)
-    elif tracing is None and settings.enable_batching:
+    if not why_not_express(settings, tracing is not None):
         app.extensions["express"] = Express(settings, engine, measured, admits)
     app.wsgi_app = paths.in_lower_case(app.wsgi_app)  # type: ignore[method-assign, assignment]  # Flask's way to wrap
     return app

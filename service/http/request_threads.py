@@ -47,9 +47,8 @@ class RequestThreads:
         with self._lock:
             self._slow -= 1
 
-    def shutdown(self, wait: bool = False) -> None:
-        """End each thread after its job; `wait` is what gunicorn passes, and never waits for a client."""
-        del wait
+    def shutdown(self) -> None:
+        """End each thread after its job; waits for none."""
         with self._lock:
             for _ in range(self._alive):
                 self._jobs.put(None)

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from gunicorn.app.base import BaseApplication
 
-from service.admission import FrontQueue
 from service.config import shape
 from service.config.settings import Settings
+from service.http.front import Parts
+from service.http.worker import FrontWorker
 from service.parts import engines
 from service.parts.runtime import Roster, Runtime
 from service.process.gunicorn_arbiter import ServiceArbiter
@@ -50,6 +51,9 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
         self._bind = f"fd://{listener.detach()}"
         self._connections = _connections(settings.max_connections)
         self._worker: Worker | None = None
+        self.drain_s = drain_s(settings)
+        files = tls.from_settings(settings)
+        self._tls = tls.http_contexts(files) if files is not None else None
         super().__init__()
 
     def run(self) -> None:
@@ -62,18 +66,8 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
         chosen = {
             "bind": self._bind,
             "workers": settings.workers,
-            "worker_class": "service.http.express_worker.ExpressWorker",
-            "worker_connections": self._connections,
-            "threads": settings.threads,
-            "keepalive": settings.keep_alive_s,
-            "graceful_timeout": drain_s(settings),
-            "limit_request_line": settings.max_request_line_bytes,
-            "limit_request_fields": settings.max_header_fields,
-            "limit_request_field_size": settings.max_header_field_bytes,
-            # No proxy may rewrite paths and schemes: nothing here depends on them.
-            "forwarder_headers": "",
-            "secure_scheme_headers": {},
-            "sendfile": False,  # the sockets do not block
+            "worker_class": FrontWorker,
+            "graceful_timeout": self.drain_s,
             "loglevel": "warning",
             "logger_class": "service.process.gunicorn_log.RootLog",
             "proc_name": "signpost",
@@ -85,14 +79,6 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
             "worker_exit": lambda _arbiter, _worker: self._stop(),
             "child_exit": lambda _arbiter, worker: self._forget(worker),
         }
-        if (files := tls.from_settings(settings)) is not None:
-            contexts = tls.http_contexts(files)
-            chosen |= {
-                # That they are there turns TLS on; how, is the context's business.
-                "certfile": str(files.certificate),
-                "keyfile": str(files.key),
-                "ssl_context": lambda _config, _default: contexts.now(),
-            }
         for name, value in chosen.items():
             self.cfg.set(name, value)
 
@@ -101,16 +87,20 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
         self._worker = Worker(self.settings, self.runtime)
         return self._worker.app
 
-    @property
-    def front_queue(self) -> FrontQueue:
-        """Where requests wait for a thread of this worker."""
-        assert self._worker is not None  # gunicorn loads the application before it accepts
-        return self._worker.front_queue
-
-    def count_refusal(self) -> None:
-        """Called by a worker that has refused a request itself."""
-        if self._worker is not None:
-            self._worker.count_refusal()
+    def front_parts(self) -> Parts:
+        """What the front of a worker is made of."""
+        worker = self._worker
+        assert worker is not None  # gunicorn loads the application first
+        return Parts(
+            settings=self.settings,
+            service=self.runtime,
+            app=worker.app,
+            queue=worker.front_queue,
+            unrouted=worker.unrouted,
+            express=worker.app.extensions.get("express"),
+            tls=self._tls.now if self._tls is not None else None,
+            most_connections=self._connections,
+        )
 
     def stop_accepting(self) -> None:
         """Called by a worker that takes no further connections."""

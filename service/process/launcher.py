@@ -15,6 +15,7 @@ from service.engine.canary import parse_shares
 from service.engine.remote import link
 from service.engine.tf import device
 from service.errors import SettingsError
+from service.gateway.express.lane import why_not_express
 from service.gateway.routes import monitoring
 from service.parts import batching_config
 from service.parts.runtime import Runtime, private_folder
@@ -79,6 +80,8 @@ def serve(settings: Settings) -> None:
         what = f"the models of {settings.engine}" if settings.engine_addresses else _what(settings)
         scheme = "http" if certificates is None else "https"
         logging.info("%s", shape.tell(settings, host_has))
+        if reason := why_not_express(settings, tracing.is_wanted(os.environ)):
+            logging.info("Posted images go their usual way, one by one, not by the express lane: %s.", reason)
         logging.info("Signpost %s listens on %s://%s:%d; loading %s.", __version__, scheme, shown, port, what)
         folder = held.enter_context(private_folder())
         _run(settings, Runtime(folder, settings.workers, grpc_port, port, predecessor), listener, grpc_holder)

@@ -17,6 +17,7 @@ from service.config.settings import Settings
 from service.engine.local.engine import LocalEngine
 from service.engine.tf import device
 from service.errors import SignpostError
+from service.gateway.middleware.unrouted import Unrouted
 from service.interface import Engine, ModelSpec
 from service.parts import engines
 from service.parts.runtime import Roster, Runtime
@@ -81,8 +82,7 @@ class Worker:
             repository,
         )
         self.front_queue = engines.front_queue(settings, runtime, settings.threads)
-        self.count_refusal = metrics.count_refusal
-        self.app.wsgi_app = self.front_queue.around(self.app.wsgi_app)  # type: ignore[method-assign, assignment]
+        self.unrouted = Unrouted(metrics, settings.access_log)
         self._watcher = threading.Thread(target=self._watch, name="announcer", daemon=True)
 
     def start(self, goes_on: Callable[[], bool]) -> None:

@@ -4,9 +4,6 @@ A renewed certificate is taken up by the next handshake; a pair that does not fi
 leaves the former one in force.
 """
 
-import contextlib
-import json
-import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,35 +76,9 @@ def grpc_credentials(files: TlsFiles) -> grpc.ServerCredentials:
     return grpc.dynamic_ssl_server_credentials(told, changed, files.client_ca is not None)
 
 
-class _Context(ssl.SSLContext):
-    """A context that tells who speaks plain HTTP."""
-
-    def wrap_socket(self, sock: socket.socket, *arguments: Any, **options: Any) -> ssl.SSLSocket:
-        """Wrap an accepted socket whose first bytes are there; see `ssl.SSLContext.wrap_socket`.
-
-        Raises:
-            ssl.SSLError: the client speaks no TLS. Gunicorn then closes the connection.
-        """
-        with contextlib.suppress(BlockingIOError):
-            if sock.recv(1, socket.MSG_PEEK) not in (_HANDSHAKE, b""):
-                _tell_plain_http(sock)
-        return super().wrap_socket(sock, *arguments, **options)
-
-
-def _tell_plain_http(sock: socket.socket) -> None:
-    body = json.dumps({"error": "This port speaks TLS; ask for https:// instead of http://."})
-    head = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: application/json\r\n"
-    with contextlib.suppress(OSError):
-        sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
-        sock.shutdown(socket.SHUT_WR)
-        # What was sent but not read would make the kernel reset the connection before the answer is read.
-        sock.recv(65536, socket.MSG_DONTWAIT)
-    raise ssl.SSLError(ssl.SSL_ERROR_EOF, "The client does not speak TLS.")
-
-
 def _context(files: TlsFiles) -> ssl.SSLContext:
     """Raises SettingsError: a file can't be used."""
-    context = _Context(ssl.PROTOCOL_TLS_SERVER)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     for path in files.paths:

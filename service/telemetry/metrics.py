@@ -106,6 +106,12 @@ class Metrics:
         self._refusals = Counter(
             "signpost_refusals", "Requests refused because too many others waited for a thread.", registry=self.registry
         )
+        self._lanes = Counter(
+            "signpost_lane_requests",
+            "Requests answered over HTTP, by who answered: Flask, the express lane, or the front before either.",
+            ("lane",),
+            registry=self.registry,
+        )
         self._front_wait = self._gauge("front_wait_seconds", "Seconds that one more request would wait for a thread.")
         version = ("model", "version")
         self._waits = self._gauge("queue_wait_seconds", "Seconds that one more would wait for a batch.", version)
@@ -119,6 +125,7 @@ class Metrics:
         self._instances_of = cache(self._instances.labels)
         self._runs_of = cache(self._runs.labels)
         self._last_run_of = cache(self._last_run.labels)
+        self._lane_of = cache(self._lanes.labels)
         self._queued: set[tuple[str, int]] = set()
         self._gpu_memory = Gauge(
             "signpost_gpu_memory_bytes",
@@ -151,6 +158,10 @@ class Metrics:
                 self._failed.labels(model, version).inc(sum(each["total"] for each in stages_s))
             for stage in stages_s[0]:
                 shared_metrics.observe(self._stages_of(model, version, stage), [each[stage] for each in stages_s])
+
+    def count_lane(self, lane: str, requests: int) -> None:
+        """Count requests that a lane has answered."""
+        self._lane_of(lane).inc(requests)
 
     def count_batch(self, model: str, version: int, instances: int, requests: int = 1, rows: int = 1) -> None:
         """Count the batch in which requests ran.

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 # What may look at the wall's clock: the times that are written down or compared with those of files.
 MAY = {
     "service/engine/local/folders.py",  # ages of files, and a steady clock beside it
-    "service/gateway/express/raw_answers.py",  # the header Date
+    "service/message/answers.py",  # the header Date
     "service/telemetry/logs.py",  # the time of a line
     "service/telemetry/metrics.py",  # when a model ran last, as the Open Inference Protocol tells it
     "service/telemetry/timings.py",  # the times of spans

@@ -92,6 +92,7 @@ def test_the_api_document_lists_every_metric() -> None:
     metrics.count_images("m", 1, 1)
     metrics.count_comparison("m", "agree")
     metrics.count_stopped("m", 1, "serving_default")
+    metrics.count_lane("flask", 1)
     metrics.note_queues({("m", 1): Queue(1)})
     metrics.note_gpu_memory({"GPU:0": {"current": 1, "peak": 2}})
     found = set()

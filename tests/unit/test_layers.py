@@ -31,6 +31,7 @@ OF_THEIR_OWN: Final = {
 # Each layer and those that it may import.
 TABLE: Final = """
 service                     |
+service/message             | service
 service/telemetry           | service
 service/config              | service
 service/security            | service, service/config
@@ -46,11 +47,12 @@ service/engine/tf           | service, service/engine, service/engine/batching, 
 service/rpc                 | service, service/config, service/telemetry, service/security, service/oip
 
 service/gateway/openapi     | service, service/security, service/oip
-service/gateway/middleware  | service, service/config, service/telemetry, service/security, service/gateway/openapi
+service/gateway/middleware  | service, service/message, service/config, service/telemetry, service/security
+                            | service/gateway/openapi
 service/gateway/bodies      | service, service/telemetry, service/gateway/middleware
 service/gateway/oip         | service, service/config, service/telemetry, service/oip
                             | service/gateway/openapi, service/gateway/middleware, service/gateway/bodies
-service/gateway/express     | service, service/config, service/telemetry, service/security, service/oip
+service/gateway/express     | service, service/message, service/config, service/telemetry, service/security, service/oip
                             | service/gateway/middleware, service/gateway/bodies, service/gateway/oip
 service/gateway/playground  | service, service/config, service/security, service/gateway/openapi
 service/gateway/routes      | service, service/config, service/telemetry
@@ -59,14 +61,16 @@ service/gateway/routes      | service, service/config, service/telemetry
 service/gateway             | service, service/config, service/telemetry, service/security, service/oip
                             | service/gateway/middleware, service/gateway/express, service/gateway/oip
                             | service/gateway/playground, service/gateway/routes
-service/http                | service, service/config, service/gateway/middleware, service/gateway/express
+service/http                | service, service/message, service/config, service/gateway/middleware
+                            | service/gateway/express
 
 service/parts               | service, service/config, service/telemetry, service/security, service/oip, service/rpc
                             | service/engine, service/engine/batching, service/engine/local, service/engine/remote
                             | service/engine/tf
 service/process             | service, service/config, service/telemetry, service/security, service/rpc, service/parts
                             | service/engine, service/engine/batching, service/engine/local, service/engine/remote
-                            | service/engine/tf, service/gateway, service/gateway/routes
+                            | service/engine/tf, service/gateway, service/gateway/routes, service/gateway/middleware
+                            | service/gateway/express, service/http
 service/commands            | service, service/config, service/security, service/process
                             | service/engine/batching, service/engine/tf
 

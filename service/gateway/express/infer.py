@@ -25,14 +25,14 @@ def read(post: Post, max_depth: int) -> InferRequest:
     Raises:
         InvalidRequest: it asks for anything else, or is malformed; Flask finds out what.
     """
-    head = post.image[: post.json_length]
+    head = post.body[: post.json_length]
     if head.count(b"[") + head.count(b"{") > max_depth:
         raise InvalidRequest("It may be nested too deep.")
     try:
         document = orjson.loads(head)
     except ValueError as error:
         raise InvalidRequest("It is no JSON, or one with numbers that JSON does not know.") from error
-    wanted = json_request.read(document, memoryview(post.image)[post.json_length :], b64.decode_b64)
+    wanted = json_request.read(document, memoryview(post.body)[post.json_length :], b64.decode_b64)
     options, names = wanted.options, [tensor.name for tensor in wanted.inputs]
     is_usual = names == ["image"] and options.signature_name in ("", DEFAULT_SIGNATURE)
     if not is_usual or len(wanted.outputs) > 1 or any(output.name != _SCORES for output in wanted.outputs):

@@ -1,7 +1,7 @@
 """The express lane: images posted as they are, or in a tensor of one row, several requests at a time, without Flask.
 
-For a small model most of a request's time would be Flask's. What comes here are posts that `posts.py` could read: they
-are decoded one after the other, run as one batch, and answered. Nothing but good answers is made here. Whatever goes
+For a small model most of a request's time would be Flask's. What comes here are posts that `posts.py` takes: they are
+decoded one after the other, run as one batch, and answered. Nothing but good answers is made here. Whatever goes
 wrong is left to Flask: an unknown model or a broken image it finds by itself, and what became of the model's run it is
 told (`calls.raise_failure`). So there is one place for each error, as for each header and count (`exchange.py`).
 """
@@ -19,13 +19,16 @@ from service.config.settings import Settings
 from service.errors import Abandoned, NotFound, Overloaded, SignpostError, Unavailable, UnsupportedMedia
 from service.gateway.bodies import images_api
 from service.gateway.express import infer as express_infer
-from service.gateway.express import raw_answers
+from service.gateway.express import posts
 from service.gateway.express.posts import Post
-from service.gateway.middleware import calls, exchange, overload
+from service.gateway.middleware import calls, cors, exchange, overload
+from service.gateway.middleware.calls import Failure
 from service.gateway.oip import answers as oip_answers
 from service.gateway.oip import infer
 from service.images import ImageLimits
 from service.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Engine, ImageSize, ModelSpec, Servable
+from service.message.answers import write as write_answer
+from service.message.heads import Head
 from service.oip.requests import InferRequest
 from service.oip.tensors import BYTES
 from service.security.access import Access, secret_of
@@ -34,18 +37,16 @@ from service.telemetry.logs import Answered
 from service.telemetry.metrics import Metrics
 from service.telemetry.timings import Timings
 
-_DEADLINE: Final = overload.DEADLINE_HEADER.lower().encode()
+_DEADLINE: Final = overload.DEADLINE_HEADER.lower()
 # Flask's names of the routes, for the metrics.
 _OF_MODEL: Final = "/v1/models/<name:name>:predict"
 _OF_VERSION: Final = "/v1/models/<name:name>/versions/<int:version>:predict"
 _OF_LABEL: Final = "/v1/models/<name:name>/labels/<name:label>:predict"
-_INFER: Final = "/v2/models/<name:name>/infer"
-_INFER_OF_VERSION: Final = "/v2/models/<name:name>/versions/<name:version_or_label>/infer"
 _SCORES: Final = "scores"
 
 
-# The bytes of an answer; None for Flask to answer, or the error with which it has to.
-Outcome = bytes | SignpostError | None
+# The bytes of an answer; None for Flask to answer, or the failure with which it has to.
+Outcome = bytes | Failure | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +94,13 @@ class Express:
         metrics: those of this process.
         access: lets each request in, or not.
 
-    Attributes:
-        max_body_bytes: larger bodies are Flask's to refuse.
     """
 
     def __init__(self, settings: Settings, engine: Engine, metrics: Metrics, access: Access) -> None:
         """Keep the parts."""
         self._most = settings.max_batch_size
-        self.max_body_bytes = settings.max_body_bytes
+        self._max_body_bytes = settings.max_body_bytes
+        self._headers = cors.HEADERS if settings.rest_api_enable_cors_support else {}
         self._engine = engine
         self._metrics = metrics
         self._access = access
@@ -110,27 +110,30 @@ class Express:
         self._max_depth = settings.max_json_depth
         self._not_of_images: set[str] = set()  # models that were asked for by requests, and take other tensors
 
-    def leaves(self, post: Post) -> bool:
-        """Whether a post is Flask's to answer, as was found when another was answered."""
-        return post.json_length is not None and post.name in self._not_of_images
+    def post_of(self, head: Head) -> Post | None:
+        """What a head announces, without its body; None if it is Flask's to answer."""
+        post = posts.read(head, self._max_body_bytes)
+        if post is None or (post.json_length is not None and post.name in self._not_of_images):
+            return None
+        return post
 
-    def answer(self, posts: Sequence[Arrived], keep_alive: bool) -> tuple[list[Outcome], Callable[[], None]]:
-        """Answer posts.
+    def answer(self, arrivals: Sequence[Arrived], keep_alive: bool) -> tuple[list[Outcome], Callable[[], None]]:
+        """Answer posts; `keep_alive` is whether connections stay open where their clients want that.
 
         Returns:
-            For each the bytes to send; or None if Flask has to answer it, or the error with which Flask has to. And
+            For each the bytes to send; or None if Flask has to answer it, or the failure with which Flask has to. And
             what counts the answers, to be called once they are sent.
         """
-        outcomes: list[Outcome] = [None] * len(posts)
+        outcomes: list[Outcome] = [None] * len(arrivals)
         written: list[tuple[_Group, list[tuple[_Boarded, Answer]], list[bytes]]] = []
         groups: dict[tuple[type, str, int], _Group] = {}
         leased: dict[ModelSpec, _Group] = {}
         with ExitStack() as leases:
-            for number, arrived in enumerate(posts):
+            for number, arrived in enumerate(arrivals):
                 try:
-                    self._board(number, arrived, len(posts) - number, groups, leased, leases)
+                    self._board(number, arrived, len(arrivals) - number, groups, leased, leases)
                 except (Overloaded, Abandoned) as error:
-                    outcomes[number] = error
+                    outcomes[number] = Failure(error)
                 except SignpostError:
                     pass  # for Flask to find again
             for group in groups.values():
@@ -139,9 +142,10 @@ class Express:
                     if isinstance(outcome, Answer):
                         answered.append((one, outcome))
                     elif not isinstance(outcome, NotFound | Unavailable):  # for those Flask looks for the next version
-                        outcomes[one.number] = outcome
+                        decode_s = one.timings.stages_s.get("decode")
+                        outcomes[one.number] = Failure(outcome, decode_s, images=int(one.wanted is None))
                 if answered:
-                    responses = _respond(group.servable, answered, keep_alive)
+                    responses = self._respond(group.servable, answered, keep_alive)
                     written.append((group, answered, responses))
                     for (one, _), response in zip(answered, responses, strict=True):
                         outcomes[one.number] = response
@@ -165,10 +169,10 @@ class Express:
         """Decode a post's image into the group that its servable answers; `most` is how many posts may still come."""
         began_s = time.monotonic()
         post = arrived.post
-        request_id = request_id_of(post.header(b"x-request-id"))
+        request_id = request_id_of(post.header("x-request-id"))
         if self._access.needs_key:
-            self._access.admit(secret_of(post.header(b"authorization"), post.header(b"x-api-key")), "predict")
-        wanted = post.header(_DEADLINE) if _DEADLINE in post.headers else None
+            self._access.admit(secret_of(post.header("authorization"), post.header("x-api-key")), "predict")
+        wanted = post.header(_DEADLINE) if _DEADLINE in post.head.headers else None
         deadline, limit = overload.patience_of(wanted, arrived.at_s, self._timeout_s)
         left = calls.has_left(arrived.connection)
         if left is not None and left():
@@ -197,7 +201,7 @@ class Express:
         timings = Timings()
         row = len(group.boarded)
         if asked is None:
-            group.pixels[row] = images_api.decode_one(post.image, group.size, self._limits, timings)
+            group.pixels[row] = images_api.decode_one(post.body, group.size, self._limits, timings)
         else:
             group.pixels[row] = express_infer.pixels(asked, group.size, self._limits, timings)
         timings.add("queue", began_s - arrived.at_s)
@@ -223,13 +227,38 @@ class Express:
         # What befell them all need not befall each.
         return group.servable.score_all([group.pixels[row : row + 1] for row in range(count)], calls)
 
+    def _respond(self, servable: Servable, answered: list[tuple[_Boarded, Answer]], keep_alive: bool) -> list[bytes]:
+        """Write answers."""
+        began_s = time.monotonic()
+        bodies = _bodies_of_images(servable, [answer for one, answer in answered if one.wanted is None])
+        written = [
+            (next(bodies), {"Content-Type": oip_answers.JSON})
+            if one.wanted is None
+            else express_infer.write(servable, one.wanted, answer.outputs[_SCORES])
+            for one, answer in answered
+        ]
+        now_s = time.monotonic()
+        for one, answer in answered:
+            one.timings.add("queue", answer.queue_s)
+            one.timings.add("infer", answer.infer_s)
+            one.timings.add("encode", (now_s - began_s) / len(answered))
+            one.timings.add("total", now_s - one.arrived.at_s)
+        version = str(servable.version)
+        responses = []
+        for (one, _), (body, kind) in zip(answered, written, strict=True):
+            allowed = self._headers if one.wanted is None else {}
+            told = {**kind, **exchange.headers_of(one.request_id, one.timings, version, exchange.EXPRESS), **allowed}
+            keeps = keep_alive and one.arrived.post.head.keeps
+            responses.append(write_answer(200, body, told.items(), keeps))
+        return responses
+
     def _count(self, servable: Servable, answered: list[tuple[_Boarded, Answer]], responses: Sequence[bytes]) -> None:
         name, version = servable.name, servable.version
         stages_s: dict[str, list[Mapping[str, float]]] = {}
         for one, _ in answered:
             stages_s.setdefault(_rule(one.arrived.post), []).append(one.timings.stages_s)
         for rule, each in stages_s.items():
-            exchange.count(self._metrics, rule, name, str(version), 200, *each)
+            exchange.count(self._metrics, rule, name, str(version), 200, *each, lane=exchange.EXPRESS)
         if decoded := sum(one.has_image for one, _ in answered):
             self._metrics.count_images(name, version, decoded)
         runs = Counter((one.wanted is None, each.batch_rows, each.infer_s) for one, each in answered)
@@ -252,33 +281,17 @@ class Express:
             images=int(one.has_image),
             instances=1,
             stages_s=one.timings.stages_s,
-            bytes_in=len(one.arrived.post.image),
+            bytes_in=len(one.arrived.post.body),
             bytes_out=size,
             client=calls.peer_of(one.arrived.connection),
         ).write()
 
 
-def _respond(servable: Servable, answered: list[tuple[_Boarded, Answer]], keep_alive: bool) -> list[bytes]:
-    """Write answers."""
-    began_s = time.monotonic()
-    bodies = _bodies_of_images(servable, [answer for one, answer in answered if one.wanted is None])
-    written = [
-        (next(bodies), {"Content-Type": oip_answers.JSON})
-        if one.wanted is None
-        else express_infer.write(servable, one.wanted, answer.outputs[_SCORES])
-        for one, answer in answered
-    ]
-    now_s = time.monotonic()
-    for one, answer in answered:
-        one.timings.add("queue", answer.queue_s)
-        one.timings.add("infer", answer.infer_s)
-        one.timings.add("encode", (now_s - began_s) / len(answered))
-        one.timings.add("total", now_s - one.arrived.at_s)
-    version = str(servable.version)
-    return [
-        raw_answers.write(body, {**kind, **exchange.headers_of(one.request_id, one.timings, version)}, keep_alive)
-        for (one, _), (body, kind) in zip(answered, written, strict=True)
-    ]
+def why_not_express(settings: Settings, has_traces: bool) -> str:
+    """Why all requests go by Flask, for people; empty where posted images have their lane."""
+    if has_traces:
+        return "traces are on"
+    return "batching is off" if settings.enable_batching == "false" else ""
 
 
 def _bodies_of_images(servable: Servable, answers: Sequence[Answer]) -> Iterator[bytes]:
@@ -291,7 +304,7 @@ def _bodies_of_images(servable: Servable, answers: Sequence[Answer]) -> Iterator
 
 def _rule(post: Post) -> str:
     if post.json_length is not None:
-        return _INFER if post.version is None and post.label is None else _INFER_OF_VERSION
+        return exchange.INFER if post.version is None and post.label is None else exchange.INFER_OF_VERSION
     if post.label is not None:
         return _OF_LABEL
     return _OF_MODEL if post.version is None else _OF_VERSION

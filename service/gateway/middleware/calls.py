@@ -5,11 +5,11 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from flask import Response, request
 
-from service.client_socket import PEEK
 from service.config.settings import Settings
 from service.errors import SignpostError
 from service.gateway.middleware import overload
@@ -17,6 +17,12 @@ from service.gateway.middleware.exchange import answered, request_id, served_by,
 from service.interface import DEFAULT_SIGNATURE, Answer, Call, Servable
 from service.telemetry.metrics import Metrics
 
+# What the server tells beside WSGI's environment: the client's connection, and what became of the request on the
+# express lane, if its model failed there.
+CONNECTION: Final = "signpost.connection"
+FAILURE: Final = "signpost.failure"
+# Flags to look at what has come without taking it; made once, as to combine them takes as long as the call.
+_PEEK: Final = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 # `tcpi_state` of a connection that neither side has closed.
 _ESTABLISHED: Final = 1
 
@@ -28,7 +34,7 @@ def new_call(settings: Settings, signature_name: str = DEFAULT_SIGNATURE) -> Cal
     return Call(
         deadline,
         signature_name,
-        abandoned=has_left(request.environ.get("gunicorn.socket")),
+        abandoned=has_left(request.environ.get(CONNECTION)),
         request_id=request_id(),
         limit=limit,
         trace=current.carried if current is not None else (),
@@ -65,12 +71,32 @@ def to_response(answer: Mapping[str, Any], encode: Callable[[Mapping[str, Any]],
     return response
 
 
-def raise_failure() -> None:
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What became of a request on the express lane, where its model failed.
+
+    Attributes:
+        error: for the client.
+        decode_s: seconds in which its image was decoded; None if it was not.
+        images: how many were decoded.
+    """
+
+    error: SignpostError
+    decode_s: float | None = None
+    images: int = 0
+
+
+def raise_failure(servable: Servable, metrics: Metrics) -> None:
     """Raise what became of the request at hand on the express lane, if its model failed there."""
-    connection = request.environ.get("gunicorn.socket")
-    error: SignpostError | None = getattr(connection, "failure", None)
-    if error is not None:
-        raise error
+    failure: Failure | None = request.environ.get(FAILURE)
+    if failure is None:
+        return
+    if failure.decode_s is not None:
+        timings().add("decode", failure.decode_s)
+    if failure.images:
+        metrics.count_images(servable.name, servable.version, failure.images)
+        answered(images=failure.images)
+    raise failure.error
 
 
 def peer_of(connection: object) -> str:
@@ -90,7 +116,7 @@ def has_left(connection: object) -> Callable[[], bool] | None:
 
     def check() -> bool:
         try:
-            return connection.recv(1, PEEK) == b""
+            return connection.recv(1, _PEEK) == b""
         except BlockingIOError:
             return False
         except OSError:

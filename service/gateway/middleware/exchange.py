@@ -16,6 +16,14 @@ from service.telemetry.tracing import Trace, Tracing
 
 # Asked so often, and telling so little, that they are no part of a trace.
 _PROBES: Final = ("/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready")
+# Flask's names of routes, where others than Flask count what takes them.
+NO_ROUTE: Final = "none"
+INFER: Final = "/v2/models/<name:name>/infer"
+INFER_OF_VERSION: Final = "/v2/models/<name:name>/versions/<name:version_or_label>/infer"
+# Who answered: Flask, the express lane, or the front, which no request passes that can't be read or is one too many.
+FLASK: Final = "flask"
+EXPRESS: Final = "express"
+FRONT: Final = "front"
 # What a route that runs a model ends with.
 _VERB: Final = re.compile(r"(?::|/(?=infer))([a-z]+)$")
 
@@ -42,9 +50,9 @@ def register(app: Flask, metrics: Metrics, access_log: bool = False, tracing: Tr
     @app.after_request
     def end(response: Response) -> Response:
         g.timings.add("total", time.monotonic() - g.started_s)
-        response.headers.update(headers_of(g.request_id, g.timings, g.version))
-        rule = request.url_rule.rule if request.url_rule else "none"
-        count(metrics, rule, g.model, g.version, response.status_code, g.timings.stages_s)
+        response.headers.update(headers_of(g.request_id, g.timings, g.version, FLASK))
+        rule = request.url_rule.rule if request.url_rule else NO_ROUTE
+        count(metrics, rule, g.model, g.version, response.status_code, g.timings.stages_s, lane=FLASK)
         if access_log:
             _answered(rule, response).write()
         if g.trace is not None:
@@ -52,17 +60,19 @@ def register(app: Flask, metrics: Metrics, access_log: bool = False, tracing: Tr
         return response
 
 
-def headers_of(request_id: str, timings: Timings, version: str) -> dict[str, str]:
-    """The headers that every answer has; `version` is empty where no model answered."""
+def headers_of(request_id: str, timings: Timings, version: str, lane: str) -> dict[str, str]:
+    """The headers that every answer has; `version` is empty where no model answered, `lane` is who did."""
     headers = {
         "X-Request-ID": request_id,
         "X-Content-Type-Options": "nosniff",  # what answers are is what they say
-        "Server-Timing": timings.header(),
+        "Server-Timing": f"{timings.header()}, lane;desc={lane}",
     }
     return {**headers, "X-Model-Version": version} if version else headers
 
 
-def count(metrics: Metrics, rule: str, model: str, version: str, status: int, *stages_s: Mapping[str, float]) -> None:
+def count(
+    metrics: Metrics, rule: str, model: str, version: str, status: int, *stages_s: Mapping[str, float], lane: str
+) -> None:
     """Count answered requests.
 
     Args:
@@ -72,8 +82,10 @@ def count(metrics: Metrics, rule: str, model: str, version: str, status: int, *s
         version: of the model.
         status: HTTP's.
         stages_s: of each request the seconds of each stage, and in total.
+        lane: who answered.
     """
     metrics.count(rule, model, version, status, *stages_s)
+    metrics.count_lane(lane, len(stages_s))
     if model and (verb := _VERB.search(rule)) is not None:
         totals = (each["total"] for each in stages_s)
         metrics.serving.count_request(model, verb[1], "REST", http_errors.grpc_name(status), *totals)

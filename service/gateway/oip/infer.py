@@ -50,7 +50,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
         call = calls.new_call(settings)
         with inference.leased(engine, spec_of(name, version_or_label, request_id())) as servable:
             served_by(servable.name, servable.version)
-            calls.raise_failure()
+            calls.raise_failure(servable, metrics)
             started_s = time.monotonic()
             wanted = _read(servable, body, settings.max_json_depth)
             timings().add("decode", time.monotonic() - started_s)

@@ -59,7 +59,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
         call = calls.new_call(settings)
         with engine.lease(ModelSpec(name, version, label, request_id())) as servable:
             served_by(servable.name, servable.version)
-            calls.raise_failure()
+            calls.raise_failure(servable, metrics)
             if files is not None:
                 return calls.to_response(_predict_images(servable, files, call), images_api.encode)
             return calls.to_response(_predict_json(servable, tensor_json.parse(body, settings.max_json_depth), call))

@@ -12,7 +12,7 @@ from tests.unit.service.engine.versions import until
 BEGIN = """
 import logging, os, select, signal, sys, time
 from pathlib import Path
-from service import supervisor
+from service.process import supervisor
 from service.errors import SettingsError
 from service.parts.runtime import Runtime
 from service.process.supervisor import Supervisor

@@ -1,6 +1,5 @@
 """TLS by certificate files: what is refused at the start, who may shake hands, and certificates that are renewed."""
 
-import json
 import shutil
 import socket
 import ssl
@@ -138,35 +137,6 @@ def test_a_renewed_certificate_is_taken_up_and_a_broken_one_is_not(ours: Pair, t
             path.write_bytes(source.read_bytes() if source else b"half a file")
         contexts = contexts or tls.http_contexts(files)
         assert meet(contexts.now(), trusting(met)) == met.certificate.stem
-
-
-def refused(files: TlsFiles, *sent: bytes) -> tuple[ssl.SSLError, bytes]:
-    """What wrapping the connection of a client that sends this raises, and what the client is told."""
-    context = tls.http_contexts(files).now()
-    near, far = socket.socketpair()
-    with near:
-        for part in sent:
-            near.sendall(part)
-        with far, pytest.raises(ssl.SSLError) as caught:
-            context.wrap_socket(far, server_side=True)
-        near.settimeout(30)
-        try:
-            return caught.value, near.recv(65536)
-        except ConnectionResetError:
-            return caught.value, b""
-
-
-def test_who_speaks_plain_http_is_told_so(ours: Pair) -> None:
-    error, answer = refused(TlsFiles(ours.certificate, ours.key), b"GET / HTTP/1.1\r\n\r\n")
-    assert error.args[0] == ssl.SSL_ERROR_EOF  # gunicorn makes no noise about this one
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 400 ")
-    assert "https://" in json.loads(body)["error"]
-
-
-def test_what_is_neither_http_nor_tls_is_refused(ours: Pair) -> None:
-    error, _ = refused(TlsFiles(ours.certificate, ours.key), b"\x16" + bytes(100))
-    assert isinstance(error, ssl.SSLError)
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def test_the_counts_of_all_workers_add_up(tmp_path: Path) -> None:
     program = """
 import os, sys
 from pathlib import Path
-from service import shared_metrics
+from service.telemetry import shared_metrics
 shared_metrics.share(Path(sys.argv[1]))
 from tests.unit.service.telemetry.test_serving_metrics import filled
 print(filled().text())

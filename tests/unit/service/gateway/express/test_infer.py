@@ -10,15 +10,15 @@ import pytest
 from service.config.settings import Settings
 from service.errors import DeadlineExceeded
 from service.gateway import create_app
-from service.gateway.express import posts
 from service.gateway.express.lane import Arrived, Express
-from service.gateway.express.posts import Post
+from service.gateway.middleware.calls import FAILURE, Failure
 from service.gateway.routes.metrics import Metrics
 from service.interface import Array
 from service.oip.tensors import to_bytes
 from service.security.access import Access
 from tests.fakes import FakeEngine, FakeServable, signature, spec
 from tests.unit.service.gateway.express.test_lane import counted, parse, post
+from tests.unit.service.gateway.express.test_posts import read
 from tests.unit.service.gateway.pictures import WHITE
 
 LENGTH = "Inference-Header-Content-Length"
@@ -41,9 +41,9 @@ def raw(path: str, sent: tuple[bytes, int], headers: str = "") -> bytes:
 
 
 def arrived(data: bytes) -> Arrived:
-    read = posts.read(data, 10**6)
-    assert isinstance(read, Post)
-    return Arrived(read, None, time.monotonic())
+    found = read(data, 10**6)
+    assert found is not None
+    return Arrived(found, None, time.monotonic())
 
 
 @pytest.fixture
@@ -122,16 +122,13 @@ def test_anything_else_is_left_to_flask(lane: Express, sent: tuple[bytes, int]) 
 def test_what_became_of_the_model_s_run_is_told_by_flask_which_runs_nothing_again(
     engine: FakeEngine, settings: Settings
 ) -> None:
-    class Connection:
-        failure = DeadlineExceeded("No answer within it.")
-
     client = create_app(settings, engine, Metrics(engine)).test_client()
     whole, length = SENT["pixels"]
     answer = client.post(
         "/v2/models/letters/infer",
         data=whole,
         headers={LENGTH: str(length)},
-        environ_overrides={"gunicorn.socket": Connection()},
+        environ_overrides={FAILURE: Failure(DeadlineExceeded("No answer within it."))},
     )
     assert answer.status_code == 504
     assert engine.servables[-1].asked == []
@@ -146,9 +143,9 @@ def test_a_model_of_other_tensors_is_left_to_flask_from_then_on(lane: Express, e
     )
     for model, leaves in (("plain", True), ("nosuch", False), ("letters", False)):
         sent = arrived(raw(f"/v2/models/{model}/infer", SENT["pixels"]))
-        assert not lane.leaves(sent.post)
+        assert lane.post_of(sent.post.head) is not None
         lane.answer([sent], True)
-        assert lane.leaves(sent.post) == leaves
+        assert (lane.post_of(sent.post.head) is None) == leaves
 
 
 @pytest.mark.parametrize(
@@ -163,17 +160,15 @@ def test_a_model_of_other_tensors_is_left_to_flask_from_then_on(lane: Express, e
         raw("/v2/models/letters/infer", SENT["image"], "Content-Encoding: gzip\r\n"),
         raw("/v2/models/letters/versions/a:b/infer", SENT["image"]),
         raw("/v2/models/letters/infer", body(IMAGE, ELEMENT, id="x" * 3000)),
-        raw("/v2/models/letters/infer", SENT["image"]) + b"more",
     ],
 )
-def test_what_is_unusual_is_not_even_read(data: bytes) -> None:
-    assert posts.read(data, 10**6) is None
+def test_what_is_unusual_is_not_even_taken(data: bytes) -> None:
+    assert read(data, 10**6) is None
 
 
-def test_what_is_still_to_come_is_told() -> None:
+def test_what_has_come_so_far_may_tell_already() -> None:
     data = raw("/v2/models/letters/infer", SENT["image"])
-    assert posts.read(data[:-5], 10**6) == 5
-    head = data.index(b"\r\n\r\n") + 4
-    assert posts.read(data[: head + 3], 10**6) == len(data) - head - 3
+    assert read(data[:-5], 10**6) is not None
+    assert read(data[: data.index(b"\r\n\r\n") + 7], 10**6) is not None
     wide = raw("/v2/models/letters/infer", body({**IMAGE, "shape": [2]}, ELEMENT * 2))
-    assert posts.read(wide[:-5], 10**6) is None  # as soon as that can be seen
+    assert read(wide[:-5], 10**6) is None

@@ -13,14 +13,14 @@ from service.config.settings import Settings
 from service.engine.rejecting import RejectingEngine
 from service.errors import Abandoned, DeadlineExceeded, ModelFailed, SignpostError, Unavailable
 from service.gateway import create_app
-from service.gateway.express import posts
 from service.gateway.express.lane import Arrived, Express, Outcome
-from service.gateway.express.posts import Post
+from service.gateway.middleware.calls import FAILURE, Failure
 from service.gateway.routes.metrics import Metrics
 from service.interface import Array, Call, Engine, Queue
 from service.security import access, keys
 from service.security.access import Access
 from tests.fakes import FakeEngine, classifier
+from tests.unit.service.gateway.express.test_posts import read
 from tests.unit.service.gateway.pictures import BLACK, WHITE
 
 LETTERS = "/v1/models/letters:predict"
@@ -30,9 +30,9 @@ def post(image: bytes, path: str = LETTERS, headers: str = "") -> Arrived:
     head = (
         f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: image/png\r\n{headers}Content-Length: {len(image)}\r\n\r\n"
     )
-    read = posts.read(head.encode() + image, 10**6)
-    assert isinstance(read, Post)
-    return Arrived(read, None, time.monotonic())
+    found = read(head.encode() + image, 10**6)
+    assert found is not None
+    return Arrived(found, None, time.monotonic())
 
 
 @pytest.fixture
@@ -61,12 +61,13 @@ def parse(response: object) -> tuple[str, dict[str, str], object]:
 
 
 def counted(metrics: Metrics) -> dict[tuple[str, ...], float]:
-    """All counts but those of times and of processes."""
+    """All counts but those of times, of lanes and of processes."""
     return {
         (sample.name, *sorted(sample.labels.items())): sample.value  # type: ignore[misc]
         for family in metrics.collect()
         for sample in family.samples
         if sample.name.startswith("signpost_")
+        and not sample.name.startswith("signpost_lane_")
         and not sample.name.endswith(("_sum", "_bucket", "_created", "_timestamp_seconds"))
     }
 
@@ -114,7 +115,8 @@ def test_how_the_model_failed_is_told_to_flask(
     for servable in engine.servables:
         servable.run = run
     [outcome] = answer(express, [post(WHITE)], True)
-    assert (outcome is None) if left_to_flask is None else isinstance(outcome, left_to_flask)
+    assert (outcome is None) == (left_to_flask is None)
+    assert left_to_flask is None or (isinstance(outcome, Failure) and isinstance(outcome.error, left_to_flask))
     assert engine.leases == 0
 
 
@@ -131,7 +133,9 @@ def test_posts_run_as_one_request_and_one_that_fails_costs_no_other(express: Exp
     assert all(isinstance(answer, bytes) for answer in answer(express, [post(WHITE), post(WHITE)], True))
     assert [len(inputs["image"]) for inputs, _ in servable.asked] == [2]
     answers = answer(express, [post(WHITE), post(BLACK), post(WHITE)], True)
-    assert [type(answer) for answer in answers] == [bytes, ModelFailed, bytes]
+    assert [type(answer) for answer in answers] == [bytes, Failure, bytes]
+    assert isinstance(answers[1], Failure)
+    assert isinstance(answers[1].error, ModelFailed)
     assert parse(answers[2])[2]["predictions"][0]["class"] == "C"  # type: ignore[index]
 
 
@@ -156,7 +160,8 @@ def test_whose_client_has_left_is_neither_decoded_nor_run(express: Express, engi
         gone = replace(post(b"junk"), connection=ours)
         answers = answer(express, [post(WHITE), gone], True)
     assert isinstance(answers[0], bytes)
-    assert isinstance(answers[1], Abandoned)
+    assert isinstance(answers[1], Failure)
+    assert isinstance(answers[1].error, Abandoned)
     assert [len(inputs["image"]) for inputs, _ in engine.servables[-1].asked] == [1]
 
 
@@ -193,12 +198,8 @@ def test_who_has_no_key_is_left_to_flask(engine: FakeEngine, metrics: Metrics) -
 
 
 def test_flask_raises_what_became_of_it(client: FlaskClient) -> None:
-    class Connection:
-        failure = DeadlineExceeded("No answer within the deadline.")
-
-    answer = client.post(
-        LETTERS, data=WHITE, content_type="image/png", environ_overrides={"gunicorn.socket": Connection()}
-    )
+    failure = DeadlineExceeded("No answer within the deadline.")
+    answer = client.post(LETTERS, data=WHITE, content_type="image/png", environ_overrides={FAILURE: Failure(failure)})
     assert (answer.status_code, answer.get_json()) == (504, {"error": "No answer within the deadline."})
 
 
