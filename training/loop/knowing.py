@@ -69,7 +69,8 @@ def learn_domain(
         varied = augment(images, recipe.size, recipe.augmentation, rng)
         own.append(np.asarray(both.predict_on_batch(varied)[1], dtype=np.float32))
     judged = features_of(network, validation, recipe.size) if len(validation) >= _FEWEST else own[0]
-    return fit_domain(np.concatenate(own), judged, features_of(network, outsiders.train, recipe.size), seed)
+    others, kinds = features_of(network, outsiders.train, recipe.size), outsiders.train.targets()
+    return fit_domain(np.concatenate(own), judged, others, kinds, seed)
 
 
 def judge_domain(

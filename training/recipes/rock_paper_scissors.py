@@ -4,6 +4,15 @@ r"""Rock, paper, scissors: rendered hands and photographs together, beginning wi
         --data letters_photos.zip --outsiders cats_vs_dogs.zip --outsiders cifar10_sheets.zip \
         --weights mobilenet_0.75_imagenet_no_top.weights.h5 --store model_store
 
+takes a quarter of an hour of one core. What ships went on from it for two epochs:
+
+    signpost train rock_paper_scissors --data … --outsiders … --weights model_store/rock_paper_scissors/1 \
+        --set phases=2 --set learning_rate=1.5e-4 --set head_epochs=0
+
+and reaches 0.887 on people of unseen clips (323 of 364), 0.989 on rendered hands (368 of 372) and 1.000 before the
+green screen. Its first training saw one in three of the rendered frames, and crops from half of the area on (commit
+d15b6fb): it reached the same on strangers, and 0.909 on rendered hands, of which it took 34 of 124 papers for rock.
+
 What counts are hands of people that the network has never seen. So a clip is on one side of every split, and all that
 one camera took on one day is one clip; some clips are for the validation alone, others, `UNSEEN`, for the test, besides
 the test images that the archive names (most of their clips have frames in the training too).

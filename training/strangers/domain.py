@@ -13,6 +13,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from training.data.datasets import Labels
+
 Features = npt.NDArray[np.float32]  # (N, F)
 Values = npt.NDArray[np.floating[Any]]  # (N,)
 
@@ -51,13 +53,14 @@ class Domain:
         return np.asarray(1.0 / (1.0 + np.exp(-np.clip(np.minimum(plane, near), -30, 30))), dtype=np.float32)
 
 
-def fit_domain(own: Features, validation: Features, outsiders: Features, seed: int) -> Domain:
+def fit_domain(own: Features, validation: Features, outsiders: Features, kinds: Labels, seed: int) -> Domain:
     """Find what tells own images from outsiders.
 
     Args:
         own: features of images that the network learned from, (N, F).
         validation: of images that it did not learn from, which set the bound.
         outsiders: of images of other things.
+        kinds: of which kind each of those is; all kinds count the same, however many images they have.
         seed: which of the own images the bank holds.
     """
     mean, deviation = own.mean(axis=0), own.std(axis=0) + 1e-3
@@ -66,11 +69,13 @@ def fit_domain(own: Features, validation: Features, outsiders: Features, seed: i
     bank = own[rng.permutation(len(own))[:BANK]]
     bank = bank / np.maximum(np.linalg.norm(bank, axis=1, keepdims=True), _TINY)
     held = np.arange(len(outsiders)) % _HELD == 0
-    planes = [_plane(own, outsiders[~held], penalty) for penalty in _PENALTIES]
+    shares = 1.0 / np.bincount(kinds)[kinds]
+    shares /= shares.sum()
+    planes = [_plane(own, outsiders[~held], shares[~held], penalty) for penalty in _PENALTIES]
     weights, bias = max(planes, key=lambda plane: auroc(validation @ plane[0], outsiders[held] @ plane[0]))
     sides, nears = validation @ weights + bias, _nearest(validation, bank)
     of_outsiders = (outsiders @ weights + bias, _nearest(outsiders, bank))
-    bounds = _bounds(sides, nears, of_outsiders)
+    bounds = _bounds(sides, nears, of_outsiders, shares)
     scales = [max(float(values.std()), _TINY) for values in (sides, nears)]
     return Domain(
         mean=mean.astype(np.float32),
@@ -99,12 +104,12 @@ def _nearest(around: Features, bank: Features) -> npt.NDArray[np.float32]:
     return np.asarray((around @ bank.T).max(axis=1) / lengths, dtype=np.float32)
 
 
-def _plane(own: Features, outsiders: Features, penalty: float) -> tuple[Values, float]:
+def _plane(own: Features, outsiders: Features, shares: Values, penalty: float) -> tuple[Values, float]:
     """Logistic regression by Newton's method, both sides of one weight: weights (F,) and bias."""
     x = np.concatenate([own, outsiders]).astype(np.float64)
     x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
     y = np.repeat([1.0, 0.0], [len(own), len(outsiders)])
-    counts = np.repeat([len(x) / (2 * len(own)), len(x) / (2 * len(outsiders))], [len(own), len(outsiders)])
+    counts = np.concatenate([np.full(len(own), 1.0 / len(own)), shares / shares.sum()]) * (len(x) / 2)
     ridge = np.full(x.shape[1], penalty)
     ridge[-1] = _TINY
     found = np.zeros(x.shape[1])
@@ -119,7 +124,7 @@ def _plane(own: Features, outsiders: Features, penalty: float) -> tuple[Values, 
     return found[:-1], float(found[-1])
 
 
-def _bounds(sides: Values, nears: Values, of_outsiders: tuple[Values, Values]) -> tuple[float, float]:
+def _bounds(sides: Values, nears: Values, of_outsiders: tuple[Values, Values], shares: Values) -> tuple[float, float]:
     """The two bounds that `PASSING` of the validation images pass together, and the fewest outsiders."""
     spare = 1.0 - PASSING
     best, bounds = np.inf, (float(sides.min()), float(nears.min()))
@@ -128,7 +133,7 @@ def _bounds(sides: Values, nears: Values, of_outsiders: tuple[Values, Values]) -
         passing = nears[sides >= side]
         left = (len(sides) * spare - (len(sides) - len(passing))) / max(len(passing), 1)
         near = float(np.quantile(passing, max(left, 0.0)))
-        let_in = float(((of_outsiders[0] >= side) & (of_outsiders[1] >= near)).mean())
+        let_in = float(((of_outsiders[0] >= side) & (of_outsiders[1] >= near)) @ shares)
         if let_in < best:
             best, bounds = let_in, (side, near)
     return bounds

@@ -18,7 +18,7 @@ def clusters(count: int, seed: int, shift: float = 0.0) -> np.ndarray:
 @pytest.fixture(scope="module")
 def domain() -> Domain:
     others = np.random.default_rng(5).normal(1.0, 1.5, (600, WIDTH)).astype(np.float32)
-    return fit_domain(clusters(900, 1), clusters(400, 2), others, seed=0)
+    return fit_domain(clusters(900, 1), clusters(400, 2), others, np.zeros(600, np.int32), seed=0)
 
 
 def test_own_images_pass_and_outsiders_do_not(domain: Domain) -> None:
@@ -38,7 +38,7 @@ def test_what_resembles_no_outsider_is_kept_out_too(domain: Domain) -> None:
 
 def test_the_same_seed_finds_the_same_domain(domain: Domain) -> None:
     others = np.random.default_rng(5).normal(1.0, 1.5, (600, WIDTH)).astype(np.float32)
-    again = fit_domain(clusters(900, 1), clusters(400, 2), others, seed=0)
+    again = fit_domain(clusters(900, 1), clusters(400, 2), others, np.zeros(600, np.int32), seed=0)
     assert (again.tell(clusters(9, 9)) == domain.tell(clusters(9, 9))).all()
 
 
