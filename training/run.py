@@ -10,6 +10,7 @@ import numpy as np
 
 from service import store as model_store
 from service.errors import SignpostError, StoreError
+from training.data.archives.licences import licences
 from training.data.datasets import Data, Dataset, split
 from training.errors import TrainingError
 from training.loop import evaluate
@@ -109,6 +110,7 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
         began_with=_name_of(recipe, options.weights),
     )
     about["in_domain"] = about_domain(known, data)
+    about["licences"] = licences((*options.data, *options.outsiders, *([options.weights] if options.weights else [])))
     progress.say(_say_domain(about["in_domain"]))
     golden = export.synthetic_pixels(shape)
     golden_scores = evaluate.predict_pixels(network, golden)

@@ -86,7 +86,8 @@ training/loop               | training: ground, training: recipe, training/data,
 training/output             | service, service/config, training: ground, training: recipe, training/data, training/loop
                             | training/network, training/strangers
 training                    | service, training: ground, training: recipe, training/data, training/recipes
-                            | training/strangers, training/network, training/loop, training/output
+                            | training/data/archives, training/strangers, training/network, training/loop
+                            | training/output
 
 loadtests/plan              | service
 loadtests/subject           | service
