@@ -10,7 +10,7 @@ _MORONEY: Final = "CC BY 2.0, Laurence Moroney"
 LICENCES: Final = {
     "rps": _MORONEY,
     "rps-test-set": _MORONEY,
-    "rps_photos": "people: CDLA-Sharing-1.0, KAUST of Rock Paper Scissors SXSW; green screens: CC BY-SA 4.0, J. de Bruijn",
+    "rps_photos": "people: CDLA-Sharing-1.0, KAUST; green screens: CC BY-SA 4.0, J. de Bruijn",
     "letters_photos": "davidlee: public domain; massey: CC0; kept: Apache-2.0; seeel, rahman, meyyappan: MIT",
     "sign_mnist": "CC0, Sign Language MNIST",
     "cats_vs_dogs": "for research (Asirra), no open licence",
