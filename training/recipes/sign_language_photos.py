@@ -112,7 +112,7 @@ RECIPE = Recipe(
         grey=0.2,
         cutout=0.15,
     ),
-    phases=(Phase(epochs=10),),
+    phases=(Phase(epochs=5),),
     batch_size=32,
     learning_rate=4e-4,
     warmup=0.1,
