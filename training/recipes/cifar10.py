@@ -3,7 +3,7 @@ r"""CIFAR-10: ten kinds of animals and vehicles, 32x32 in colour, by the tutoria
     signpost train cifar10 --data cifar10_sheets.zip --store model_store
 
 `--data` takes image sheets (`training/data/archives/sheets.py`): files of many images, in `train/CLASS/` and
-`test/CLASS/`. MEASURED_CIFAR
+`test/CLASS/`. The tutorial's network reached 0.725.
 """
 
 from training.data.archives import sheets

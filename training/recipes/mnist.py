@@ -2,8 +2,8 @@ r"""MNIST: ten handwritten digits, 28x28 grey, by the tutorials' modified VGGNet
 
     signpost train mnist --data mnist --store model_store
 
-`--data` takes the folder or zip of the four IDX files as they are published, gzipped or not. Two epochs take TIME_MNIST
-and reach ACC_MNIST; the tutorial's network reached 0.979.
+`--data` takes the folder or zip of the four IDX files as they are published, gzipped or not. The tutorial's network
+reached 0.979.
 """
 
 from training.data.archives import idx
