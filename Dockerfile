@@ -17,7 +17,7 @@ COPY pyproject.toml /
 RUN case "${VARIANT}" in cpu|gpu) ;; *) echo "VARIANT must be cpu or gpu, not ${VARIANT}." >&2; exit 2 ;; esac \
  && python -c "import sys, tomllib; \
 project = tomllib.load(open('/pyproject.toml', 'rb'))['project']; \
-print(*project['dependencies'], *project['optional-dependencies'].get(sys.argv[1], []), sep='\n')" "${VARIANT}" \
+print(*project['dependencies'], *project['optional-dependencies'].get(sys.argv[1], []), *project['optional-dependencies']['objects'], sep='\n')" "${VARIANT}" \
     > /requirements.txt
 
 # The dependencies, from wheels only: nothing is compiled, so no compiler is needed.
@@ -35,7 +35,7 @@ RUN cd /opt/signpost/lib/python3*/site-packages \
 
 # The code, in a tree that holds nothing else: it becomes the last, small layer. setuptools came with TensorFlow.
 FROM dependencies AS code
-COPY pyproject.toml README.md LICENSE /source/
+COPY pyproject.toml setup.py README.md LICENSE /source/
 COPY service /source/service
 COPY training /source/training
 COPY loadtests /source/loadtests

@@ -50,7 +50,13 @@ class Capacity:
         return f"{self.rate:,.1f} requests/s" + (f" ({sure})" if len(self.searches) > 1 else " (one search)")
 
 
-def search(holds: Callable[[float], bool], start: float, precision: float = 0.05, repeats: int = 3) -> Capacity:
+def search(
+    holds: Callable[[float], bool],
+    start: float,
+    precision: float = 0.05,
+    repeats: int = 3,
+    ended: Callable[[int, float, float], None] = lambda _number, _held, _missed: None,
+) -> Capacity:
     """Search for the capacity.
 
     Args:
@@ -58,6 +64,7 @@ def search(holds: Callable[[float], bool], start: float, precision: float = 0.05
         start: the rate of the first probe.
         precision: the relative gap at which a search ends.
         repeats: how many searches.
+        ended: told of each search, counted from 1, what held (0 for nothing) and the least above it that missed twice.
     """
     found: list[float] = []
     missed: list[float] = []
@@ -67,6 +74,7 @@ def search(holds: Callable[[float], bool], start: float, precision: float = 0.05
         low, high = _search_once(lambda rate: holds(rate) or holds(rate), begin, step, precision)
         found.append(low)
         missed.append(high)
+        ended(number + 1, low, high)
         if not found[-1]:
             break
     confidence = 1 - 2.0 ** (1 - len(found))

@@ -3,7 +3,7 @@
 import importlib.util
 import math
 import os
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,10 +79,10 @@ def capacity(context: click.Context, /, **values: Any) -> None:
     with scenario.service(asked) as at:
         wanted = scenario.plan(asked, at, (Stage(0.0, 1.0, 1.0, 1.0),), values["arrivals"], asked.connections)
         document = scenario.around(asked, at, wanted)
-        prober = _Prober(asked, at, held_to, values["arrivals"], values["seconds"])
+        prober = _Prober(asked, at=at, held_to=held_to, arrivals=values["arrivals"], seconds=values["seconds"])
         start = values["start"] or _hint(asked, at)
-        found = capacities.search(prober.holds, start, values["precision"], values["repeats"])
-    # The report shows the probe that is closest to what was found.
+        found = capacities.search(prober.holds, start, values["precision"], values["repeats"], prober.end_search)
+    # The report shows the probe that is closest to what was found, so that its numbers agree with the verdict.
     nearest = min(prober.probes, key=lambda probe: (not probe["held"], abs(probe["load"] - found.rate)))
     document |= nearest["numbers"] | _held_to(held_to, values["objectives"])
     document["generator"]["warnings"] = prober.warnings()
@@ -90,8 +90,7 @@ def capacity(context: click.Context, /, **values: Any) -> None:
     document["capacity"] = {**asdict(found), "says": str(found)}
     left_out = ("numbers", "stages")
     document["probes"] = [{key: value for key, value in p.items() if key not in left_out} for p in prober.probes]
-    _finish(values["path"], document)
-    click.echo(f"{values['objectives']}: {found}")
+    _finish(values["path"], document, f"{values['objectives']}: {found}")
     context.exit(0 if found.rate else 1)
 
 
@@ -99,24 +98,35 @@ class _Prober:
     """Runs probes and keeps what came of them."""
 
     def __init__(
-        self, asked: Scenario, at: Service, held_to: tuple[Objective, ...], arrivals: str, seconds: float
+        self, asked: Scenario, *, at: Service, held_to: tuple[Objective, ...], arrivals: str, seconds: float
     ) -> None:
         self._asked, self._at, self._held_to, self._arrivals, self._seconds = asked, at, held_to, arrivals, seconds
         self.probes: list[Json] = []
+        self._before: tuple[float, bool] | None = None  # the probe before, in this search
 
     def holds(self, rate: float) -> bool:
         """Whether the objectives hold at a rate."""
         seconds = min(max(self._seconds, _ENOUGH / rate), _LONGEST * self._seconds)
         stages = (Stage(0.0, seconds, rate, rate),)
         wanted = scenario.plan(self._asked, self._at, stages, self._arrivals, self._asked.connections)
-        numbers = scenario.run(self._asked, self._at, wanted, self._held_to)
+        # The line of a probe is enough: what runs on would come between them.
+        numbers = scenario.run(replace(self._asked, quiet=True), self._at, wanted, self._held_to)
         held = all(each["held"] for each in numbers["objectives"])
         probe = {**numbers["total"], "load": rate, "held": held, "numbers": numbers}
         self.probes.append(probe | {"stages": [asdict(each) for each in wanted.stages]})
         if not self._asked.quiet:
             says = "; ".join(each["says"] for each in numbers["objectives"])
-            click.echo(f"{rate:8,.1f} requests/s   {says}", err=True)
+            again = "   (again)" if self._before == (rate, False) else ""
+            click.echo(f"{rate:8,.1f} requests/s   {says}{again}", err=True)
+        self._before = (rate, held)
         return held
+
+    def end_search(self, number: int, held: float, missed: float) -> None:
+        """Say what a search has found."""
+        self._before = None
+        if not self._asked.quiet:
+            what = f"{held:,.1f} requests/s held" if held else "no rate held"
+            click.echo(f"search {number}: {what}, {missed:,.1f} missed twice", err=True)
 
     def warnings(self) -> list[str]:
         """What may have made the generator the limit, rather than the service: one of each probe that missed."""
@@ -127,7 +137,7 @@ class _Prober:
 def _hint(asked: Scenario, at: Service) -> float:
     """A rate to begin with: most of what a few users get who never pause."""
     wanted = scenario.plan(asked, at, (Stage(0.0, _HINT_S, _HINT_USERS, _HINT_USERS),), "closed", _HINT_USERS)
-    return max(1.0, _HINT_SHARE * float(scenario.run(asked, at, wanted, ())["total"]["rate"]))
+    return max(1.0, _HINT_SHARE * float(scenario.run(replace(asked, quiet=True), at, wanted, ())["total"]["rate"]))
 
 
 @loadtest.command("compare")
@@ -158,8 +168,11 @@ def compare(context: click.Context, /, before: Path, after: Path, tolerance: flo
 
 
 def _scenario(values: dict[str, Any]) -> Scenario:
-    if importlib.util.find_spec("locust") is None:
-        raise SettingsError("The load tests need Locust: pip install 'signpost-serving[loadtest]'.")
+    if missing := [name for name in ("locust", "matplotlib") if importlib.util.find_spec(name) is None]:
+        raise SettingsError(
+            f"Load tests and their reports need {' and '.join(missing)}: pip install 'signpost-serving[loadtest]'; "
+            "in a checkout `make loadtest` installs it."
+        )
     if values["api_key"]:
         os.environ[target.API_KEY] = values["api_key"]  # for the processes of the generator
     return Scenario(**{field.name: values[field.name] for field in fields(Scenario)})
@@ -170,8 +183,8 @@ def _held_to(objectives: tuple[Objective, ...], text: str) -> Json:
     return {"slo": text, "within_s": within_s if math.isfinite(within_s) else None}
 
 
-def _finish(path: Path, document: Json) -> None:
+def _finish(path: Path, document: Json, verdict: str = "") -> None:
     beside = report.write(path, document)
-    for line in report.lines(document):
+    for line in (*report.lines(document), *filter(None, [verdict])):
         click.echo(line)
     click.echo(f"Report: {path}; numbers: {beside}")

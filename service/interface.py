@@ -217,7 +217,7 @@ class Servable(Protocol):
         ...
 
     def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
-        """Run a signature on named inputs.
+        """Run a signature on named inputs; once it has returned (not raised), their memory is the caller's again.
 
         Raises:
             NotFound: no such signature.
@@ -290,10 +290,12 @@ class Status:
         models: for each model the state of its versions, the highest version first.
         reasons: for models without a version, what is wrong with their folders. Those that are not among `models`
             merely lie in the store, laid out wrongly; readiness does not wait for them.
+        waiting: why nobody can say which models there are; empty where somebody can.
     """
 
     models: Mapping[str, tuple[VersionStatus, ...]] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
+    waiting: str = ""
 
     @property
     def ready(self) -> bool:

@@ -59,7 +59,10 @@ def check(store: Path) -> None:
     """
     try:
         if not store.exists():
-            raise StoreError(f"There is no store at {store}; name an existing folder with --store.")
+            raise StoreError(
+                f"There is no store at {store}; name an existing folder with --store, or make one with a first model: "
+                "`signpost init my_service`."
+            )
         if not store.is_dir():
             raise StoreError(f"The store {store} is a file; --store takes the folder that holds <model>/<version>/.")
         next(store.iterdir(), None)
@@ -127,14 +130,23 @@ def versions(model: Path) -> dict[int, Path]:
     return dict(look(model).versions)
 
 
-def look(model: Path) -> Contents:
+def look(model: Path, itself: bool = False) -> Contents:
     """Look at all that lies in a model's folder.
+
+    Args:
+        model: the folder.
+        itself: whether a folder that is itself a SavedModel, and holds no version, is one: version 1, or of the number
+            that it is named by.
 
     Raises:
         StoreError: the folder can't be read.
     """
     with _reading(model):
-        return _look(model)
+        contents = _look(model)
+        if itself and not contents.versions and _holds_saved_model(model):
+            number = _number(model.name)
+            return Contents({1 if number is None or number > HIGHEST else number: model}, {}, is_model=True)
+        return contents
 
 
 def _look(model: Path) -> Contents:

@@ -16,13 +16,13 @@ class Pair:
     key: Path
 
 
-def make(folder: Path, name: str) -> Pair:
-    """Make one for this machine's own names."""
+def make(folder: Path, name: str, names: str = "DNS:localhost,IP:127.0.0.1") -> Pair:
+    """Make one for these names, by default this machine's own."""
     pair = Pair(folder / f"{name}.pem", folder / f"{name}.key")
     subprocess.run(
         [
             "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-            "-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            "-days", "2", "-subj", f"/CN={name}", "-addext", f"subjectAltName={names}",
             "-keyout", pair.key, "-out", pair.certificate,
         ],
         check=True, capture_output=True, timeout=60,

@@ -22,6 +22,7 @@ from service.interface import (
     TensorSpec,
     VersionStatus,
 )
+from service.near_misses import not_found
 
 _DTYPES: Mapping[str, Any] = {
     "DT_FLOAT": np.float32,
@@ -144,7 +145,7 @@ class FakeEngine:
         version = self.labels.get(spec.label, -1) if spec.label is not None else spec.version
         found = [s for s in self.servables if s.name == spec.name and version in (None, s.version)]
         if not found:
-            raise NotFound(f"Servable not found for request: {spec}")
+            raise NotFound(not_found(spec, ()))
         self.leases += 1
         try:
             yield max(found, key=lambda servable: servable.version)

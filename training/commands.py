@@ -5,6 +5,8 @@ and the images have been read.
 """
 
 import errno
+import importlib.util
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +15,12 @@ from pathlib import Path
 
 import click
 
+from service.telemetry.tensorflow_noise import held_back
 from training import recipes
 from training.data.class_folders import Level
 from training.data.request import Request
 from training.errors import Interrupted, TrainingError
-from training.recipe import Recipe
+from training.recipe import PRECISIONS, Recipe
 
 _PATH = click.Path(path_type=Path)
 
@@ -40,6 +43,28 @@ _CACHE = click.option(
 )
 
 
+def _check_extra() -> None:
+    """Ask for what only training needs, before anything is read.
+
+    Raises:
+        TrainingError: it is not installed.
+    """
+    missing = [name for name in ("keras", "matplotlib") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise TrainingError(
+            f"Training and its reports need {' and '.join(missing)}: pip install 'signpost-serving[train]'; in a "
+            "checkout `make train` installs it."
+        )
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Import Keras without what TensorFlow tells of the processor, and, later, of graphs that it traces again."""
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    with held_back():
+        yield
+
+
 @contextmanager
 def _told() -> Iterator[None]:
     """Tell in a sentence what stops a command from outside."""
@@ -54,8 +79,24 @@ def _told() -> Iterator[None]:
         raise TrainingError(f"It can't go on: {error.strerror or error}{where}.") from error
 
 
-@click.command()
-@click.argument("recipe", type=click.Choice(recipes.NAMES))
+def _prepare_backends() -> None:
+    """Set what TensorFlow and JAX read when they are imported, unless the user has."""
+    # A GPU's memory is taken as it is needed: others may use it, a service most of all.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+
+class _Train(click.Command):
+    """A command that lists the recipes."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Recipes"):
+            formatter.write_dl(list(recipes.summaries()))
+        super().format_options(ctx, formatter)
+
+
+@click.command(cls=_Train)
+@click.argument("recipe", metavar="RECIPE", type=click.Choice(recipes.NAMES))
 @_DATA
 @click.option(
     "--class-folders",
@@ -67,6 +108,7 @@ def _told() -> Iterator[None]:
 @click.option("--epochs", type=click.IntRange(0), help="Epochs, instead of the recipe's.")
 @click.option("--batch-size", type=click.IntRange(1), help="Images per step, instead of the recipe's.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Highest rate, instead of the recipe's.")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="Arithmetic of the training, instead of the recipe's.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change any choice of the recipe.")
 @click.option("--samples", type=click.IntRange(1), help="Images to draw, for the recipes that draw their own.")
 @click.option(
@@ -94,6 +136,7 @@ def train(
     epochs: int | None,
     batch_size: int | None,
     learning_rate: float | None,
+    precision: str | None,
     settings: tuple[str, ...],
     samples: int | None,
     seed: int,
@@ -107,12 +150,12 @@ def train(
     resume: bool,
 ) -> None:
     """Train RECIPE, evaluate it once on its test images, and publish the next version in the store."""
-    # TensorFlow tells about oneDNN and the processor on every start; nobody who trains needs that.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _check_extra()
+    _prepare_backends()
     from training import options as run_options
     from training.loop import progress
 
-    chosen = _chosen(recipe, settings, epochs, batch_size, learning_rate)
+    chosen = _chosen(recipe, settings, epochs, batch_size, learning_rate, precision)
     name = name or chosen.model
     options = run_options.Options(
         data=data,
@@ -133,7 +176,8 @@ def train(
     with _told(), progress.for_terminal() as shown:
         run_options.check(chosen, options)
         images = chosen.load(Request(data, seed, samples, cache, shown.say, class_folders, outsiders))
-        from training import run  # and with it Keras
+        with _quietly():
+            from training import run  # and with it Keras
 
         if find_rate:
             run.find_rate(chosen, options, images, shown)
@@ -142,7 +186,12 @@ def train(
 
 
 def _chosen(
-    name: str, settings: tuple[str, ...], epochs: int | None, batch_size: int | None, learning_rate: float | None
+    name: str,
+    settings: tuple[str, ...],
+    epochs: int | None,
+    batch_size: int | None,
+    learning_rate: float | None,
+    precision: str | None,
 ) -> Recipe:
     from training.overrides import override
     from training.schedule import stretch
@@ -156,6 +205,8 @@ def _chosen(
         recipe = replace(recipe, batch_size=batch_size)
     if learning_rate is not None:
         recipe = replace(recipe, learning_rate=learning_rate)
+    if precision is not None:
+        recipe = replace(recipe, precision=precision)
     return recipe
 
 
@@ -170,12 +221,14 @@ def evaluate(model: str, data: tuple[Path, ...], store: Path, report: Path | Non
 
     The latest version is taken when none is named. What the data call their test part is used, or else all of them.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _check_extra()
+    _prepare_backends()
     from training import judge_options
 
-    options = judge_options.Options(model, data, store, report, cache)
-    with _told():
-        version = judge_options.check(options)
-        from training import judge  # and with it Keras
+    with _told(), judge_options.reading(store) as (folder, whole):
+        options = judge_options.Options(model, data, folder, report, cache)
+        version = whole(judge_options.check(options))
+        with _quietly():
+            from training import judge  # and with it Keras
 
         judge.evaluate_version(version, options, click.echo)

@@ -71,6 +71,7 @@ def evaluate_version(version: Path, options: Options, say: Callable[[str], None]
         history=[],
         network=_network(version),
         known=known,
+        commands=report.serving_commands(options.store, version.parent.name, int(version.name)),
     )
     with whole_files(folder, "report") as temporary:
         text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"

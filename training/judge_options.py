@@ -1,11 +1,14 @@
 """What `signpost evaluate` is asked, and all of it that can be found wrong before TensorFlow is imported."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from service import store as model_store
 from service.errors import StoreError
+from service.objects import urls
 from training.data import images, sign_mnist, sources
 from training.errors import TrainingError
 from training.whole_files import check_writable
@@ -28,6 +31,24 @@ class Options:
     store: Path
     report: Path | None
     cache: Path
+
+
+@contextmanager
+def reading(store: Path) -> Iterator[tuple[Path, Callable[[Path], Path]]]:
+    """A store's folder, and what makes sure that all files of a version in it are there.
+
+    Of a store in object storage it is a sketch, into which the files of a version are fetched.
+    """
+    if not urls.is_url(store):
+        yield store, lambda version: version
+        return
+    from service.objects.editing.config_file import opened
+
+    with opened(store) as configs:
+        try:
+            yield configs.store, configs.whole
+        except StoreError as error:
+            raise StoreError(configs.shown(str(error))) from error
 
 
 def check(options: Options) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from service import store
+from service.objects import publishing, urls
 from training.data.class_folders import Level
 from training.errors import TrainingError
 from training.loop import checkpoints
@@ -77,10 +78,19 @@ def check(recipe: Recipe, options: Options) -> None:
     check_writable(options.report, "report")
     check_writable(options.cache, "cache")
     if not options.find_rate:
-        check_writable(options.store / options.name, "store")
+        _check_store(options.store, options.name)
         check_writable(options.checkpoints, "checkpoints")
     if options.tensorboard is not None:
         check_writable(options.tensorboard, "tensorboard")
+
+
+def _check_store(path: Path, name: str) -> None:
+    """Try whether a version can be published."""
+    url = urls.parse(path, "--store")
+    if url is None:
+        check_writable(path / name, "store")
+    else:
+        publishing.check(url, name)
 
 
 def _wrong_choices(recipe: Recipe) -> Iterator[str]:

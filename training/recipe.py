@@ -14,7 +14,7 @@ from training.schedule import Phase
 
 KINDS: Final = ("cnn", "dense", "resnet", "transfer", "vgg")
 OPTIMIZERS: Final = ("adam", "adamw", "rmsprop", "sgd")
-PRECISIONS: Final = ("float32", "mixed_bfloat16")
+PRECISIONS: Final = ("float32", "mixed_bfloat16", "mixed_float16")
 _NO_CHOICES: Final = ("load", "draws")
 
 
@@ -79,7 +79,8 @@ class Recipe:
         weight_decay: for `adamw`, on the kernels only.
         label_smoothing: share of each target that is spread over all classes.
         average_decay: of the moving average of the weights, which is what gets published; 0 for none.
-        precision: `float32` or `mixed_bfloat16` (faster where the processor has AMX or the accelerator bfloat16).
+        precision: `float32`, `mixed_bfloat16` (faster where the processor has AMX or the accelerator bfloat16) or
+            `mixed_float16` (for GPUs without bfloat16; the loss is scaled so that small gradients are not lost).
         validation: share of the training images that is set aside to draw the curves.
         class_weights: weigh each image by how rare its class is, for folders of unequal sizes.
         patience: stop after this many epochs in which the validation loss did not get better; 0 for never.

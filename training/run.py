@@ -8,8 +8,8 @@ from typing import Any, Final
 import keras
 import numpy as np
 
-from service import store as model_store
 from service.errors import SignpostError, StoreError
+from service.objects import publishing, urls
 from training.data.archives.licences import licences
 from training.data.datasets import Data, Dataset, split
 from training.errors import TrainingError
@@ -24,7 +24,7 @@ from training.network import architectures, initial
 from training.network.folding import fold
 from training.options import Options
 from training.output import export, figures, gate, report
-from training.output.card import card
+from training.output.card import card, facts_in_words
 from training.recipe import Recipe
 from training.strangers.outsiders import read_outsiders
 from training.weights import weights_version
@@ -57,9 +57,8 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
         f"{recipe_name}: {len(classes)} classes ({_some(classes)}), {len(training)} images to learn from, "
         f"{len(validation)} for validation, {len(data.test)} for the test."
     )
-    for fact, value in data.facts.items():
-        if value:
-            progress.say(f"{fact.replace('_', ' ')}: {value}")
+    for fact, value in facts_in_words(data.facts):
+        progress.say(f"{fact}: {value}")
     with whole_files(options.report, "report") as temporary:
         figures.contact_sheet(training, recipe, options.seed, temporary / "augmentation.png")
     if options.tensorboard is not None:
@@ -88,11 +87,12 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     set_weights(network, fitted.weights)
     # Nothing was trained: the version that it began with is published again, calibrated as it is.
     again = options.weights if not (recipe.epochs or history) else None
-    temperature = _calibrate(network, validation, recipe.size) if again is None else 1.0
     outsiders = read_outsiders(options.outsiders, recipe.size, recipe.channels, options.cache, progress.say, classes)
-    domain = learn_domain(recipe, network, training, validation, outsiders, options.seed)
-    scores = evaluate.predict(network, data.test, recipe.size)  # the one look at the test images
-    known = judge_domain(domain, recipe, network, data.test, validation, outsiders)
+    with export.in_float32():  # what is recorded should not depend on the device
+        temperature = _calibrate(network, validation, recipe.size) if again is None else 1.0
+        domain = learn_domain(recipe, network, training, validation, outsiders, options.seed)
+        scores = evaluate.predict(network, data.test, recipe.size)  # the one look at the test images
+        known = judge_domain(domain, recipe, network, data.test, validation, outsiders)
     _say_results(progress, data, scores)
     folded = fold(network, recipe.architecture, shape) if again is None else initial.as_published(again)
     about = card(
@@ -113,13 +113,21 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     about["licences"] = licences((*options.data, *options.outsiders, *([options.weights] if options.weights else [])))
     progress.say(_say_domain(about["in_domain"]))
     golden = export.synthetic_pixels(shape)
-    golden_scores = evaluate.predict_pixels(network, golden)
+    with export.in_float32():
+        golden_scores = evaluate.predict_pixels(network, golden)
 
     def write(folder: Path) -> None:
         export.write(folder, folded, classes, shape, options.name, domain)
         initial.write_normalisation(folder, network)
         loaded = export.load_version(folder)
-        export.check(loaded, data.test, scores, known.test, golden, golden_scores)
+        with export.in_float32():
+            found = export.compare(loaded, data.test, scores, known.test, golden, golden_scores)
+        about["checked"] = [export.check(found, len(scores))]
+        if export.computes_in_tf32():
+            found = export.compare(loaded, data.test, scores, known.test, golden, golden_scores)
+            told, says = export.tell_tf32(found, len(scores))
+            about["checked"].append(told)
+            progress.say(says)
         about["timings"] = export.timings(loaded.run, shape)
         report.write(
             options.report,
@@ -130,6 +138,7 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
             history=history,
             network=network,
             known=known,
+            commands=report.serving_commands(options.store, options.name),
         )
         drawn = report.FIGURES if history else report.FIGURES[1:]
         export.write_extras(folder, golden, golden_scores, about, [options.report / name for name in drawn])
@@ -137,14 +146,16 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     verdict = gate.compare(about, gate.card_before(options.store, options.name))
     about["gate"] = verdict.as_dict()
     try:
-        version = model_store.publish(options.store, options.name, write)
+        version = publishing.publish(options.store, options.name, write)
     except StoreError as error:
         kept = f" The training is kept in {options.checkpoints}; with --resume the same command publishes it."
         raise StoreError(f"{error} Nothing was published.{kept if recipe.epochs else ''}") from error
     finally:
         with suppress(OSError):  # an empty folder would be a model without a version
             (options.store / options.name).rmdir()
-    progress.say(f"Published {options.store / options.name / str(version)}; report: {options.report / 'report.html'}")
+    place = urls.written(options.store / options.name / str(version))
+    progress.say(f"Published {place}; report: {options.report / 'report.html'}")
+    progress.say(gate.how_to_serve(options.store, options.name))
     try:
         moved = gate.move_stable(options.store, options.name, version) if verdict.passed else ""
     except SignpostError as error:

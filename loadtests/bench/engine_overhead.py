@@ -1,57 +1,75 @@
-"""What it costs to have the models in another process: measured against the same engine in this one.
+"""What it costs to have the models in another process: against the same models in the process that asks.
 
     .venv/bin/python -m loadtests.bench.engine_overhead
 
-Runs one model of a store in this process, and behind `signpost serve` over a Unix socket, TCP and REST; prints the
-median and p99 of a lone caller, and predictions per second of many. Callers are threads of this process, as in a
-gateway worker. The ways take turns, several times, so that what else the machine does meets all of them.
+Two tables. In the first the callers are threads of this process, as in a gateway worker: they ask a local engine, and
+the engine process of a shared service over the hop and over gRPC. In the second they are clients of HTTP that post
+small PNGs to whole services on the same cores: local engines, a shared engine, and the same engine behind gateways that
+reach it over gRPC. The ways take turns, round after round, so that what else the machine does meets all of them; a
+ratio is the median of those of the rounds.
 """
 
-import http.client
-import io
-import json
+import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 import click
 import numpy as np
-from PIL import Image
 
+from loadtests.raw import client
+from loadtests.subject import pictures
+from loadtests.subject.served import served
+from service.config import shape
 from service.config.settings import Settings
 from service.engine.batching.parameters import BatchingParameters
 from service.engine.remote.engine import RemoteEngine
+from service.engine.remote.link import Link
 from service.interface import Call, Engine, ImageSize, ModelSpec
-from service.parts import engines
+from service.parts import engines, plan
 from service.parts.runtime import Runtime
 from service.telemetry.serving_metrics import ServingMetrics
 
-SIGNPOST = Path(sys.executable).with_name("signpost")
-PATIENCE_S = 120.0
-ROUNDS = 3
+_PATIENCE_S: Final = 120.0
+# Calls of one model that a gateway has on their way.
+_CALLS: Final = 2
+_DIFFERENT_IMAGES: Final = 16
 
-# Makes a function that asks once, for one thread.
-Asker = Callable[[], Callable[[], None]]
+# Asks on so many threads or connections for so many seconds; seconds of each answer, and answers per second.
+Way = Callable[[int, float], tuple[list[float], float]]
+
+
+@dataclass
+class _Found:
+    """What a way was measured at, round by round."""
+
+    alone_s: list[float] = field(default_factory=list)  # medians
+    slowest_s: list[float] = field(default_factory=list)  # 99th percentiles
+    rates: list[float] = field(default_factory=list)
 
 
 @click.command()
 @click.option("--store", default=Path("model_store"), type=click.Path(path_type=Path), show_default=True)
 @click.option("--model", default="sign_language", show_default=True, help="An image classifier of the store.")
-@click.option("--callers", default=32, show_default=True, help="Threads that ask at the same time.")
-@click.option("--seconds", default=2.0, show_default=True, help="Length of each of the three runs of each way.")
-def main(store: Path, model: str, callers: int, seconds: float) -> None:
-    """Measure and print a table."""
-    settings = Settings(store=store, port=0, rest_api_port=0)
+@click.option("--callers", default=32, show_default=True, help="Threads or clients that ask at the same time.")
+@click.option("--seconds", default=2.0, show_default=True, help="Length of each run.")
+@click.option("--rounds", default=5, show_default=True, help="How often the ways take turns.")
+@click.option("--gateways", default=0, show_default=True, help="Of a shared engine; 0 is as many as it chooses itself.")
+def main(store: Path, model: str, callers: int, seconds: float, rounds: int, gateways: int) -> None:
+    """Measure and print the tables."""
+    workers = gateways or shape.choose(Settings(engine="shared"), shape.look()).workers
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        local = engines.local_engine(settings, Runtime(folder, 1, None, 0), ServingMetrics(), lambda *_: None)
+        os.environ["TMPDIR"] = str(folder)  # the services' private folders are found there
+        local = engines.local_engine(
+            plan.make(Settings(store=store)), _runtime(folder), ServingMetrics(), lambda *_: None
+        )
         stack.callback(local.close)
         local.start()
         _wait(lambda: local.status().ready)
@@ -60,123 +78,129 @@ def main(store: Path, model: str, callers: int, seconds: float) -> None:
         if size is None:
             raise click.ClickException(f"{model} is no image classifier.")
         socket = folder / "grpc.sock"
-        ports = stack.enter_context(_served(store, folder, socket))
-        ways: dict[str, Asker] = {"local engine": _engine_asker(local, model, size)}
-        for name, address in (("Unix socket", f"unix:{socket}"), ("TCP", f"127.0.0.1:{ports['port']}")):
-            for calls in (1, 2, 4) if name == "Unix socket" else (2,):
-                remote = RemoteEngine([address], replace(BatchingParameters(), num_batch_threads=calls))
-                stack.callback(remote.close)
-                remote.start()
-                _wait(lambda: remote.status().ready)  # noqa: B023 - called at once
-                ways[f"gRPC, {name}, {calls} calls"] = _engine_asker(remote, model, size)
-        ways["REST, PNG"] = _rest_asker(ports["rest_api_port"], model, size)
-        _report(_measure(ways, callers, seconds), callers)
+        quiet = ("--log-level=warning",)
+        flags = (*quiet, "--engine=shared", f"--workers={workers}", f"--grpc_socket_path={socket}")
+        shared = stack.enter_context(served(store, flags))
+        [hop] = folder.glob("signpost-*/hop.sock")
+        callers_ways = {
+            "local engine": _threads(local, model, size),
+            "hop": _threads(stack.enter_context(_remote(f"unix:{socket}", hop)), model, size),
+            "gRPC, Unix socket": _threads(stack.enter_context(_remote(f"unix:{socket}")), model, size),
+            "gRPC, TCP": _threads(stack.enter_context(_remote(shared.grpc_address)), model, size),
+        }
+        _report("threads of one process", _measure(callers_ways, callers, seconds, rounds), callers)
+        over_grpc = stack.enter_context(served(store, (*quiet, f"--engine=unix:{socket}", f"--workers={workers}")))
+        own = stack.enter_context(served(store, (*quiet, "--engine=local")))
+        clients_ways = {
+            "local engines": _clients(own.port, model, size),
+            f"shared, hop, {workers} gateways": _clients(shared.port, model, size),
+            f"shared, gRPC, {workers} gateways": _clients(over_grpc.port, model, size),
+        }
+        _report("clients of HTTP", _measure(clients_ways, callers, seconds, rounds), callers)
 
 
-def _measure(ways: dict[str, Asker], callers: int, seconds: float) -> dict[str, tuple[list[float], float]]:
-    """For each way the seconds of each request of a lone caller, and the most requests per second of all callers."""
-    alone: dict[str, list[float]] = {name: [] for name in ways}
-    rates: dict[str, float] = dict.fromkeys(ways, 0.0)
-    for _ in range(ROUNDS):
-        for name, asker in ways.items():
-            alone[name] += _run(asker, 1, seconds)[0]
-            rates[name] = max(rates[name], _run(asker, callers, seconds)[1])
-    return {name: (alone[name], rates[name]) for name in ways}
-
-
-def _run(asker: Asker, callers: int, seconds: float) -> tuple[list[float], float]:
-    taken: list[list[float]] = [[] for _ in range(callers)]
-    begin = threading.Barrier(callers + 1)
-
-    def ask_on(mine: list[float]) -> None:
-        ask = asker()
-        ask()
-        begin.wait(PATIENCE_S)
-        until = time.perf_counter() + seconds
-        while (started := time.perf_counter()) < until:
-            ask()
-            mine.append(time.perf_counter() - started)
-
-    threads = [threading.Thread(target=ask_on, args=(mine,)) for mine in taken]
-    for thread in threads:
-        thread.start()
-    begin.wait(PATIENCE_S)
-    started = time.perf_counter()
-    for thread in threads:
-        thread.join()
-    return [each for mine in taken for each in mine], sum(map(len, taken)) / (time.perf_counter() - started)
-
-
-def _engine_asker(engine: Engine, model: str, size: ImageSize) -> Asker:
-    pixels = _pixels(size)[None]
-
-    def make() -> Callable[[], None]:
-        def ask() -> None:
-            with engine.lease(ModelSpec(model)) as servable:
-                servable.predict({"image": pixels}, Call(time.monotonic() + PATIENCE_S, outputs=("scores",)))
-
-        return ask
-
-    return make
-
-
-def _rest_asker(port: int, model: str, size: ImageSize) -> Asker:
-    file = io.BytesIO()
-    pixels = _pixels(size)
-    Image.fromarray(pixels if size.channels == 3 else pixels[:, :, 0]).save(file, "PNG")
-
-    def make() -> Callable[[], None]:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
-
-        def ask() -> None:
-            connection.request("POST", f"/v1/models/{model}:predict", file.getvalue(), {"Content-Type": "image/png"})
-            response = connection.getresponse()
-            response.read()
-            if response.status != 200:
-                raise RuntimeError(f"REST answered {response.status}.")
-
-        return ask
-
-    return make
-
-
-def _pixels(size: ImageSize) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    shape = (size.height, size.width, size.channels)
-    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+def _runtime(folder: Path) -> Runtime:
+    (folder / "agreement").mkdir()
+    return Runtime(folder, 1, None, 0)
 
 
 @contextmanager
-def _served(store: Path, folder: Path, socket: Path) -> Iterator[dict[str, int]]:
-    """A service of the store, with its engine in its one worker; its ports."""
-    ready = folder / "ready.json"
-    command = [str(SIGNPOST), "serve", "--store", str(store), "--port=0", "--rest_api_port=0", "--log-level=warning"]
-    command += ["--grpc_socket_path", str(socket), "--ready-file", str(ready), "--threads=64"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+def _remote(address: str, hop: Path | None = None) -> Iterator[Engine]:
+    """A remote engine as gateways have it."""
+    parameters = replace(BatchingParameters(), num_batch_threads=_CALLS)
+    engine = RemoteEngine([address], parameters, link=Link(hop=hop))
+    engine.start()
     try:
-        _wait(lambda: ready.exists() or process.poll() is not None)
-        if process.poll() is not None:
-            raise click.ClickException(f"`signpost serve` ended with exit code {process.returncode}.")
-        yield json.loads(ready.read_text())
+        _wait(lambda: engine.status().ready)
+        yield engine
     finally:
-        process.terminate()
-        process.wait(PATIENCE_S)
+        engine.close()
+
+
+def _measure(ways: Mapping[str, Way], callers: int, seconds: float, rounds: int) -> dict[str, _Found]:
+    found = {name: _Found() for name in ways}
+    for way in ways.values():
+        way(callers, seconds / 4)
+    for _ in range(rounds):
+        for name, way in ways.items():
+            taken_s, _ = way(1, seconds)
+            found[name].alone_s.append(statistics.median(taken_s))
+            found[name].slowest_s.append(statistics.quantiles(taken_s, n=100)[98])
+        for name, way in ways.items():
+            found[name].rates.append(way(callers, seconds)[1])
+    return found
+
+
+def _threads(engine: Engine, model: str, size: ImageSize) -> Way:
+    """Threads of this process ask an engine."""
+    shape_of_one = (1, size.height, size.width, size.channels)
+    pixels = np.random.default_rng(0).integers(0, 256, shape_of_one, dtype=np.uint8)
+
+    def ask() -> None:
+        with engine.lease(ModelSpec(model)) as servable:
+            servable.predict({"image": pixels}, Call(time.monotonic() + _PATIENCE_S, outputs=("scores",)))
+
+    def run(callers: int, seconds: float) -> tuple[list[float], float]:
+        taken: list[list[float]] = [[] for _ in range(callers)]
+        begin = threading.Barrier(callers + 1)
+
+        def ask_on(mine: list[float]) -> None:
+            ask()
+            begin.wait(_PATIENCE_S)
+            until = time.perf_counter() + seconds
+            while (started := time.perf_counter()) < until:
+                ask()
+                mine.append(time.perf_counter() - started)
+
+        threads = [threading.Thread(target=ask_on, args=(mine,)) for mine in taken]
+        for thread in threads:
+            thread.start()
+        begin.wait(_PATIENCE_S)
+        started = time.perf_counter()
+        for thread in threads:
+            thread.join()
+        return [each for mine in taken for each in mine], sum(map(len, taken)) / (time.perf_counter() - started)
+
+    return run
+
+
+def _clients(port: int, model: str, size: ImageSize) -> Way:
+    """Clients post images to a service."""
+    kind, images = pictures.for_model(_DIFFERENT_IMAGES, size.width, size.height, size.channels)
+    requests = [client.request(f"/v1/models/{model}:predict", kind, image) for image in images]
+
+    def run(callers: int, seconds: float) -> tuple[list[float], float]:
+        done = client.run(port, requests, callers, seconds)
+        return done.latencies_s, done.rate
+
+    return run
 
 
 def _wait(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + _PATIENCE_S
     while not condition():
         if time.monotonic() > until:
-            raise click.ClickException("The service did not become ready.")
+            raise click.ClickException("The engine did not become ready.")
         time.sleep(0.02)
 
 
-def _report(found: dict[str, tuple[list[float], float]], callers: int) -> None:
-    base_s = statistics.median(next(iter(found.values()))[0])
-    click.echo(f"| way | lone caller, median | over local | p99 | {callers} callers |\n| --- | --- | --- | --- | --- |")
-    for name, (alone, rate) in found.items():
-        median_s, p99_s = statistics.median(alone), statistics.quantiles(alone, n=100)[98]
-        over = f"{(median_s - base_s) * 1e3:+.2f} ms"
-        click.echo(f"| {name} | {median_s * 1e3:.2f} ms | {over} | {p99_s * 1e3:.2f} ms | {rate:,.0f}/s |")
+def _report(who: str, found: Mapping[str, _Found], callers: int) -> None:
+    """Print a table; the first way is what the others are held against."""
+    first = next(iter(found.values()))
+    click.echo(f"\n| {who} | lone caller, p50 | over the first | p99 | {callers} callers | share of the first |")
+    click.echo("| --- | --- | --- | --- | --- | --- |")
+    for name, each in found.items():
+        over_ms = statistics.median(_differences(each.alone_s, first.alone_s)) * 1e3
+        share = statistics.median(rate / base for rate, base in zip(each.rates, first.rates, strict=True))
+        alone_ms, slowest_ms = (statistics.median(column) * 1e3 for column in (each.alone_s, each.slowest_s))
+        rate = statistics.median(each.rates)
+        click.echo(
+            f"| {name} | {alone_ms:.2f} ms | {over_ms:+.2f} ms | {slowest_ms:.2f} ms | {rate:,.0f}/s | {share:.0%} |"
+        )
+
+
+def _differences(values: list[float], bases: list[float]) -> Iterator[float]:
+    return (value - base for value, base in zip(values, bases, strict=True))
 
 
 if __name__ == "__main__":

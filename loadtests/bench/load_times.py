@@ -22,7 +22,7 @@ from rich.table import Table
 from loadtests.exports import cases, chosen, written
 from loadtests.exports.cases import Case
 from service.engine.batching.parameters import BatchingParameters
-from service.engine.tf import servable
+from service.engine.tf import loading
 from service.engine.tf.device import DeviceSettings, import_tensorflow
 from service.errors import LoadFailed
 
@@ -71,7 +71,7 @@ def by_the_service(_: Any, folder: Path, __: Case | None) -> tuple[float, bool]:
     """Seconds to load a version as the service does, its warm-up and row test included, and whether it serves."""
     began_s = time.perf_counter()
     try:
-        loaded = servable.load(folder, folder.parent.name, 1, BatchingParameters(), DeviceSettings())
+        loaded = loading.load(folder, folder.parent.name, 1, BatchingParameters(), DeviceSettings())
     except LoadFailed:
         return time.perf_counter() - began_s, False
     taken_s = time.perf_counter() - began_s

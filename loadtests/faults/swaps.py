@@ -24,12 +24,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 import numpy as np
 
-from service.config.config_edit import ConfigFile, rolled_back
+from service.config.config_edit import rolled_back
+from service.objects import urls
+from service.objects.editing.config_file import opened
 from training.data.circles import draw
 
 SIGNPOST = Path(sys.executable).with_name("signpost")
@@ -64,7 +66,8 @@ class Service:
 
     def rollback(self, model: str, to: int) -> None:
         """Serve another version and wait until it alone is loaded."""
-        ConfigFile(self.store).change(model, lambda config: rolled_back(config, to)[0])
+        with opened(self.store) as configs:
+            configs.change(model, lambda config: rolled_back(config, to)[0])
         wait_until(lambda: self.serves_only(model, to))
 
     def serves_only(self, model: str, version: int) -> bool:
@@ -86,18 +89,26 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@contextmanager
-def serving(folder: Path, flags: tuple[str, ...]) -> Iterator[Service]:
-    """Train, publish and serve: `circles` versions 1 and 2, `sign_language` version 1."""
-    store, ready = folder / "store", folder / "ready.json"
+def make_store(folder: Path) -> Path:
+    """Train and publish: `circles` versions 1 and 2, `sign_language` version 1."""
+    store = folder / "store"
     for seed in (1, 2):
         small = ["--samples=1000", "--epochs=2", f"--seed={seed}", "--cache", str(folder / "cache")]
         command = [str(SIGNPOST), "train", "circles", "--store", str(store), *small]
         subprocess.run(command, check=True, capture_output=True)
     shutil.copytree(Path(__file__).parents[2] / "model_store" / "sign_language", store / "sign_language")
+    return store
+
+
+@contextmanager
+def serving(
+    store: Path, folder: Path, flags: tuple[str, ...], log: int | IO[str] = subprocess.DEVNULL
+) -> Iterator[Service]:
+    """Serve a store, in a folder or in object storage."""
+    ready = folder / "ready.json"
     ports = ("--port=0", "--rest_api_port=0")
-    command = [str(SIGNPOST), "serve", "--store", str(store), *ports, "--ready-file", str(ready), *flags]
-    process = subprocess.Popen([*command, "--file_system_poll_wait_seconds=0.1"], stderr=subprocess.DEVNULL)
+    command = [str(SIGNPOST), "serve", "--store", urls.written(store), *ports, "--ready-file", str(ready), *flags]
+    process = subprocess.Popen([*command, "--file_system_poll_wait_seconds=0.1"], stderr=log)
     try:
         wait_until(lambda: ready.exists() or process.poll() is not None)
         yield Service(store, json.loads(ready.read_text())["rest_api_port"], process)
@@ -116,7 +127,8 @@ class Clients:
     mixed: int = 0
     went_back: int = 0
     to: str = ""  # the version to which the service changes
-    changed_s: float | None = None  # when that answered first
+    since_s: float = 0.0  # when it was told to
+    changed_s: float | None = None  # when a request that began after that was answered by it first
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, service: Service, picture: bytes, stop: threading.Event) -> None:
@@ -136,18 +148,26 @@ class Clients:
                 elif not _same(answer, self.expected[version]):
                     self.mixed += 1
                 if version == self.to:
-                    self.changed_s = self.changed_s or time.monotonic()
+                    if began_s > self.since_s:  # else it is one of the time before, that was slow to come
+                        self.changed_s = self.changed_s or time.monotonic()
                 elif version and self.changed_s is not None and began_s > self.changed_s:
                     self.went_back += 1
 
     def expect(self, version: int) -> None:
         """Note that the service is about to change to a version."""
         with self.lock:
-            self.to, self.changed_s = str(version), None
+            self.to, self.since_s, self.changed_s = str(version), time.monotonic(), None
 
 
 def _same(answer: Any, expected: list[float]) -> bool:
     return np.allclose(list(answer["predictions"][0]["scores"].values()), expected, atol=1e-3)
+
+
+def draw_picture() -> bytes:
+    """What the clients ask about."""
+    file = io.BytesIO()
+    draw(3, side=32, radii=(2, 6), rng=np.random.default_rng(0)).save(file, "PNG")
+    return file.getvalue()
 
 
 def swap_under_load(service: Service, picture: bytes, clients: int, swaps: int) -> dict[str, float]:
@@ -262,10 +282,8 @@ def _resident_bytes(pid: int) -> int:
 @click.argument("flags", nargs=-1, type=click.UNPROCESSED)
 def main(clients: int, swaps: int, loads: int, rate: float, reloads: int, flags: tuple[str, ...]) -> None:
     """Measure what changing versions costs; FLAGS go to `signpost serve`."""
-    file = io.BytesIO()
-    draw(3, side=32, radii=(2, 6), rng=np.random.default_rng(0)).save(file, "PNG")
-    picture = file.getvalue()
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), flags) as service:
+    picture = draw_picture()
+    with tempfile.TemporaryDirectory() as name, serving(make_store(Path(name)), Path(name), flags) as service:
         measured = {
             "swaps": swap_under_load(service, picture, clients, swaps),
             "beside_loads": latency_beside_loads(service, picture, rate, loads),

@@ -10,7 +10,6 @@ from typing import Any, Final
 import jinja2
 
 from loadtests.plan import objective
-from loadtests.results import figures
 from service.errors import SettingsError
 
 Json = dict[str, Any]
@@ -110,6 +109,8 @@ def _tiles(document: Json) -> Iterator[tuple[str, str, str]]:
 
 
 def _figures(document: Json) -> Iterator[_Figure]:
+    from loadtests.results import figures  # Matplotlib, only for who draws
+
     plan = document["plan"]
     limit_s = document["within_s"] if document["within_s"] is not None else math.inf
     points = document["probes"] if document.get("capacity") else document["segments"]
@@ -248,6 +249,8 @@ def lines(document: Mapping[str, Any]) -> Iterator[str]:
     rows += [(name, *_row(found)) for name, found in document["kinds"].items()]
     if len(document["kinds"]) > 1:
         rows.append(("all", *_row(document["total"])))
+    if document.get("capacity"):
+        yield f"The probe at {document['plan']['stages'][0]['first']:,.1f} requests/s:"
     yield from aligned(rows)
     for each in document["errors"][:5]:
         yield f"{each['count']} x {each['status']}: {each['text']}"

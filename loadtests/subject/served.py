@@ -26,7 +26,7 @@ class Served:
     Attributes:
         pid: of the command.
         port: for HTTP.
-        grpc_port: for gRPC.
+        grpc_port: for gRPC; 0 where it has none, as its models are elsewhere.
         ready_s: from the start of the command until it was ready.
         log: what it has logged.
     """
@@ -84,7 +84,7 @@ def served(store: Path, arguments: Sequence[str] = ()) -> Iterator[Served]:
                 time.sleep(0.01)
             ready_s = time.monotonic() - began_s
             ports = json.loads(ready.read_text())
-            yield Served(process.pid, int(ports["rest_api_port"]), int(ports["port"]), ready_s, log)
+            yield Served(process.pid, int(ports["rest_api_port"]), int(ports["port"] or 0), ready_s, log)
         finally:
             process.terminate()
             process.wait(_PATIENCE_S)

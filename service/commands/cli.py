@@ -5,7 +5,11 @@ Commands are imported when they are asked for, so that `signpost --help` does no
 
 import importlib
 import os
+import platform
+from contextlib import suppress
 from dataclasses import Field
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +24,7 @@ from service.version import __version__
 # Commands of other packages: module and attribute.
 _ELSEWHERE: Final = {
     "evaluate": ("training.commands", "evaluate"),
+    "init": ("service.commands.init_command", "init"),
     "keys": ("service.commands.keys_command", "group"),
     "loadtest": ("loadtests.command", "loadtest"),
     "models": ("service.commands.models_commands", "models"),
@@ -155,6 +160,16 @@ def _tell_unneeded(_context: click.Context, parameter: click.Parameter, value: s
     if each.refused:
         raise _Refusal(f"--{each.name} can't be served: {each.says}.")
     click.echo(f"Warning: --{each.name} is not needed and is ignored: {each.says}.", err=True)
+
+
+@main.command()
+def version() -> None:
+    """Print the version of Signpost, and of what it stands on."""
+    click.echo(f"signpost {__version__}")
+    click.echo(f"Python {platform.python_version()}")
+    for name in ("tensorflow", "keras", "numpy", "grpcio", "gunicorn", "flask"):
+        with suppress(PackageNotFoundError):
+            click.echo(f"{name} {installed_version(name)}")
 
 
 # `--rest-api-port` and `--rest_api_port` are the same flag.

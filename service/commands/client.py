@@ -1,20 +1,27 @@
 """A client of a running Signpost: images out, predictions in, errors in our own words.
 
-Only the standard library: a program that asks a service need not load what the service needs. Each thread has a
-connection of its own, kept alive.
+Only the standard library and Click: a program that asks a service need not load what the service needs. Each thread
+has a connection of its own, kept alive.
 """
 
 import http.client
 import json
+import ssl
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
+
+import click
 
 from service.errors import InvalidRequest, NotFound, SettingsError, SignpostError, Unavailable
 
 Json = dict[str, Any]
+
+# The option --cacert of the commands that ask a service.
+CA_FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True)
 
 # Seconds. A model may take long; a service that is full says when to come back.
 _TIMEOUT_S: Final = 120.0
@@ -45,12 +52,13 @@ class Client:
         url: `http://host:port`, or `https://`, also with a path before the service's own.
         api_key: goes with every request, where the service needs one.
         timeout_s: seconds for which the service may be silent.
+        ca_file: certificates to trust besides the system's, in PEM format.
 
     Raises:
-        SettingsError: `url` is none, or the key can't be sent.
+        SettingsError: `url` is none, the key can't be sent, or the file holds no certificate.
     """
 
-    def __init__(self, url: str, api_key: str = "", timeout_s: float = _TIMEOUT_S) -> None:
+    def __init__(self, url: str, api_key: str = "", timeout_s: float = _TIMEOUT_S, ca_file: Path | None = None) -> None:
         """Connect to nothing yet."""
         if not (api_key.isascii() and api_key.isprintable()) or " " in api_key:
             raise SettingsError("The API key has a sign that no key has; was it copied whole?")
@@ -62,7 +70,7 @@ class Client:
             self._host = None
         if not self._host or parts.scheme not in ("http", "https"):
             raise SettingsError(f"--url takes http://HOST:PORT, not {url!r}.")
-        self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._trusted = _trusted(ca_file) if parts.scheme == "https" else None
         self._prefix = parts.path.rstrip("/")
         self._url = url
         self._timeout_s = timeout_s
@@ -137,8 +145,8 @@ class Client:
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 # A connection that was kept alive may have been closed meanwhile; a new one tells.
-                if is_last or isinstance(error, ConnectionRefusedError):
-                    raise Unavailable(f"No service answers at {self._url}: {_reason(error)}.") from error
+                if is_last or isinstance(error, ConnectionRefusedError | ssl.SSLCertVerificationError):
+                    raise Unavailable(self._why_no_answer(error)) from error
         try:
             answer = json.loads(content)
         except ValueError:
@@ -151,14 +159,41 @@ class Client:
     def _connection(self) -> http.client.HTTPConnection:
         connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = self._kind(str(self._host), self._port, timeout=self._timeout_s)
+            host, port, timeout_s = str(self._host), self._port, self._timeout_s
+            connection = self._local.connection = (
+                http.client.HTTPConnection(host, port, timeout_s)
+                if self._trusted is None
+                else http.client.HTTPSConnection(host, port, timeout=timeout_s, context=self._trusted)
+            )
         return connection
+
+    def _why_no_answer(self, error: Exception) -> str:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return (
+                f"The certificate of {self._url} is not trusted: {error.verify_message}. If it is yours, name it "
+                "or the authority that issued it with --cacert FILE."
+            )
+        if isinstance(error, ssl.SSLError):
+            return f"{self._url} does not speak TLS as asked ({_reason(error)}); does it listen on http://?"
+        if self._trusted is None and isinstance(error, http.client.BadStatusLine | ConnectionResetError):
+            return f"{self._url} does not answer as HTTP does ({_reason(error)}); does it listen on https://?"
+        return f"No service answers at {self._url}: {_reason(error)}."
 
     def close(self) -> None:
         """Close this thread's connection."""
         connection = getattr(self._local, "connection", None)
         if connection is not None:
             connection.close()
+
+
+def _trusted(ca_file: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsError(f"--cacert {ca_file} holds no certificate in PEM format: {_reason(error)}.") from error
+    return context
 
 
 def _in_our_words(status: int, message: str) -> SignpostError:

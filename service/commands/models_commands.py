@@ -3,43 +3,82 @@
 The commands edit `models.config` by one rename; a running service takes the change up within a second.
 """
 
+import functools
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from service import store
-from service.commands import models_list
+from service.commands import client, models_list
 from service.config import config_edit
 from service.config.config_edit import ConfigFile
 from service.config.model_config import ModelConfig
 from service.errors import InvalidRequest, LoadFailed, StoreError
+from service.objects import urls
+
+
+def _store_options(command: Any) -> Any:
+    """Give a command the options that say which store it is about."""
+    for option in (
+        click.option(
+            "--model_config_file",
+            "--model-config-file",
+            "file",
+            type=click.Path(path_type=Path),
+            envvar="SIGNPOST_MODEL_CONFIG_FILE",
+            help="The configuration, if it is not the store's models.config.",
+        ),
+        click.option(
+            "--store",
+            "path",
+            type=click.Path(path_type=Path),
+            envvar="SIGNPOST_STORE",
+            show_default="model_store",
+            help="Folder of the models, or where they lie in object storage: s3://BUCKET/PREFIX.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @click.group()
-@click.option(
-    "--store",
-    "path",
-    type=click.Path(path_type=Path),
-    default=Path("model_store"),
-    show_default=True,
-    envvar="SIGNPOST_STORE",
-    help="Folder of the models.",
-)
-@click.option(
-    "--model_config_file",
-    "--model-config-file",
-    "file",
-    type=click.Path(path_type=Path),
-    envvar="SIGNPOST_MODEL_CONFIG_FILE",
-    help="The configuration, if it is not the store's models.config.",
-)
+@_store_options
 @click.pass_context
-def models(context: click.Context, path: Path, file: Path | None) -> None:
+def models(context: click.Context, path: Path | None, file: Path | None) -> None:
     """List, label, roll back, remove and verify the versions in a store."""
-    context.obj = ConfigFile(path, file)
+    context.obj = (path, file)
+
+
+def _of_a_store(command: Callable[..., None]) -> Callable[..., None]:
+    """Hand a subcommand the configuration of its store, which may be named before the subcommand or behind it."""
+
+    @_store_options
+    @click.pass_context
+    @functools.wraps(command)
+    def run(context: click.Context, /, path: Path | None, file: Path | None, **values: Any) -> None:
+        before, file_before = context.obj
+        if context.get_parameter_source("path") is not ParameterSource.COMMANDLINE:
+            path = before
+        if context.get_parameter_source("file") is not ParameterSource.COMMANDLINE:
+            file = file_before
+        command(_config_file(context, path or Path("model_store"), file), **values)
+
+    return cast("Callable[..., None]", run)
+
+
+def _config_file(context: click.Context, path: Path, file: Path | None) -> ConfigFile:
+    """The configuration of a store, in a folder or in a bucket, for as long as the command runs."""
+    if not urls.is_url(path):
+        return ConfigFile(path, file)
+    from service.objects.editing import config_file  # only where it is needed
+
+    return context.with_resource(config_file.opened(path, file))
 
 
 @models.command("list")
@@ -51,27 +90,28 @@ def models(context: click.Context, path: Path, file: Path | None) -> None:
     help="The service to ask; an empty one asks none.",
 )
 @click.option("--api-key", default="", envvar="SIGNPOST_API_KEY", help="Key of the service; better as the variable.")
-@click.pass_obj
-def list_models(configs: ConfigFile, as_json: bool, url: str, api_key: str) -> None:
+@click.option("--cacert", type=client.CA_FILE, help="Certificates to trust, in PEM format, for an https:// address.")
+@_of_a_store
+def list_models(configs: ConfigFile, as_json: bool, url: str, api_key: str, cacert: Path | None) -> None:
     """List every version: whether it serves, its labels and its measured accuracy.
 
     Where a service answers, it is asked what really serves; otherwise this is what would.
     """
     try:
         known = configs.read()
-        served, note = models_list.ask(url, api_key.strip(), {config.name for config in known})
+        served, note = models_list.ask(url, api_key.strip(), {config.name for config in known}, cacert)
     except StoreError:  # none is here, but a service may run
         known = ()
-        served, note = models_list.ask(url, api_key.strip(), None)
+        served, note = models_list.ask(url, api_key.strip(), None, cacert)
         if served is None:
             raise
     rows = models_list.rows(known, served)
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        click.echo(configs.shown(json.dumps(rows, indent=1)))
     else:
         Console().print(models_list.table(rows))
         for error in models_list.errors(rows):
-            click.echo(error)
+            click.echo(configs.shown(error))
     if note:
         click.echo(note, err=True)
 
@@ -81,7 +121,7 @@ def list_models(configs: ConfigFile, as_json: bool, url: str, api_key: str) -> N
 @click.argument("label")
 @click.argument("version", type=click.IntRange(0), required=False)
 @click.option("--delete", is_flag=True, help="Take the label away.")
-@click.pass_obj
+@_of_a_store
 def label(configs: ConfigFile, model: str, label: str, version: int | None, delete: bool) -> None:
     """Point LABEL at VERSION of MODEL."""
     if delete == (version is not None):
@@ -98,13 +138,14 @@ def label(configs: ConfigFile, model: str, label: str, version: int | None, dele
 def _tell_file(configs: ConfigFile) -> None:
     """Say what changes with a first configuration, which nobody may have thought of."""
     if configs.was_made:
-        click.echo(f"{configs.file} now says which models are served; add further ones to it.", err=True)
+        file = configs.shown(str(configs.file))
+        click.echo(f"{file} now says which models are served; add further ones to it.", err=True)
 
 
 @models.command()
 @click.argument("model")
 @click.option("--to", type=click.IntRange(0), help="The version to go back to; the one before by default.")
-@click.pass_obj
+@_of_a_store
 def rollback(configs: ConfigFile, model: str, to: int | None) -> None:
     """Serve the version of MODEL before the one that serves now; the label `stable` moves along."""
     moved: list[int] = []
@@ -123,7 +164,7 @@ def rollback(configs: ConfigFile, model: str, to: int | None) -> None:
 
 @models.command()
 @click.argument("model")
-@click.pass_obj
+@_of_a_store
 def latest(configs: ConfigFile, model: str) -> None:
     """Serve the latest version of MODEL, also when a newer one is published."""
     changed = configs.change(model, config_edit.following_latest)
@@ -134,17 +175,17 @@ def latest(configs: ConfigFile, model: str) -> None:
 @models.command()
 @click.argument("model")
 @click.argument("version", type=click.IntRange(0))
-@click.pass_obj
+@_of_a_store
 def remove(configs: ConfigFile, model: str, version: int) -> None:
     """Delete VERSION of MODEL, unless it serves or a label points at it."""
     changed = configs.change(model, lambda config: config_edit.without_version(config, version))
-    config_edit.delete_version(changed, version)
+    configs.delete(changed, version)
     click.echo(f"Version {version} of {model} is deleted.")
 
 
 @models.command()
 @click.argument("model")
-@click.pass_obj
+@_of_a_store
 def verify(configs: ConfigFile, model: str) -> None:
     """Load MODEL, or MODEL/VERSION, on this machine and check its recorded scores."""
     name, _, number = model.partition("/")
@@ -152,15 +193,18 @@ def verify(configs: ConfigFile, model: str) -> None:
     if number and not number.isdigit():
         raise InvalidRequest(f"{number!r} is no version; write MODEL or MODEL/VERSION.")
     version = int(number) if number else config_edit.serving_version(config)
-    folder = store.versions(config.base_path).get(version)
+    folder = config.look().versions.get(version)
     if folder is None:
         raise LoadFailed(
-            f"{config.base_path / str(version)} is no version: it is missing or has no {store.SAVED_MODEL}."
+            configs.shown(
+                f"{config.base_path / str(version)} is no version: it is missing or has no {store.SAVED_MODEL}."
+            )
         )
     from service.engine.batching.parameters import BatchingParameters
-    from service.engine.tf import servable  # TensorFlow, only for this command
+    from service.engine.tf import loading  # TensorFlow, only for this command
     from service.engine.tf.device import DeviceSettings
 
-    servable.load(folder, name, version, BatchingParameters(), DeviceSettings()).close()
+    folder = configs.whole(folder)
+    loading.load(folder, name, version, BatchingParameters(), DeviceSettings()).close()
     checked = "its recorded scores hold" if (folder / store.GOLDEN).is_file() else "it has no recorded scores to check"
     click.echo(f"{name}/{version} loads and runs; {checked}.")

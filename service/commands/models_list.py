@@ -52,13 +52,16 @@ def address(environment: Mapping[str, str]) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def ask(url: str, api_key: str, names: Collection[str] | None) -> tuple[Served | None, str]:
+def ask(
+    url: str, api_key: str, names: Collection[str] | None, ca_file: Path | None = None
+) -> tuple[Served | None, str]:
     """Ask a service what it serves.
 
     Args:
         url: where it listens; empty where there is none to ask.
         api_key: goes along.
         names: models of the store; a service that has none of them serves another one. None where there is no store.
+        ca_file: certificates to trust besides the system's.
 
     Returns:
         What it says, or None where it can't be asked; and where the answer comes from, for people.
@@ -68,7 +71,7 @@ def ask(url: str, api_key: str, names: Collection[str] | None) -> tuple[Served |
     """
     if not url:
         return None, ""
-    client = Client(url, api_key, _TIMEOUT_S)
+    client = Client(url, api_key, _TIMEOUT_S, ca_file)
     try:
         served = _ask(client)
     except SettingsError:
@@ -123,7 +126,7 @@ def _rows(name: str, config: ModelConfig | None, served: Served | None) -> Itera
     contents, unreadable = store.Contents(), ""
     if config is not None:
         try:
-            contents = store.look(config.base_path)
+            contents = config.look()
         except StoreError as error:
             unreadable = str(error)
     there = contents.versions

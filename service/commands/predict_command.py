@@ -15,7 +15,7 @@ import rich.progress
 from rich.console import Console
 from rich.table import Table
 
-from service.commands.client import Client, Target
+from service.commands.client import CA_FILE, Client, Target
 from service.errors import InvalidRequest, NotFound
 
 Json = dict[str, Any]
@@ -45,6 +45,7 @@ class _Found:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
 @click.option("--url", default="http://127.0.0.1:8501", show_default=True, help="Where the service listens.")
 @click.option("--api-key", default="", envvar="SIGNPOST_API_KEY", help="Key of the service; better as the variable.")
+@click.option("--cacert", type=CA_FILE, help="Certificates to trust, in PEM format, for an https:// address.")
 @click.option("--model", help="Which model to ask; not needed where the service has only one.")
 @click.option("--version", type=click.IntRange(0), help="Which version of it.")
 @click.option("--label", help="Which version of it, by a label.")
@@ -58,6 +59,7 @@ def predict(
     paths: tuple[Path, ...],
     url: str,
     api_key: str,
+    cacert: Path | None,
     model: str | None,
     version: int | None,
     label: str | None,
@@ -73,7 +75,7 @@ def predict(
     if version is not None and label is not None:
         raise InvalidRequest("Give either --version or --label.")
     images = list(_images(paths))
-    client = Client(url, api_key.strip())
+    client = Client(url, api_key.strip(), ca_file=cacert)
     target = Target(model if model is not None else _only_model(client), version, label)
     failed = False
     # Lines of JSON on the terminal tell how far it is by themselves.

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from service import store
 from service.config import model_config
 from service.config.config_source import CONFIG_NAME, ConfigSource, write_atomically
 from service.config.model_config import Latest, ModelConfig, Specific, wanted_versions
@@ -52,7 +51,7 @@ def rolled_back(config: ModelConfig, to: int | None = None) -> tuple[ModelConfig
     """
     current = serving_version(config)
     if to is None:
-        lower = [version for version in store.versions(config.base_path) if version < current]
+        lower = [version for version in config.look().versions if version < current]
         if not lower:
             raise NotFound(f"{config.name} has no version below {current} to go back to.")
         to = lower[-1]
@@ -74,7 +73,7 @@ def serving_version(config: ModelConfig) -> int:
     Raises:
         NotFound: the store holds none that should be served.
     """
-    wanted = wanted_versions(config.policy, store.versions(config.base_path), frozenset())
+    wanted = wanted_versions(config.policy, config.look().versions, frozenset())
     if not wanted:
         raise NotFound(f"{config.name} has no version in {config.base_path} that should be served.")
     return max(wanted)
@@ -106,7 +105,7 @@ def delete_version(config: ModelConfig, version: int) -> None:
     Raises:
         StoreError: it can't be deleted.
     """
-    folder = store.versions(config.base_path).get(version)
+    folder = config.look().versions.get(version)
     if folder is None:
         raise StoreError(f"{config.base_path / str(version)} is gone already.")
     doomed = folder.with_name(f".removed-{version}-{os.getpid()}")
@@ -118,7 +117,7 @@ def delete_version(config: ModelConfig, version: int) -> None:
 
 
 def _check_version(config: ModelConfig, version: int) -> None:
-    there = store.versions(config.base_path)
+    there = config.look().versions
     if version not in there:
         found = ", ".join(map(str, there)) or "none"
         raise NotFound(f"{config.name} has no version {version} in {config.base_path}; it has {found}.")
@@ -132,13 +131,14 @@ class ConfigFile:
         file: `--model_config_file`, if it is not the store's own.
 
     Attributes:
+        store: the store.
         file: its path.
         was_made: whether the last change has made it.
     """
 
     def __init__(self, path: Path, file: Path | None = None) -> None:
         """Read nothing yet."""
-        self._store = path
+        self.store = path
         self.file = file if file is not None else path / CONFIG_NAME
         self._source = ConfigSource(path, file)
         self.was_made = False  # by a change
@@ -170,7 +170,7 @@ class ConfigFile:
         """
         with self._locked():
             existed = self.file.exists()
-            configs = ConfigSource(self._store, self.file if self.file.exists() else None).read()
+            configs = ConfigSource(self.store, self.file if self.file.exists() else None).read()
             before = _named(configs, name)
             after = edit(before)
             if after != before:
@@ -180,6 +180,29 @@ class ConfigFile:
                 write_atomically(self.file, text)
                 self.was_made = not existed
         return after
+
+    def folder_of(self, config: ModelConfig, version: int) -> Path:
+        """The folder of a version.
+
+        Raises:
+            StoreError: it is none.
+        """
+        folder = config.look().versions.get(version)
+        if folder is None:
+            raise StoreError(f"{config.base_path / str(version)} is gone already.")
+        return folder
+
+    def delete(self, config: ModelConfig, version: int) -> None:
+        """Delete a version; see `delete_version`."""
+        delete_version(config, version)
+
+    def whole(self, folder: Path) -> Path:
+        """A version's folder with all of its files, as it is to be loaded."""
+        return folder
+
+    def shown(self, text: str) -> str:
+        """A text with the paths that people know."""
+        return text
 
     def _folder(self) -> Path:
         return self.file.parent.resolve() if self.file.exists() else self.file.parent

@@ -47,6 +47,7 @@ class ConfigSource:
         self,
         path: Path,
         file: Path | None = None,
+        *,
         single: ModelConfig | None = None,
         override: Path | None = None,
         rereads: bool = True,
@@ -134,7 +135,7 @@ class ConfigSource:
         for path in store.misnamed(self._store):
             if path not in self._misnamed:
                 self._misnamed.add(path)
-                log.warning("%r is skipped: its name is not UTF-8; rename it.", os.fsencode(path))
+                log.warning("%r is skipped: its name is not UTF-8; rename it.", os.fsencode(path), extra={"once": True})
         models = {name for name, contents in found.items() if contents.versions}
         models |= {name for name in self._discovered if (self._store / name).is_dir()}
         if self._discovered and not models:  # this is what an unmounted disk looks like
@@ -184,7 +185,7 @@ def from_settings(settings: Settings, override: Path | None = None) -> ConfigSou
         if settings.model_config_file is not None:
             raise SettingsError("--model_config_file and --model_base_path both say what to serve; give one of them.")
     rereads = settings.model_config_file_poll_wait_seconds > 0
-    return ConfigSource(settings.store, settings.model_config_file, single, override, rereads)
+    return ConfigSource(settings.store, settings.model_config_file, single=single, override=override, rereads=rereads)
 
 
 def check(source: ConfigSource) -> None:
@@ -201,7 +202,7 @@ def check(source: ConfigSource) -> None:
             + (
                 ". " + " ".join(map(_wrong, configs))
                 if configs
-                else "; `signpost train circles` makes one in a minute."
+                else "; `signpost train circles` trains one, `signpost init my_service` makes a store with one."
             )
         )
     for config in configs:

@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf import json_format, text_format
 
-from service import protocol
+from service import protocol, store
 from service.errors import InvalidRequest, SettingsError
 
 
@@ -55,6 +55,17 @@ class ModelConfig:
     labels: Mapping[str, int] = field(default_factory=dict)
     required: bool = True
 
+    def look(self) -> store.Contents:
+        """Look at all that lies in its folder; one that is itself a SavedModel is a version, see `store.look`.
+
+        In a store that nobody configures such a folder is a mistake that is told: it may be a version, and the store
+        one folder higher.
+
+        Raises:
+            StoreError: the folder can't be read.
+        """
+        return store.look(self.base_path, itself=self.required)
+
 
 def read_message(message: Any, folder: Path) -> tuple[ModelConfig, ...]:
     """Read a ModelServerConfig message.
@@ -83,7 +94,10 @@ def _read_model(model: Any, folder: Path) -> ModelConfig:
     if model.model_platform not in ("", "tensorflow"):
         raise SettingsError(f"The model {model.name} is of platform {model.model_platform!r}; it must be 'tensorflow'.")
     if "://" in model.base_path:
-        raise SettingsError(f"The model {model.name} lies at {model.base_path}; base_path must be a local folder.")
+        raise SettingsError(
+            f"The model {model.name} lies at {model.base_path}; base_path must be a local folder here. What lies in "
+            "object storage has to be in the configuration with which the service starts."
+        )
     labels = {str(label): int(version) for label, version in sorted(model.version_labels.items())}
     return ModelConfig(model.name, folder / model.base_path, _read_policy(model), labels)
 

@@ -6,8 +6,9 @@ Each field is a flag (`--rest_api_port`; `-` and `_` are the same) and an enviro
 
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from service.config import tf_serving_flags
 from service.errors import SettingsError
@@ -24,6 +25,7 @@ def _setting(
     says: str,
     least: float | None = None,
     most: float | None = None,
+    *,
     auto: bool = False,
     section: str = "",
     switch: bool = False,
@@ -41,10 +43,15 @@ class Settings:
     """What `signpost serve` can be told; each field's help is its description.
 
     Raises:
-        SettingsError: a value outside its bounds.
+        SettingsError: a value outside its bounds or choices.
     """
 
-    store: Path = _setting(Path("model_store"), "Folder of the models: MODEL/VERSION/saved_model.pb.", section="Models")
+    store: Path = _setting(
+        Path("model_store"),
+        "Folder of the models: MODEL/VERSION/saved_model.pb; or where they lie in object storage: s3://BUCKET/PREFIX, "
+        "gs://… or az://….",
+        section="Models",
+    )
     model_config_file: Path | None = _setting(
         None, "TF Serving's ModelServerConfig in text format; without it the store's models.config, if there is one."
     )
@@ -53,19 +60,27 @@ class Settings:
     )
     file_system_poll_wait_seconds: float = _setting(1.0, "Seconds between two looks at the store.", 0.05, 86400)
     model_name: str = _setting("default", "Name of the model in --model_base_path.")
-    model_base_path: Path | None = _setting(None, "Folder of one model's versions, to serve only that model.")
+    model_base_path: Path | None = _setting(
+        None, "Folder of one model's versions, or their place in object storage, to serve only that model."
+    )
     saved_model_tags: str = _setting("serve", "Tags of the graph to serve, with commas between them.")
     enable_model_warmup: bool = _setting(True, "Replay a version's warm-up file before it serves.")
     num_request_iterations_for_warmup: int = _setting(1, "Times that each request of a warm-up file runs.", 0, 1000)
     canary_share: str = _setting(
         "0", "Share of the traffic for the version labelled canary: 0.1, or by model: cats_vs_dogs=0.1,letters=0.5."
     )
-    canary_mode: str = _setting(
+    canary_mode: Literal["route", "shadow"] = _setting(
         "route", "route: the canary answers its share; shadow: it only repeats it, and the answers are compared."
     )
     reject_unknown: bool = _setting(
         False, "Answer no class for images that a model says it does not know: all of their scores are 0."
     )
+    store_cache: Path | None = _setting(
+        None,
+        "Folder for the copies of what is served; without it one in $XDG_CACHE_HOME or ~/.cache.",
+        section="Object storage",
+    )
+    store_poll_seconds: float = _setting(5.0, "Seconds between two looks at the bucket.", 0.05, 86400)
     host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface.", section="Where it listens")
     rest_api_port: int = _setting(8501, "Port for HTTP; 0 picks a free one.", 0, 65535)
     port: int = _setting(8500, "Port for gRPC; 0 picks a free one.", 0, 65535)
@@ -94,7 +109,7 @@ class Settings:
     engine: str = _setting(
         "local",
         "What runs the models: local, in each worker; shared, one process for all workers; or addresses of gRPC "
-        "servers, HOST:PORT or unix:PATH, with commas between them.",
+        "servers, with commas between them: HOST:PORT, unix:PATH, or dns:NAME:PORT for every address of a name.",
         auto=True,
     )
     engine_models: str = _setting(
@@ -104,7 +119,7 @@ class Settings:
     engine_tls_ca_file: Path | None = _setting(
         None, "Certificates of authorities in PEM format: --engine HOST:PORT is asked over TLS."
     )
-    enable_batching: str = _setting(
+    enable_batching: Literal["auto", "true", "false"] = _setting(
         "auto",
         "Run requests that wait for the model together: auto, where a model's rows are shown to be independent; true, "
         "wherever its shapes allow it; or false.",
@@ -115,12 +130,28 @@ class Settings:
         0.001, "Share of these batches that run again row by row and are compared, off the requests' path.", 0, 1
     )
     max_batch_size: int = _setting(
-        32, "Instances that run in one batch at most; fewer where that is quicker.", 1, 65536
+        32,
+        "Instances that run in one batch at most, fewer where that is quicker; auto is 64 with a GPU, else 32.",
+        1,
+        65536,
+        auto=True,
+    )
+    pad_batches: Literal["auto", "true", "false"] = _setting(
+        "auto",
+        "Run only sizes of batches that ran before a version served, powers of two, and pad to them: true, false, or "
+        "auto, on a GPU.",
+        switch=True,
     )
     batch_timeout_micros: int = _setting(
         0, "Microseconds for which a batch that is not full waits for more; 0 never waits.", 0, 60_000_000
     )
-    num_batch_threads: int = _setting(1, "Batches of one model that may run at the same time.", 1, 256)
+    num_batch_threads: int = _setting(
+        1,
+        "Batches of one model that may run at the same time; auto is 1, or 2 on each GPU where that is quicker.",
+        1,
+        256,
+        auto=True,
+    )
     batching_parameters_file: Path | None = _setting(
         None, "TF Serving's BatchingParameters in text format; without it the store's batching.config, if there is one."
     )
@@ -150,7 +181,7 @@ class Settings:
     tensorflow_inter_op_parallelism: int = _setting(
         0, "Operations that TensorFlow runs at the same time; 0 means --tensorflow-threads.", 0, 1024
     )
-    mixed_precision: str = _setting(
+    mixed_precision: Literal["bfloat16", ""] = _setting(
         "",
         "bfloat16 computes in 16 bits where that is safe (in float16 on a GPU); recorded scores must hold.",
     )
@@ -206,17 +237,19 @@ class Settings:
         None, "Certificates of authorities in PEM format; each client must show one that they issued."
     )
     ssl_config_file: Path | None = _setting(None, "TF Serving's SSLConfig in text format: gRPC speaks TLS only.")
-    log_level: str = _setting(
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "Least severe messages to log: debug, info, warning or error.", section="Log and metrics"
     )
-    log_format: str = _setting("text", "Form of each line of the log: text, or json for an object of JSON.")
+    log_format: Literal["text", "json"] = _setting(
+        "text", "Form of each line of the log: text, or json for an object of JSON."
+    )
     access_log: bool = _setting(False, "Write a line to the log for each answered request.")
     monitoring_config_file: Path | None = _setting(
         None, "TF Serving's MonitoringConfig in text format: its metrics under its path and names."
     )
 
     def __post_init__(self) -> None:
-        """Check the bounds."""
+        """Check the bounds and the choices."""
         for each in fields(self):
             value, least, most = getattr(self, each.name), each.metadata["least"], each.metadata["most"]
             if each.metadata["auto"] and value == AUTO:
@@ -225,29 +258,24 @@ class Settings:
             if (least is not None and not value >= least) or (most is not None and not value <= most):
                 bounds = f"at least {least}" if most is None else f"between {least} and {most}"
                 raise SettingsError(f"{flag(each)} must be {bounds}, not {value}.")
-        if self.enable_batching not in ("auto", "true", "false"):
-            raise SettingsError(f"--enable_batching must be auto, true or false, not {self.enable_batching}.")
-        if self.canary_mode not in ("route", "shadow"):
-            raise SettingsError(f"--canary-mode must be route or shadow, not {self.canary_mode}.")
-        if self.mixed_precision not in ("", "bfloat16"):
-            raise SettingsError(f"--mixed_precision must be bfloat16 or empty, not {self.mixed_precision}.")
+            if get_origin(each.type) is Literal and value not in get_args(each.type):
+                *others, last = (choice or "empty" for choice in get_args(each.type))
+                raise SettingsError(f"{flag(each)} must be {', '.join(others)} or {last}, not {value}.")
         for address in self.engine_addresses:
-            host, colon, port = address.rpartition(":")
-            if not (address.startswith("unix:/") or (host and colon and port.isdigit() and 0 < int(port) < 65536)):
+            host, _, port = address.removeprefix("dns:").rpartition(":")
+            is_number = port.isascii() and port.isdigit() and 0 < int(port) < 65536
+            if not (address.startswith("unix:/") or (host and "/" not in host and is_number)):
                 raise SettingsError(
-                    f"--engine takes auto, local, shared, or HOST:PORT,…; {address!r} is none of these."
+                    "--engine takes auto, local, shared, or addresses with commas between them: HOST:PORT, "
+                    f"dns:NAME:PORT or unix:/PATH; {address!r} is none of these."
                 )
-        if self.log_format not in ("text", "json"):
-            raise SettingsError(f"--log-format must be text or json, not {self.log_format}.")
-        if self.log_level not in ("debug", "info", "warning", "error"):
-            raise SettingsError(f"--log-level must be debug, info, warning or error, not {self.log_level}.")
 
     @property
     def has_many_processes(self) -> bool:
         """Whether several processes handle requests."""
         return self.workers > 1 or self.engine == "shared"
 
-    @property
+    @cached_property
     def engine_addresses(self) -> tuple[str, ...]:
         """The addresses of a remote engine; none where the engine is this service's own."""
         if self.engine in ("auto", "local", "shared"):

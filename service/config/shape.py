@@ -2,8 +2,11 @@
 
 Measured on 2 cores (docs/performance.md): a worker for each core, each with one thread of TensorFlow, answers most,
 as no core ever waits for another. Each worker holds TensorFlow and the models, so memory bounds their number; what
-cores are left over then become threads of TensorFlow. With a GPU one process holds the models, and the workers decode
-for it.
+cores are left over then become threads of TensorFlow.
+
+With a GPU one process holds the models, and the workers decode for it. Measured on 16 cores with an H100 (docs/gpu.md):
+a core decodes 665 photographs a second, the GPU answers 24,500 to 45,400, and eight workers answered 540 to 645 each.
+So the GPU never is what photographs wait for: every core decodes but one, which the engine gets.
 """
 
 import os
@@ -22,8 +25,13 @@ _WORKER_MB: Final = 700
 _TIMES: Final = 4
 # Workers take this share of the memory that is free at most.
 _SHARE: Final = 0.5
-# Workers that are of use before one GPU; more only take memory.
-_BEFORE_GPU: Final = 8
+# MiB of a worker that decodes for an engine elsewhere: 57, and the photographs at hand.
+_GATEWAY_MB: Final = 100
+# Of those before an engine process that computes on the CPU.
+_BEFORE_CPU: Final = 8
+# Instances of a batch at most.
+_BATCH: Final = 32
+_GPU_BATCH: Final = 64
 # What these say where no GPU is to be used.
 _CHOOSE_GPUS: Final = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 _NO_GPU: Final = ("", "-1", "none", "void")
@@ -68,12 +76,11 @@ def look(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) ->
 
 
 def choose(settings: Settings, host: Host) -> Settings:
-    """The settings with a number for each that is to be chosen."""
+    """The settings with a number for each that is to be chosen by the host; `num_batch_threads` is for the engine."""
     engine, workers = settings.engine, settings.workers
     if workers == AUTO:
         if engine == "shared" or (engine == "auto" and host.gpus):
-            # With a GPU every core decodes; without one half of them are the models'.
-            workers = min(host.cores if host.gpus else max(1, host.cores // 2), _BEFORE_GPU)
+            workers = _before_engine(host)
         elif settings.engine_addresses:
             workers = host.cores
         else:
@@ -85,7 +92,25 @@ def choose(settings: Settings, host: Host) -> Settings:
     if engine == "local" and workers > 1 and not tensorflow_threads:
         tensorflow_threads = max(1, host.cores // workers)
     threads = settings.threads if settings.threads != AUTO else _THREADS
-    return replace(settings, engine=engine, workers=workers, threads=threads, tensorflow_threads=tensorflow_threads)
+    rows = settings.max_batch_size
+    if rows == AUTO:
+        rows = _GPU_BATCH if host.gpus and not settings.engine_addresses else _BATCH
+    return replace(
+        settings,
+        engine=engine,
+        workers=workers,
+        threads=threads,
+        tensorflow_threads=tensorflow_threads,
+        max_batch_size=rows,
+    )
+
+
+def _before_engine(host: Host) -> int:
+    """Workers that decode for an engine process."""
+    if not host.gpus:  # half of the cores are the models'
+        return min(max(1, host.cores // 2), _BEFORE_CPU)
+    fit = max(1, int(host.memory_mb * _SHARE / _GATEWAY_MB))
+    return min(fit, host.cores - 1 if host.cores > 2 else host.cores)
 
 
 def own_cores(settings: Settings, cores: Collection[int]) -> list[int]:
@@ -105,6 +130,11 @@ def tell(settings: Settings, host: Host) -> str:
     workers = f"{settings.workers} worker{'s' if settings.workers > 1 else ''} of {settings.threads} threads"
     if settings.engine == "shared":
         models = "one engine process for all"
+        if host.gpus:
+            models += (
+                "; a GPU answers faster than all cores decode photographs, so there is a worker for each core but the "
+                "engine's, as far as the memory goes"
+            )
     elif settings.engine_addresses:
         models = "the engine elsewhere"
     else:

@@ -53,7 +53,10 @@ FLAGS: Final = (
     _same("model_config_file", "the same; without it the store's `models.config`, if there is one"),
     _same("model_config_file_poll_wait_seconds", "the same; the default is 1 second, there 0"),
     _same("model_name"),
-    _same("model_base_path", "the same; without it and a configuration every model of `--store` is served"),
+    _same(
+        "model_base_path",
+        "the same, `s3://`, `gs://` and `az://` too; without it and a configuration every model of `--store` is served",
+    ),
     TfServingFlag("num_load_threads", says="a start loads on all cores, later versions are loaded one after the other"),
     TfServingFlag("num_unload_threads", says="versions are unloaded one after the other, beside the requests"),
     TfServingFlag("max_num_load_retries", says="a version that failed is loaded again when its files change"),

@@ -44,6 +44,7 @@ class BatchedServable(ABC):
         self,
         name: str,
         version: int,
+        *,
         signatures: Mapping[str, Signature],
         unjoined: Mapping[str, str],
         stopped: Stopped = lambda *_: None,

@@ -83,8 +83,10 @@ def classify(
         raise checked
     wanted = call.outputs or tuple(signature.outputs)
     scores = answer.outputs["scores"]
-    names = np.array([name.encode() for name in classes], dtype=np.object_)
-    outputs = {**answer.outputs, "classes": np.broadcast_to(names, scores.shape)}  # (N, K)
+    outputs = dict(answer.outputs)
+    if "classes" in wanted:
+        names = np.array([name.encode() for name in classes], dtype=np.object_)
+        outputs["classes"] = np.broadcast_to(names, scores.shape)  # (N, K)
     return replace(answer, outputs={name: outputs[name] for name in wanted})
 
 

@@ -26,7 +26,7 @@ from service.gateway.routes import (
 from service.gateway.routes.admin_api import Reload
 from service.interface import Engine
 from service.oip.repository import Repository
-from service.security.access import from_settings
+from service.security.access import Access
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import Tracing
 
@@ -42,11 +42,14 @@ def create_app(
     settings: Settings,
     engine: Engine,
     measured: Metrics,
+    *,
+    admits: Access,
     why_not_ready: Callable[[], str] = str,
     config_override: Path | None = None,
     reload: Reload | None = None,
     tracing: Tracing | None = None,
     repository: Repository | None = None,
+    monitoring_path: str | None = None,
 ) -> Flask:
     """Make the application.
 
@@ -54,11 +57,13 @@ def create_app(
         settings: limits and time-outs.
         engine: what answers; its owner starts and closes it.
         measured: the metrics of this process.
+        admits: lets each request in, or not.
         why_not_ready: what keeps the service from being ready beside the models of this worker; empty if nothing does.
         config_override: where a configuration is put that a client sets while the service runs.
         reload: puts such a configuration in place; None where this process can't.
         tracing: where each request's trace goes; None traces none.
         repository: loads and unloads models by name; None where this process can't.
+        monitoring_path: where metrics are shown under TF Serving's names; None where they are not.
     """
     app = Flask("signpost", static_folder=None)
     app.url_map.converters["name"] = _Name
@@ -67,7 +72,6 @@ def create_app(
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_form_bytes
     app.config["MAX_FORM_PARTS"] = settings.max_images + 16  # some parts may be plain fields
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
-    admits = from_settings(settings)
     exchange.register(app, measured, settings.access_log, tracing)
     unmeasured.register(app)
     http_errors.register(app)
@@ -80,7 +84,7 @@ def create_app(
         about_api.blueprint(settings, engine, config_override),
         health.blueprint(engine, why_not_ready),
         metrics.blueprint(measured),
-        playground.blueprint(settings),
+        playground.blueprint(settings, admits.needs_key),
         openapi_pages.blueprint(settings, admits.needs_key),
         admin_api.blueprint(settings, reload),
         infer.blueprint(settings, engine, measured),
@@ -88,8 +92,8 @@ def create_app(
         oip_repository.blueprint(settings, engine, repository),
     ):
         app.register_blueprint(routes)
-    if (path := monitoring.read_path(settings.monitoring_config_file)) is not None:
-        app.register_blueprint(monitoring.blueprint(measured.serving, path))
+    if monitoring_path is not None:
+        app.register_blueprint(monitoring.blueprint(measured.serving, monitoring_path))
     access.guard(app, admits)
     if settings.rest_api_enable_cors_support:
         cors.register(app)

@@ -67,19 +67,15 @@ class _Patient:
             TooSlow: the client takes longer.
         """
         left = memoryview(data)
+        waits = False
         while left:
             try:
                 left = left[self.send(left) :]  # type: ignore[attr-defined]  # of the socket
-            except (BlockingIOError, ssl.SSLWantWriteError):
-                self._answer()
-                self._wait(select.POLLOUT)
-            except ssl.SSLWantReadError:
-                self._answer()
-                self._wait(select.POLLIN)
-
-    def _answer(self) -> None:
-        if self._stage != "answer":
-            self._stage, self._limit_s, self._since_s = "answer", self.patience.answer_s, None
+            except NOT_YET as error:
+                if not waits:  # each answer has its own time, also where no body was expected before it
+                    self._stage, self._limit_s, self._since_s = "answer", self.patience.answer_s, None
+                    waits = True
+                self._wait(select.POLLIN if isinstance(error, ssl.SSLWantReadError) else select.POLLOUT)
 
     def _wait(self, event: int) -> None:
         now_s = time.monotonic()

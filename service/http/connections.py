@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 65536
 _NO_MORE_FILES: Final = (errno.EMFILE, errno.ENFILE)
+# Seconds for which no connection is accepted after that failed and none could be closed for it, and seconds between
+# two lines in the log that say so.
+_PAUSE_S: Final = 0.1
+_TELL_S: Final = 1.0
 _GONE_ALREADY: Final = (errno.EAGAIN, errno.ECONNABORTED)
 
 
@@ -136,22 +140,20 @@ class Connections:
         self._heads = Waiting()  # that have brought a part of a head
         self._lingering = Waiting()
         self._until_s = float("inf")  # when the worker stops
+        self._pauses_until_s = self._told_s = float("-inf")  # as none can be accepted
 
     @property
     def has_room(self) -> bool:
         """Whether another one may be accepted."""
-        return self.held < self._most
+        return self.held < self._most and time.monotonic() >= self._pauses_until_s
 
     def take(self, listener: socket.socket) -> bool:
         """Accept a connection, and wait for its first bytes; False if there is none."""
         try:
             accepted, address = listener.accept()
         except OSError as error:
-            if error.errno in _NO_MORE_FILES:
-                log.error("No file is free for another connection; raise the limit (ulimit -n).")
-                self._close_one()
-            elif error.errno not in _GONE_ALREADY:
-                raise
+            if error.errno not in _GONE_ALREADY:
+                self._failed_to_accept(error)
             return False
         peer, server = "", ("localhost", "")
         try:
@@ -163,7 +165,7 @@ class Connections:
             accepted.close()
             return True
         self.held += 1
-        if not self.has_room:
+        if self.held >= self._most:
             self._close_one()
         sock = ClientSocket.of(accepted, self._patience, self._step_aside)
         self.await_bytes(Connection(sock, peer, server), self._fresh, self._patience.header_s)
@@ -237,11 +239,23 @@ class Connections:
         else:
             self._loop.await_bytes(conn.file, partial(self._read_rest, conn))
 
-    def _close_one(self) -> None:
-        """Make room for a connection that may bring a request."""
+    def _failed_to_accept(self, error: OSError) -> None:
+        """Make room, or wait: the listener stays readable, and to look again at once would be without end."""
+        now_s = time.monotonic()
+        lacks_files = error.errno in _NO_MORE_FILES
+        if now_s - self._told_s >= _TELL_S:
+            self._told_s = now_s
+            why = "no file is free; raise the limit (ulimit -n)" if lacks_files else error
+            log.error("Connections can't be accepted: %s.", why)
+        if not (lacks_files and self._close_one()):
+            self._pauses_until_s = now_s + _PAUSE_S
+
+    def _close_one(self) -> bool:
+        """Make room for a connection that may bring a request; False if none waits that could be closed."""
         for among in (self._lingering, self.kept, self._fresh, self._heads):
             if among:
                 conn = among.first()
                 among.discard(conn)
                 self.close(conn)
-                return
+                return True
+        return False

@@ -248,6 +248,9 @@ class Front:
         """Keep an answered connection for its next request, which may be there already, or end it."""
         if not keeps:
             self._connections.linger(conn)
+        elif isinstance(conn.sock, TlsClientSocket) and conn.sock.pending():
+            conn.data = rest
+            self._meet(conn)  # more came in a record that was begun: the kernel has nothing to tell of it any more
         elif rest:
             conn.data = rest
             self._advance(conn)
@@ -255,7 +258,10 @@ class Front:
             self._connections.keep(conn)
 
     def _give_up(self, conn: Connection) -> None:
-        """End a connection that has brought a part of a head and no more."""
+        """End a connection that has brought a part of a head and no more, or shaken hands and nothing else."""
+        if not conn.data:
+            self._connections.close(conn)
+            return
         limit_s = self._parts.settings.header_timeout_s
         message = f"The request's header took more than the {limit_s:g} s that it may take; send it faster."
         self._turn_away(conn, 408, message)

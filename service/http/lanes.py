@@ -255,14 +255,16 @@ class Lanes:
         if sent == len(answer):
             ended.append((conn, kept, rest))
         else:
-            self._threads.submit(partial(self._send_rest, (conn, kept, rest), answer[sent:]))
+            self._threads.submit(partial(self._send_rest, (conn, kept, rest), answer[sent:], self._queue.join()))
 
-    def _send_rest(self, ended: _Ended, left: bytes) -> None:
+    def _send_rest(self, ended: _Ended, left: bytes, arrival: Arrival) -> None:
         conn, keeps, rest = ended
+        self._queue.enter(arrival)  # it has left already, but may step aside, which only one that is inside can
         try:
             conn.sock.send_all(left)
         except (OSError, SignpostError):
             keeps = False
         finally:
+            self._queue.leave(arrival)
             self._usual.step_back(conn)
             self._loop.call_soon(partial(self._finish, conn, keeps, rest))

@@ -75,9 +75,10 @@ class Loop:
 
     def turn(self, wait_s: float) -> None:
         """Wait for so many seconds at most, then do what there is to do."""
-        for file, _ in self._epoll.poll(0.0 if self._soon else max(0.0, wait_s), _AT_ONCE):
-            call = self._calls.get(file)
-            if call is None:  # a call before it has closed or disarmed it
+        readable = self._epoll.poll(0.0 if self._soon else max(0.0, wait_s), _AT_ONCE)
+        for file, call in [(file, self._calls.get(file)) for file, _ in readable]:
+            # A call before it may have closed or disarmed it, or the number may be another connection's by now.
+            if call is None or self._calls.get(file) is not call:
                 continue
             if file in self._once:
                 del self._calls[file]

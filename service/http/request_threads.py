@@ -4,9 +4,12 @@ Whoever waits for the bytes of a slow client works on nothing, so its place is t
 any number of slow clients, up to a limit, leave `size` threads for the others.
 """
 
+import logging
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+
+log = logging.getLogger(__name__)
 
 
 class RequestThreads:
@@ -34,12 +37,17 @@ class RequestThreads:
         self._jobs.put(job)
 
     def step_aside(self) -> bool:
-        """Note that the calling thread waits for a slow client until `step_back`; False if too many do."""
+        """Note that the calling thread waits for a slow client until `step_back`; False if too many do.
+
+        Also False where the host has no other thread that could take its place.
+        """
         with self._lock:
             if self._slow >= self._most_slow:
                 return False
             self._slow += 1
-            self._fill()
+            if not self._fill():
+                self._slow -= 1
+                return False
             return True
 
     def step_back(self) -> None:
@@ -53,10 +61,16 @@ class RequestThreads:
             for _ in range(self._alive):
                 self._jobs.put(None)
 
-    def _fill(self) -> None:
+    def _fill(self) -> bool:
+        """Start the threads that are missing; False if the host has none to give, which the next job tries again."""
         while self._alive < self._size + self._slow:
+            try:
+                threading.Thread(target=self._work, name="request", daemon=True).start()
+            except RuntimeError as error:
+                log.error("Only %d threads for requests: %s; raise the limit of processes.", self._alive, error)
+                return False
             self._alive += 1
-            threading.Thread(target=self._work, name="request", daemon=True).start()
+        return True
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:

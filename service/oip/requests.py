@@ -92,7 +92,7 @@ def rules_of(settings: Settings) -> Rules:
         ImageLimits(settings.max_image_bytes, settings.max_image_pixels),
         settings.max_images,
         settings.max_instances,
-        settings.batch_timeout_micros if settings.enable_batching else None,
+        settings.batch_timeout_micros if settings.enable_batching != "false" else None,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from service.config import text_messages
-from service.config.settings import Settings
+from service.config.settings import AUTO, Settings
 from service.engine.batching.parameters import BatchingParameters
 from service.errors import SettingsError
 
@@ -32,7 +32,8 @@ def from_settings(settings: Settings) -> BatchingParameters | None:
         max_batch_size=settings.max_batch_size,
         batch_timeout_micros=settings.batch_timeout_micros,
         max_enqueued_batches=settings.max_enqueued_batches,
-        num_batch_threads=settings.num_batch_threads,
+        num_batch_threads=1 if settings.num_batch_threads == AUTO else settings.num_batch_threads,
+        pairs=settings.num_batch_threads == AUTO,
         max_queue_s=settings.max_queue_ms / 1e3,
         max_instances=settings.max_instances,
         row_test=settings.enable_batching == "auto",
@@ -72,6 +73,7 @@ def read(path: Path, defaults: BatchingParameters) -> BatchingParameters:
             batch_timeout_micros=chosen("batch_timeout_micros"),
             max_enqueued_batches=chosen("max_enqueued_batches"),
             num_batch_threads=chosen("num_batch_threads"),
+            pairs=defaults.pairs and not proto.HasField("num_batch_threads"),
             allowed_batch_sizes=tuple(proto.allowed_batch_sizes),
         )
     except ValueError as error:

@@ -8,18 +8,19 @@ import grpc
 
 from service.admission import Admission, FrontQueue, held_always
 from service.config import config_source
-from service.config.settings import Settings
-from service.engine.canary import CanaryEngine, Compared, parse_shares
+from service.engine.canary import CanaryEngine, Compared
 from service.engine.local.engine import LocalEngine
 from service.engine.local.shared_view import SharedView
 from service.engine.rejecting import RejectingEngine
-from service.engine.remote import link as engine_link
 from service.engine.remote.engine import RemoteEngine
 from service.engine.remote.link import Link
+from service.hop.server import HopServer
 from service.interface import Engine
 from service.oip.repository import Repository
 from service.oip.requests import rules_of
-from service.parts import batching_config, loading
+from service.parts import loading
+from service.parts.hop_calls import HopPrediction
+from service.parts.plan import Plan
 from service.parts.reloading import Reload, forward, make_reload
 from service.parts.repository import ForwardedRepository, LocalRepository
 from service.parts.runtime import Runtime
@@ -27,7 +28,7 @@ from service.rpc import config
 from service.rpc.exchange import Watch
 from service.rpc.inference import InferenceService
 from service.rpc.server import GrpcServer
-from service.security import access, tls
+from service.security import tls
 from service.telemetry.metrics import Metrics
 from service.telemetry.serving_metrics import ServingMetrics
 from service.telemetry.tracing import Tracing
@@ -39,21 +40,27 @@ _ENGINE = 0
 
 
 def local_engine(
-    settings: Settings, runtime: Runtime, metrics: ServingMetrics, stopped: Callable[[str, int, str], None]
+    plan: Plan, runtime: Runtime, metrics: ServingMetrics, stopped: Callable[[str, int, str], None]
 ) -> LocalEngine:
     """The local engine, which runs models in this process; its owner starts and closes it.
 
     Args:
-        settings: of the service.
+        plan: of the service.
         runtime: of the service.
         metrics: counts what is loaded.
         stopped: told of each signature whose requests are not joined any more: model, version, signature.
     """
-    source = config_source.from_settings(settings, runtime.config_override)
-    load = loading.make_loader(settings, metrics, stopped)
+    source = config_source.from_settings(plan.settings, runtime.config_override)
+    load = loading.make_loader(plan, metrics, stopped, runtime.folder)
     # The engine process is the only one of its service that has models; the one that follows it takes its place.
-    view = shared_view(runtime, _ENGINE if settings.engine == "shared" else None)
-    return LocalEngine(source.read, load, settings.file_system_poll_wait_seconds, len(os.sched_getaffinity(0)), view)
+    view = shared_view(runtime, _ENGINE if plan.settings.engine == "shared" else None)
+    return LocalEngine(
+        source.read,
+        load,
+        poll_s=plan.settings.file_system_poll_wait_seconds,
+        load_threads=len(os.sched_getaffinity(0)),
+        view=view,
+    )
 
 
 def shared_view(runtime: Runtime, worker: int | None = None) -> SharedView:
@@ -61,72 +68,76 @@ def shared_view(runtime: Runtime, worker: int | None = None) -> SharedView:
     return SharedView(runtime.agreement, runtime.generation, worker)
 
 
-def remote_engine(settings: Settings, runtime: Runtime) -> RemoteEngine:
+def remote_engine(plan: Plan, runtime: Runtime) -> RemoteEngine:
     """The engine behind the addresses of `--engine`, or the engine process of this service."""
-    addresses = settings.engine_addresses or (_socket(runtime),)
-    parameters = batching_config.from_settings(settings)
+    addresses = plan.settings.engine_addresses or (_socket(runtime),)
+    parameters = plan.batching
     if parameters is not None:  # the engine itself waits and pads, where that is wanted
         parameters = replace(parameters, batch_timeout_micros=0, allowed_batch_sizes=(), num_batch_threads=_CALLS)
-    models = tuple(name.strip() for name in settings.engine_models.split(",") if name.strip())
     # Only this service's own engine process tells all gateways at once which version answers.
-    pinned = shared_view(runtime).version_of if not settings.engine_addresses else lambda _spec: None
-    return RemoteEngine(addresses, parameters, models, link=link(settings, runtime), pinned=pinned)
+    pinned = shared_view(runtime).version_of if not plan.settings.engine_addresses else lambda _spec: None
+    return RemoteEngine(addresses, parameters, models=plan.engine_models, link=link(plan, runtime), pinned=pinned)
 
 
-def link(settings: Settings, runtime: Runtime) -> Link:
+def link(plan: Plan, runtime: Runtime) -> Link:
     """How calls reach the engines behind `--engine`, or the engine process of this service."""
-    if not settings.engine_addresses:
-        return Link(runtime.link_secret)
-    return engine_link.read(settings.engine_api_key_file, settings.engine_tls_ca_file)
+    if not plan.settings.engine_addresses:
+        return Link(runtime.link_secret, hop=runtime.hop_socket)
+    return plan.engine_link
 
 
 def _socket(runtime: Runtime) -> str:
     return f"unix:{runtime.engine_socket}"
 
 
-def front_queue(settings: Settings, runtime: Runtime, threads: int) -> FrontQueue:
+def front_queue(plan: Plan, runtime: Runtime, threads: int) -> FrontQueue:
     """Where requests wait for one of a worker's threads."""
-    always = max(threads + 1, held_always(settings.max_batch_size, settings.workers))
-    return FrontQueue(threads, Admission(always, settings.max_queue_ms / 1e3, refusals=runtime.refusals))
+    always = max(threads + 1, held_always(plan.settings.max_batch_size, plan.settings.workers))
+    return FrontQueue(threads, Admission(always, plan.settings.max_queue_ms / 1e3, refusals=runtime.refusals))
 
 
-def canary_engine(settings: Settings, engine: Engine, compared: Compared) -> CanaryEngine:
+def canary_engine(plan: Plan, engine: Engine, compared: Compared) -> CanaryEngine:
     """The engine behind a canary's share of the traffic; `compared` is told what became of repeated requests.
 
-    Where the settings say so it knows no strangers.
+    Where the settings say so it gives no class to strangers.
     """
-    inner = RejectingEngine(engine) if settings.reject_unknown else engine
-    return CanaryEngine(inner, parse_shares(settings.canary_share), settings.canary_mode, compared)
+    inner = RejectingEngine(engine) if plan.settings.reject_unknown else engine
+    return CanaryEngine(inner, plan.canary_shares, plan.settings.canary_mode, compared)
 
 
-def reload(settings: Settings, runtime: Runtime, engine: LocalEngine | None) -> Reload | None:
+def reload(plan: Plan, runtime: Runtime, engine: LocalEngine | None) -> Reload | None:
     """What lets a client put another configuration in place, in every process of the service.
 
     A gateway asks the engine process to do it; None where the models are those of engines elsewhere.
     """
     if engine is not None:
-        return make_reload(config_source.from_settings(settings, runtime.config_override), engine, settings.store)
-    return None if settings.engine_addresses else forward(_socket(runtime), link(settings, runtime))
+        return make_reload(
+            config_source.from_settings(plan.settings, runtime.config_override), engine, plan.settings.store
+        )
+    return None if plan.settings.engine_addresses else forward(_socket(runtime), link(plan, runtime))
 
 
-def repository(settings: Settings, runtime: Runtime, engine: Engine, local: LocalEngine | None) -> Repository | None:
+def repository(plan: Plan, runtime: Runtime, engine: Engine, local: LocalEngine | None) -> Repository | None:
     """What loads and unloads models by name.
 
     A gateway asks the engine process to do it; None where the models are those of engines elsewhere.
     """
-    if settings.engine_addresses:
+    if plan.settings.engine_addresses:
         return None
-    source, base = (config_source.from_settings(settings, override) for override in (runtime.config_override, None))
+    source, base = (
+        config_source.from_settings(plan.settings, override) for override in (runtime.config_override, None)
+    )
     if local is not None:
         return LocalRepository(source, base, local)
-    return ForwardedRepository(_socket(runtime), link(settings, runtime), engine, source, base)
+    return ForwardedRepository(_socket(runtime), link(plan, runtime), engine=engine, source=source, base=base)
 
 
 def grpc_server(
-    settings: Settings,
+    plan: Plan,
     runtime: Runtime,
     engine: Engine,
     metrics: Metrics,
+    *,
     reload: Reload | None,
     repository: Repository | None,
     traces: Tracing | None,
@@ -136,48 +147,62 @@ def grpc_server(
 
     While `loading` says that the first models are still being loaded, it answers this service's own gateways only.
     """
-    threads = settings.grpc_max_threads or settings.threads
-    queue = front_queue(settings, runtime, threads)
-    watch = Watch(metrics, settings.access_log, traces, runtime.link_secret, loading)
+    threads = plan.settings.grpc_max_threads or plan.settings.threads
+    queue = front_queue(plan, runtime, threads)
+    watch = _watch(plan, runtime, metrics, traces, loading)
     inference = InferenceService(
         engine,
-        settings.rest_api_timeout_in_ms / 1e3,
-        metrics,
-        rules_of(settings),
-        queue,
-        repository,
-        lambda: runtime.draining,
-        watch,
+        default_deadline_s=plan.settings.rest_api_timeout_in_ms / 1e3,
+        metrics=metrics,
+        rules=rules_of(plan.settings),
+        queue=queue,
+        repository=repository,
+        draining=lambda: runtime.draining,
+        watch=watch,
     )
     return GrpcServer(
         engine,
-        threads,
-        settings.rest_api_timeout_in_ms / 1e3,
-        settings.max_body_bytes,
-        metrics.serving,
+        threads=threads,
+        default_deadline_s=plan.settings.rest_api_timeout_in_ms / 1e3,
+        max_message_bytes=plan.settings.max_body_bytes,
+        metrics=metrics.serving,
         # The launcher holds the port, so that only processes of this service can share it.
-        (("grpc.so_reuseport", 1), *config.parse_channel_arguments(settings.grpc_channel_arguments)),
-        _grpc_credentials(settings),
-        settings.enable_serialization_as_tensor_content,
-        reload,
-        access.from_settings(settings, runtime.link_secret),
-        lambda: runtime.draining,
-        watch,
-        queue,
-        (inference.handler(),),
-        inference.close,
+        channel_arguments=(("grpc.so_reuseport", 1), *plan.grpc_arguments),
+        credentials=_grpc_credentials(plan),
+        as_content=plan.settings.enable_serialization_as_tensor_content,
+        reload=reload,
+        access=plan.keys.access(runtime.link_secret),
+        draining=lambda: runtime.draining,
+        watch=watch,
+        queue=queue,
+        handlers=(inference.handler(),),
+        on_refusal=inference.close,
     )
 
 
-def _grpc_credentials(settings: Settings) -> grpc.ServerCredentials | None:
+def hop_server(plan: Plan, runtime: Runtime, engine: Engine, metrics: Metrics, traces: Tracing | None) -> HopServer:
+    """What takes the calls of this service's gateways that go through shared memory; its owner starts and closes it."""
+    return HopServer(runtime.hop_socket, HopPrediction(engine, _watch(plan, runtime, metrics, traces)))
+
+
+def _watch(
+    plan: Plan,
+    runtime: Runtime,
+    metrics: Metrics,
+    traces: Tracing | None,
+    loading: Callable[[], bool] = lambda: False,
+) -> Watch:
+    return Watch(metrics, plan.settings.access_log, traces, runtime.link_secret, loading)
+
+
+def _grpc_credentials(plan: Plan) -> grpc.ServerCredentials | None:
     """TF Serving's file counts for gRPC where it is given, else the files that HTTP's TLS has."""
-    if settings.ssl_config_file is not None:
-        return config.credentials(config.read_tls(settings.ssl_config_file))
-    files = tls.from_settings(settings)
-    return None if files is None else tls.grpc_credentials(files)
+    if plan.grpc_tls is not None:
+        return config.credentials(plan.grpc_tls)
+    return None if plan.tls is None else tls.grpc_credentials(plan.tls)
 
 
-def grpc_address(settings: Settings, runtime: Runtime) -> str:
+def grpc_address(plan: Plan, runtime: Runtime) -> str:
     """Where gRPC listens."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    host = f"[{plan.settings.host}]" if ":" in plan.settings.host else plan.settings.host
     return f"{host}:{runtime.port}"

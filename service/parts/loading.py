@@ -1,45 +1,52 @@
 """From settings to a function that loads versions, as a local engine wants it."""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
-from service.config.settings import Settings
-from service.engine.batching import objective
+from service.engine.batching.warmer import Used
 from service.engine.local.held import ClosableServable
 from service.engine.tf.device import DeviceSettings
-from service.parts import batching_config
+from service.parts.plan import Plan
 from service.telemetry.serving_metrics import ServingMetrics
+
+# What a setting that is a switch may say; None is for the device to say.
+_SWITCH: Final = {"auto": None, "true": True, "false": False}
 
 
 def make_loader(
-    settings: Settings, metrics: ServingMetrics, stopped: Callable[[str, int, str], None] = lambda *_: None
+    plan: Plan,
+    metrics: ServingMetrics,
+    stopped: Callable[[str, int, str], None] = lambda *_: None,
+    stderr_folder: Path | None = None,
 ) -> Callable[[Path, str, int], ClosableServable]:
     """Make the function that loads a version, given its folder, its model's name and its number.
 
     Args:
-        settings: how models are batched, warmed up and run.
+        plan: how models are batched, warmed up and run.
         metrics: counts what it loads.
         stopped: told of each signature whose requests are not joined any more: model, version, signature.
-
-    Raises:
-        SettingsError: the file of batching parameters or an objective has an error.
+        stderr_folder: see `DeviceSettings`.
     """
-    parameters = batching_config.from_settings(settings)
-    objectives = objective.parse(settings.latency_objective)
+    settings, parameters, objectives = plan.settings, plan.batching, plan.objectives
     device = DeviceSettings(
         threads=settings.tensorflow_threads,
         intra_op_threads=settings.tensorflow_intra_op_parallelism,
         inter_op_threads=settings.tensorflow_inter_op_parallelism,
         memory_fraction=settings.per_process_gpu_memory_fraction,
         mixed_precision=bool(settings.mixed_precision),
+        stderr_folder=stderr_folder,
+        pad_batches=_SWITCH[settings.pad_batches],
     )
     warm_up_times = max(1, settings.num_request_iterations_for_warmup) if settings.enable_model_warmup else 0
-    tags = tuple(tag.strip() for tag in settings.saved_model_tags.split(",") if tag.strip())
+
+    used: defaultdict[str, Used] = defaultdict(Used)
 
     def load(folder: Path, name: str, version: int) -> ClosableServable:
-        from service.engine.tf import servable  # TensorFlow: only in the process that runs it
+        from service.engine.tf import loading  # TensorFlow: only in the process that runs it
 
         own = parameters
         if parameters is not None:
@@ -47,7 +54,17 @@ def make_loader(
         started_s = time.monotonic()
         succeeded = False
         try:
-            loaded = servable.load(folder, name, version, own, device, warm_up_times, tags, stopped)
+            loaded = loading.load(
+                folder,
+                name,
+                version,
+                own,
+                device,
+                warm_up_times=warm_up_times,
+                tags=plan.tags,
+                stopped=stopped,
+                used=used[name],
+            )
             succeeded = True
         finally:
             metrics.count_load(folder, succeeded, time.monotonic() - started_s)

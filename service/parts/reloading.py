@@ -13,8 +13,9 @@ from service.config import model_config
 from service.config.config_source import ConfigSource
 from service.config.model_config import ModelConfig
 from service.engine.local.engine import LocalEngine
+from service.engine.remote.errors import in_our_words
 from service.engine.remote.link import Link
-from service.engine.remote.peers import Peer, in_our_words
+from service.engine.remote.peers import Peer
 from service.errors import DeadlineExceeded, NotFound, StoreError, Unavailable
 from service.interface import ModelSpec, State, VersionStatus
 
@@ -103,6 +104,6 @@ def forward(address: str, link: Link) -> Reload:
             try:
                 stub.HandleReloadConfigRequest(request, timeout=timeout_s, metadata=link.metadata)
             except grpc.RpcError as error:
-                raise in_our_words(error, Peer(address)) from error
+                raise in_our_words(error, Peer(address).shown) from error
 
     return reload

@@ -13,8 +13,9 @@ import grpc
 from service.config.config_source import ConfigSource
 from service.config.model_config import ModelConfig
 from service.engine.local.engine import LocalEngine
+from service.engine.remote.errors import VersionGone, in_our_words
 from service.engine.remote.link import Link
-from service.engine.remote.peers import Peer, VersionGone, in_our_words
+from service.engine.remote.peers import Peer
 from service.errors import DeadlineExceeded, NotFound, SettingsError, StoreError, Unavailable
 from service.interface import Engine, State
 from service.oip.messages import SERVICE, message
@@ -100,7 +101,7 @@ class ForwardedRepository:
         base: the same without what clients have put in place.
     """
 
-    def __init__(self, address: str, link: Link, engine: Engine, source: ConfigSource, base: ConfigSource) -> None:
+    def __init__(self, address: str, link: Link, *, engine: Engine, source: ConfigSource, base: ConfigSource) -> None:
         """Connect to nothing yet."""
         self._address = address
         self._link = link
@@ -130,7 +131,7 @@ class ForwardedRepository:
             try:
                 call(request, timeout=timeout_s, metadata=self._link.metadata)
             except grpc.RpcError as error:
-                ours = in_our_words(error, Peer(self._address))
+                ours = in_our_words(error, Peer(self._address).shown)
                 raise NotFound(str(ours)) if isinstance(ours, VersionGone) else ours from error
 
     def _see(self, is_seen: Callable[[], bool], timeout_s: float) -> None:

@@ -88,6 +88,11 @@ class Runtime:
         return self.folder / "engine.sock"
 
     @property
+    def hop_socket(self) -> Path:
+        """Where it listens for their calls that go through shared memory."""
+        return self.folder / "hop.sock"
+
+    @property
     def engine_ready(self) -> Path:
         """Exists once the engine process has been ready."""
         return self.folder / "engine-ready"

@@ -1,4 +1,4 @@
-"""The engine process of `--engine shared`: the local engine and gRPC, for the gateways of the service and for others.
+"""The engine process of `--engine shared`: the local engine, the hop for the service's gateways, and gRPC for all.
 
 It is a child of the supervisor and runs until the pipe that they share is closed: on purpose, or because the
 supervisor died. Signals that are sent to the whole group of processes (Ctrl-C, a service manager) do not stop it, as
@@ -13,8 +13,8 @@ import threading
 import time
 from typing import Final
 
-from service.config.settings import Settings
 from service.engine.tf import device
+from service.parts.plan import Plan
 from service.parts.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -27,11 +27,11 @@ _FIRST_LOOK_S: Final = 5.0
 _LOOK_S: Final = 0.25
 
 
-def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
+def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
     """Serve until the lifeline is closed.
 
     Args:
-        settings: of the service.
+        plan: of the service.
         runtime: of the service.
         lifeline: the reading end of the pipe whose other end the supervisor holds.
 
@@ -39,32 +39,42 @@ def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
         SettingsError: the port can't be listened on.
     """
     from service.parts import engines
-    from service.telemetry import shared_metrics, tracing
+    from service.telemetry import logs, shared_metrics, tracing
     from service.telemetry.metrics import Metrics
     from service.telemetry.serving_metrics import ServingMetrics
 
+    logs.name_process(f"engine {os.getpid()}", runtime.folder)
     for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     shared_metrics.share(runtime.metrics)  # the gateways show them
     shared_metrics.take_over(runtime.metrics)
     serving_metrics = ServingMetrics()
-    local = engines.local_engine(settings, runtime, serving_metrics, lambda *about: metrics.count_stopped(*about))
+    local = engines.local_engine(plan, runtime, serving_metrics, lambda *about: metrics.count_stopped(*about))
     metrics = Metrics(local, serving_metrics)
     # The gateways choose between versions themselves and ask for one by its number; this is for clients of gRPC.
-    engine = engines.canary_engine(settings, local, metrics.count_comparison)
+    engine = engines.canary_engine(plan, local, metrics.count_comparison)
     traces = tracing.from_environment(os.environ)
-    reload, repository = engines.reload(settings, runtime, local), engines.repository(settings, runtime, engine, local)
+    reload, repository = engines.reload(plan, runtime, local), engines.repository(plan, runtime, engine, local)
     server = engines.grpc_server(
-        settings, runtime, engine, metrics, reload, repository, traces, lambda: local.is_loading
+        plan,
+        runtime,
+        engine,
+        metrics,
+        reload=reload,
+        repository=repository,
+        traces=traces,
+        loading=lambda: local.is_loading,
     )
+    hop = engines.hop_server(plan, runtime, engine, metrics, traces)
     engine.start()
     local.join(alone=True)
     until = time.monotonic() + _FIRST_LOOK_S
     while not engine.status().models and time.monotonic() < until and not _closed(lifeline, 0.01):
         pass
-    address = engines.grpc_address(settings, runtime)
-    server.start(address, settings.grpc_socket_path, runtime.engine_socket)
-    log.info("gRPC listens on %s (engine process %d).", address, os.getpid())
+    address = engines.grpc_address(plan, runtime)
+    hop.start()
+    server.start(address, plan.settings.grpc_socket_path, runtime.engine_socket)
+    log.info("gRPC listens on %s.", address)
     while not engine.status().ready and not _closed(lifeline, 0.05):
         pass
     runtime.engine_ready.touch()
@@ -76,6 +86,7 @@ def run(settings: Settings, runtime: Runtime, lifeline: int) -> None:
     last.daemon = True
     last.start()
     server.close()
+    hop.close()
     engine.close()
     if traces is not None:
         traces.close()

@@ -13,12 +13,13 @@ from service.config.settings import Settings
 from service.http.front import Parts
 from service.http.worker import FrontWorker
 from service.parts import engines
+from service.parts.plan import Plan
 from service.parts.runtime import Roster, Runtime
 from service.process.gunicorn_arbiter import ServiceArbiter
 from service.process.parent import die_with
 from service.process.worker import Worker
 from service.security import tls
-from service.telemetry import shared_metrics
+from service.telemetry import logs, shared_metrics, tensorflow_noise
 
 log = logging.getLogger(__name__)
 
@@ -33,17 +34,18 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
     """See the module.
 
     Args:
-        settings: of the service.
+        plan: of the service.
         runtime: of the service.
         listener: the socket for HTTP; gunicorn takes it over.
         grpc_holder: the socket that holds gRPC's port, for a process that follows this one.
     """
 
     def __init__(
-        self, settings: Settings, runtime: Runtime, listener: socket.socket, grpc_holder: socket.socket | None = None
+        self, plan: Plan, runtime: Runtime, listener: socket.socket, grpc_holder: socket.socket | None = None
     ) -> None:
         """Start nothing yet."""
-        self.settings = settings
+        self.settings = settings = plan.settings
+        self._plan = plan
         self.runtime = runtime
         # Whether a supervisor has started this process.
         self.supervised = settings.engine == "shared"
@@ -52,8 +54,7 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
         self._connections = _connections(settings.max_connections)
         self._worker: Worker | None = None
         self.drain_s = drain_s(settings)
-        files = tls.from_settings(settings)
-        self._tls = tls.http_contexts(files) if files is not None else None
+        self._tls = tls.http_contexts(plan.tls) if plan.tls is not None else None
         super().__init__()
 
     def run(self) -> None:
@@ -74,17 +75,18 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
             "control_socket_disable": True,
             "pre_exec": lambda arbiter: self._hand_over(arbiter.cfg.env_orig),
             "pre_fork": lambda _arbiter, worker: self._reserve(worker),
-            "post_fork": lambda arbiter, _worker: die_with(arbiter.pid),
+            "post_fork": lambda arbiter, _worker: self._begin(arbiter.pid),
             "post_worker_init": self._start,
             "worker_exit": lambda _arbiter, _worker: self._stop(),
             "child_exit": lambda _arbiter, worker: self._forget(worker),
+            "on_exit": lambda _arbiter: self._say_stopped(),
         }
         for name, value in chosen.items():
             self.cfg.set(name, value)
 
     def load(self) -> Any:
         """The WSGI application of a worker."""
-        self._worker = Worker(self.settings, self.runtime)
+        self._worker = Worker(self._plan, self.runtime)
         return self._worker.app
 
     def front_parts(self) -> Parts:
@@ -123,11 +125,17 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
         if self._worker is not None:
             self._worker.stop()
 
+    def _begin(self, parent: int) -> None:
+        die_with(parent)
+        if self.settings.has_many_processes:
+            logs.name_process(f"worker {os.getpid()}", self.runtime.folder)
+
     def _reserve(self, worker: Any) -> None:
         worker.place = self.runtime.connections.reserve()
 
     def _forget(self, worker: Any) -> None:
         self.runtime.connections.free(worker.place)
+        tensorflow_noise.show_left(self.runtime.folder, worker.pid)
         Roster(self.runtime.folder, self.runtime.workers).forget(worker.pid)
         self._forget_offer(worker.pid)
         if self.settings.has_many_processes:
@@ -138,6 +146,10 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
             engines.shared_view(self.runtime).forget(pid)
         except OSError as error:  # the worker that follows it tells the others
             log.warning("The other workers can't be told that worker %d has ended: %s.", pid, error.strerror)
+
+    def _say_stopped(self) -> None:
+        if not self.supervised:  # else the supervisor does
+            log.info("Stopped.")
 
     def _hand_over(self, environment: dict[str, str]) -> None:
         """Let the process that follows have the socket that holds gRPC's port; runs in it."""

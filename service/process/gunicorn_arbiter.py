@@ -8,6 +8,7 @@
   that is ready.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -19,6 +20,8 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
 from service.parts.runtime import Roster
+
+log = logging.getLogger(__name__)
 
 # Seconds that new workers may take until they are ready; the old ones go on if it takes longer.
 REPLACE_S: Final = 600.0
@@ -51,8 +54,10 @@ class ServiceArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         if not self.reexec_pid:  # else the ports go on being served
             self.app.runtime.drain()
         if not drain_s:
+            if not self.app.supervised:  # else the supervisor has said so
+                log.info("Stopping: no new connections; what was accepted is answered first.")
             raise StopIteration
-        self.log.warning("Stopping in %g s; not ready from now on.", drain_s)
+        log.info("Draining: not ready from now on; new connections are taken for another %g s.", drain_s)
         self._stop_at_s = time.monotonic() + drain_s
 
     def handle_int(self) -> None:

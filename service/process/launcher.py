@@ -5,25 +5,23 @@ import logging
 import os
 import socket
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from service.config import config_source, shape
 from service.config.settings import Settings
-from service.engine.batching import objective
-from service.engine.canary import parse_shares
-from service.engine.remote import link
 from service.engine.tf import device
 from service.errors import SettingsError
 from service.gateway.express.lane import why_not_express
-from service.gateway.routes import monitoring
-from service.parts import batching_config
+from service.objects.mirror import configs
+from service.parts import plan
+from service.parts.plan import Plan
 from service.parts.runtime import Runtime, private_folder
 from service.process import engine_process
 from service.process.gunicorn_app import GRPC_SOCKET, HTTP_SOCKET, Application, drain_s, inherited
 from service.process.supervisor import Supervisor
-from service.rpc import config
-from service.security import access, tls
+from service.security import access
 from service.telemetry import logs, tracing
 from service.version import __version__
 
@@ -36,27 +34,38 @@ def serve(settings: Settings) -> None:
         SettingsError: a port is in use, or the host is not this machine's.
     """
     logs.configure(settings.log_level, settings.log_format == "json")
+    with private_folder() as folder, mirrored(settings, folder) as before_copy:
+        _serve(before_copy, folder)
+
+
+@contextmanager
+def mirrored(settings: Settings, folder: Path) -> Iterator[Settings]:
+    """The settings of a service of folders: what they name in object storage is copied, and kept in step meanwhile.
+
+    Raises:
+        SettingsError, StoreError: see `service.objects.mirror`.
+    """
+    source = configs.from_settings(settings)
+    if source is None:
+        yield settings
+        return
+    from service.process import mirror_process  # only where something is mirrored
+
+    with mirror_process.mirroring(source, folder, settings.store_poll_seconds):
+        yield configs.localise(settings, source)
+
+
+def _serve(settings: Settings, folder: Path) -> None:
+    """Run the service of a store in a folder."""
     if not settings.engine_addresses:
         config_source.check(config_source.from_settings(settings))
     host_has = shape.look()
     settings = shape.choose(settings, host_has)
     if tracing.is_wanted(os.environ) and (reason := tracing.why_not(os.environ)):
         logging.warning("No traces are sent: %s.", reason)
-    # Without a GPU TensorFlow logs the lack of one as an error; with one its errors are worth reading.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if Path("/dev/nvidiactl").exists() else "3")
-    # What is wrong is told now, not by each worker.
-    parse_shares(settings.canary_share)
-    batching_config.from_settings(settings)
-    objective.parse(settings.latency_objective)
-    config.parse_channel_arguments(settings.grpc_channel_arguments)
-    config.check_socket_path(settings.grpc_socket_path)
-    config.read_tls(settings.ssl_config_file)
-    access.check(settings)
-    for sentence in access.advice(settings):
+    planned = plan.make(settings)  # what is wrong is told now, not by each worker
+    for sentence in access.advice(settings, planned.keys.needs_key):
         logging.warning("%s", sentence)
-    certificates = tls.from_settings(settings)
-    link.read(settings.engine_api_key_file, settings.engine_tls_ca_file)
-    monitoring.read_path(settings.monitoring_config_file)
     if settings.require_gpu and not settings.engine_addresses and not device.count_gpus():
         raise SettingsError(
             "TensorFlow sees no GPU, and --require-gpu says not to go on without one; docs/deploy.md tells what is "
@@ -78,13 +87,12 @@ def serve(settings: Settings) -> None:
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         what = f"the models of {settings.engine}" if settings.engine_addresses else _what(settings)
-        scheme = "http" if certificates is None else "https"
+        scheme = "http" if planned.tls is None else "https"
         logging.info("%s", shape.tell(settings, host_has))
         if reason := why_not_express(settings, tracing.is_wanted(os.environ)):
             logging.info("Posted images go their usual way, one by one, not by the express lane: %s.", reason)
         logging.info("Signpost %s listens on %s://%s:%d; loading %s.", __version__, scheme, shown, port, what)
-        folder = held.enter_context(private_folder())
-        _run(settings, Runtime(folder, settings.workers, grpc_port, port, predecessor), listener, grpc_holder)
+        _run(planned, Runtime(folder, settings.workers, grpc_port, port, predecessor), listener, grpc_holder)
 
 
 def _what(settings: Settings) -> Path:
@@ -92,14 +100,15 @@ def _what(settings: Settings) -> Path:
     return settings.model_config_file or settings.model_base_path or settings.store
 
 
-def _run(settings: Settings, runtime: Runtime, listener: socket.socket, grpc_holder: socket.socket | None) -> None:
+def _run(planned: Plan, runtime: Runtime, listener: socket.socket, grpc_holder: socket.socket | None) -> None:
     """Run gunicorn in this process, or under a supervisor beside the engine process; ends with SystemExit."""
+    settings = planned.settings
     if settings.engine != "shared":
-        Application(settings, runtime, listener, grpc_holder).run()
+        Application(planned, runtime, listener, grpc_holder).run()
         return
     supervisor = Supervisor(
-        run_engine=lambda lifeline: engine_process.run(settings, runtime, lifeline),
-        run_gateways=lambda: Application(settings, runtime, listener).run(),
+        run_engine=lambda lifeline: engine_process.run(planned, runtime, lifeline),
+        run_gateways=lambda: Application(planned, runtime, listener).run(),
         # From then on only the gateways have it: a service that stops refuses connections.
         gateways_started=listener.close,
         runtime=runtime,

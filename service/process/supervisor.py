@@ -21,6 +21,7 @@ from typing import Final
 from service.errors import SignpostError
 from service.parts.runtime import Runtime
 from service.process.parent import die_with
+from service.telemetry import tensorflow_noise
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Supervisor:
 
     def __init__(
         self,
+        *,
         run_engine: Callable[[int], None],
         run_gateways: Callable[[], None],
         gateways_started: Callable[[], None],
@@ -81,6 +83,7 @@ class Supervisor:
             if got in _STOPPING:
                 log.info("Stopping: first the gateways, then the engine.")
                 self._stop()
+                log.info("Stopped.")
                 return 0
             if got == signal.SIGHUP:
                 log.info("SIGHUP: the gateways are replaced; the engine process goes on as it is.")
@@ -109,6 +112,7 @@ class Supervisor:
             log.error("The gateways ended (%s); stopping the engine.", _why(status))
             return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) and os.WEXITSTATUS(status) else 1
         if self._engine and (status := _ended(self._engine)) is not None:
+            tensorflow_noise.show_left(self._runtime.folder, self._engine)
             self._engine = 0
             return self._engine_died(status)
         return None

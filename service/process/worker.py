@@ -13,13 +13,14 @@ import prometheus_client
 from flask import Flask
 
 from service import gateway
-from service.config.settings import Settings
 from service.engine.local.engine import LocalEngine
 from service.engine.tf import device
 from service.errors import SignpostError
 from service.gateway.middleware.unrouted import Unrouted
 from service.interface import Engine, ModelSpec
+from service.objects.mirror.metrics import NUMBERS, MirrorMetrics
 from service.parts import engines
+from service.parts.plan import Plan
 from service.parts.runtime import Roster, Runtime
 from service.rpc.server import GrpcServer
 from service.telemetry import shared_metrics, tracing
@@ -37,12 +38,13 @@ class Worker:
     """What a worker process holds; `start` begins to load, `stop` ends everything within a bounded time.
 
     Args:
-        settings: of the service.
+        plan: of the service.
         runtime: of the service; made after the fork, this belongs to one of its workers.
     """
 
-    def __init__(self, settings: Settings, runtime: Runtime) -> None:
+    def __init__(self, plan: Plan, runtime: Runtime) -> None:
         """Put the parts together; nothing runs yet."""
+        settings = plan.settings
         # Odd but readable metadata of an image is nobody's concern here.
         warnings.filterwarnings("ignore", module="PIL")
         # The time of each series' birth would double the page and helps nobody.
@@ -50,38 +52,48 @@ class Worker:
         if settings.has_many_processes:
             shared_metrics.share(runtime.metrics)
         self._tracing = tracing.from_environment(os.environ)
-        self._settings = settings
+        self._plan = plan
         self._runtime = runtime
         self._roster = Roster(runtime.folder, runtime.workers)
         self._stopping = threading.Event()
         serving_metrics = ServingMetrics()
         local = self._local = (
-            engines.local_engine(settings, runtime, serving_metrics, lambda *about: self._metrics.count_stopped(*about))
+            engines.local_engine(plan, runtime, serving_metrics, lambda *about: self._metrics.count_stopped(*about))
             if settings.engine == "local"
             else None
         )
-        engine: Engine = local or engines.remote_engine(settings, runtime)
+        engine: Engine = local or engines.remote_engine(plan, runtime)
         metrics = self._metrics = Metrics(engine, serving_metrics, self._pids)
-        self.engine = engines.canary_engine(settings, engine, metrics.count_comparison)
+        metrics.show(MirrorMetrics(runtime.folder / NUMBERS))
+        self.engine = engines.canary_engine(plan, engine, metrics.count_comparison)
         self._grpc: GrpcServer | None = None  # where another process holds the models, it is that one's
-        reload = engines.reload(settings, runtime, local)
-        repository = engines.repository(settings, runtime, self.engine, local)
+        reload = engines.reload(plan, runtime, local)
+        repository = engines.repository(plan, runtime, self.engine, local)
         if local is not None:
             loading = _Loading(local, self._roster)
             self._grpc = engines.grpc_server(
-                settings, runtime, self.engine, metrics, reload, repository, self._tracing, loading
+                plan,
+                runtime,
+                self.engine,
+                metrics,
+                reload=reload,
+                repository=repository,
+                traces=self._tracing,
+                loading=loading,
             )
         self.app: Flask = gateway.create_app(
             settings,
             self.engine,
             metrics,
-            self._why_not_ready,
-            runtime.config_override,
-            reload,
-            self._tracing,
-            repository,
+            admits=plan.keys.access(),
+            why_not_ready=self._why_not_ready,
+            config_override=runtime.config_override,
+            reload=reload,
+            tracing=self._tracing,
+            repository=repository,
+            monitoring_path=plan.monitoring_path,
         )
-        self.front_queue = engines.front_queue(settings, runtime, settings.threads)
+        self.front_queue = engines.front_queue(plan, runtime, settings.threads)
         self.unrouted = Unrouted(metrics, settings.access_log)
         self._watcher = threading.Thread(target=self._watch, name="announcer", daemon=True)
 
@@ -100,16 +112,16 @@ class Worker:
                 break
         self._join(alone=True)
         if self._grpc is not None:
-            address = engines.grpc_address(self._settings, self._runtime)
-            self._grpc.start(address, self._settings.grpc_socket_path)
-            log.info("gRPC listens on %s.", address)
+            address = engines.grpc_address(self._plan, self._runtime)
+            self._grpc.start(address, self._plan.settings.grpc_socket_path)
+            log.info("gRPC listens on %s.", address, extra={"once": True})
         self._roster.note(self.engine.status().ready)
         self._watcher.start()
 
     def refuse(self) -> None:
         """Take no further calls by gRPC; those that run may end."""
         if self._grpc is not None:
-            self._grpc.refuse(self._settings.rest_api_timeout_in_ms / 1e3)
+            self._grpc.refuse(self._plan.settings.rest_api_timeout_in_ms / 1e3)
 
     def _join(self, alone: bool) -> bool:
         return self.engine.status().ready if self._local is None else self._local.join(alone)
@@ -149,7 +161,7 @@ class Worker:
                 if not announced and self._roster.ready():
                     announced = True
                     if self._roster.announce():
-                        _announce(self.engine, self._runtime, self._settings.ready_file)
+                        _announce(self.engine, self._runtime, self._plan.settings.ready_file)
             except OSError as error:  # a full disk must not end the thread
                 log.warning("The readiness of this worker can't be noted: %s.", error.strerror)
             except Exception:  # without this thread the service would never say that it is ready, or no longer is
@@ -177,7 +189,7 @@ class _Loading:
 def _announce(engine: Engine, runtime: Runtime, ready_file: Path | None) -> None:
     """Log that the service is ready and write the ports to the file."""
     models = ", ".join(f"{name} version {_default(engine, name)}" for name in engine.status().models)
-    log.info("Ready: %s.", models)
+    log.info("Ready: %s.", models, extra={"once": "ready"})
     if ready_file is not None:
         # By rename, so that nobody reads half of it.
         temporary = ready_file.with_name(f".{ready_file.name}.{os.getpid()}")

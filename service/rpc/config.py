@@ -80,10 +80,8 @@ def read_tls(path: Path | None) -> TlsConfig | None:
     )
 
 
-def credentials(tls: TlsConfig | None) -> grpc.ServerCredentials | None:
+def credentials(tls: TlsConfig) -> grpc.ServerCredentials:
     """What a server needs to speak TLS; made after the fork, as anything of gRPC's core."""
-    if tls is None:
-        return None
     return grpc.ssl_server_credentials(
         [(tls.key, tls.certificate)],
         root_certificates=tls.client_ca or None,

@@ -11,6 +11,8 @@ from service import errors
 
 log = logging.getLogger(__name__)
 
+# What a client is told of an error that nobody foresaw.
+UNFORESEEN: Final = "Signpost failed on this call; its log says why."
 # From the most special class to the least: the first that fits counts.
 CODES: Final[tuple[tuple[type[errors.SignpostError], grpc.StatusCode], ...]] = (
     (errors.UnfitSignature, grpc.StatusCode.FAILED_PRECONDITION),
@@ -72,7 +74,7 @@ def errors_to(context: Context) -> Iterator[None]:
         if not context.is_active():  # abort() itself raises, and a client may leave at any moment
             raise
         log.exception("A gRPC call failed in an unforeseen way.")
-        context.abort(grpc.StatusCode.INTERNAL, "Signpost failed on this call; its log says why.")
+        context.abort(grpc.StatusCode.INTERNAL, UNFORESEEN)
 
 
 def has_left(context: Context) -> Callable[[], bool]:

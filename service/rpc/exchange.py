@@ -1,4 +1,4 @@
-"""What every call over gRPC has: an ID, the time of each stage, a count; on request a line in the log, and a trace."""
+"""What every call of another process has: an ID, the time of each stage, a count; on request a log line and a trace."""
 
 import hmac
 import time
@@ -11,12 +11,14 @@ from urllib.parse import unquote
 from service import errors, protocol
 from service.interface import Answer, Servable
 from service.rpc.errors import Context, code_of, errors_to
-from service.telemetry.carried import REQUEST_ID, as_mapping, request_id_in
+from service.telemetry.carried import DEADLINE, REQUEST_ID, as_mapping, milliseconds_in, request_id_in
 from service.telemetry.logs import Answered
 from service.telemetry.metrics import Metrics
 from service.telemetry.timings import Timings
 from service.telemetry.tracing import Trace, Tracing
 
+# Seconds beyond which a deadline is gRPC's word for none.
+_FOR_EVER_S: Final = 1e9
 _OURS_TO_MEND: Final = ("INTERNAL", "UNAVAILABLE", "UNKNOWN", "UNIMPLEMENTED", "DEADLINE_EXCEEDED")
 
 
@@ -40,14 +42,34 @@ class Watch:
 
 
 class Exchange:
-    """A call at hand."""
+    """A call at hand.
 
-    def __init__(self, watch: Watch, context: Context, route: str) -> None:
-        """Read what came with it, and tell the client its ID."""
-        metadata = as_mapping(context.invocation_metadata())
+    Args:
+        watch: who is told of it.
+        route: the method's full name, with a slash before it.
+        metadata: what came with it, by name.
+        is_own: whether it comes from a gateway of this service.
+        protocol_name: over which protocol, for the log and the trace.
+        client: the client's address, for the log.
+        arrived_s: time (`time.monotonic()`) at which it arrived, where it waited for a thread; None means now.
+        time_remaining: seconds until the deadline that gRPC itself tells; None for none.
+    """
+
+    def __init__(
+        self,
+        watch: Watch,
+        route: str,
+        metadata: Mapping[str, str],
+        is_own: bool,
+        *,
+        protocol_name: str,
+        client: str = "",
+        arrived_s: float | None = None,
+        time_remaining: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        """Begin to measure."""
         self.request_id = request_id_in(metadata)
-        context.set_trailing_metadata(((REQUEST_ID, self.request_id),))
-        self.is_own = is_own(metadata, watch.link_secret)
+        self.is_own = is_own
         # Its gateways ask for more than their requests need: how the models are, every second.
         self._is_told = not self.is_own or REQUEST_ID in metadata
         self.timings = Timings()
@@ -57,11 +79,41 @@ class Exchange:
         self.trace: Trace | None = None
         if watch.tracing is not None and self._is_told:
             self.timings.ended = []
-            attributes = {"rpc.system": "grpc", "rpc.method": route, "signpost.request_id": self.request_id}
+            attributes = {
+                "rpc.system": protocol_name.lower(),
+                "rpc.method": route,
+                "signpost.request_id": self.request_id,
+            }
             self.trace = watch.tracing.begin(route.removeprefix("/"), metadata, attributes)
         self._watch = watch
-        self._client = _address(context.peer()) if watch.access_log else ""
+        self._protocol = protocol_name
+        self._client = client
         self._started_s = time.monotonic()
+        self._arrived_s = self._started_s if arrived_s is None else arrived_s
+        self._time_remaining = time_remaining
+        self._deadline_ms = metadata.get(DEADLINE)
+
+    def patience(self, default_s: float) -> tuple[float, str]:
+        """How long the client waits: the earlier of gRPC's own deadline and what the metadata say was left.
+
+        Args:
+            default_s: seconds from now, where the call has no deadline.
+
+        Returns:
+            Time (`time.monotonic()`) until which it waits, and what limits it, for people.
+
+        Raises:
+            InvalidRequest: the metadata say what is no whole number of milliseconds of at least 1.
+        """
+        now_s = time.monotonic()
+        remaining_s = self._time_remaining()
+        limits = []
+        if remaining_s is not None and remaining_s <= _FOR_EVER_S:
+            limits.append((now_s + remaining_s, "the call's deadline"))
+        if self._deadline_ms is not None:
+            left_ms = milliseconds_in(self._deadline_ms, DEADLINE)
+            limits.append((self._arrived_s + left_ms / 1e3, f"the {left_ms} ms of {DEADLINE}"))
+        return min(limits, default=(now_s + default_s, f"the service's {default_s * 1e3:.0f} ms"))
 
     def served_by(self, servable: Servable) -> None:
         """Note what answers; only names that exist, as they become metrics."""
@@ -75,6 +127,19 @@ class Exchange:
         if self._watch.metrics is not None and not self.is_own:
             self._watch.metrics.count_batch(self.model, int(self.version), answer.batch_rows, rows=answer.rows)
 
+    @contextmanager
+    def told(self, sizes: Callable[[], tuple[int, int]]) -> Iterator[None]:
+        """Go through it and `end` it; `sizes`, asked then, are the bytes of the request and of the answer."""
+        status = "INTERNAL"
+        try:
+            yield
+            status = "OK"
+        except errors.SignpostError as error:
+            status = code_of(error).name
+            raise
+        finally:
+            self.end(status, *(sizes() if self._watch.access_log else (None, None)))
+
     def end(self, status: str, bytes_in: int | None, bytes_out: int | None) -> None:
         """Tell everybody how it ended."""
         self.timings.add("total", time.monotonic() - self._started_s)
@@ -83,8 +148,8 @@ class Exchange:
             watch.metrics.count(self.route, self.model, self.version, status, self.timings.stages_s)
         if watch.access_log and self._is_told:
             Answered(
-                "gRPC", self.request_id, "POST", self.route, status, self.model, self.version, 0, self.instances,
-                self.timings.stages_s, bytes_in, bytes_out, self._client,
+                self._protocol, self.request_id, "POST", self.route, status, self.model, self.version, 0,
+                self.instances, self.timings.stages_s, bytes_in, bytes_out, self._client,
             ).write()  # fmt: skip
         if self.trace is not None:
             self.trace.end(
@@ -99,9 +164,32 @@ class Exchange:
             )
 
 
+def begin(watch: Watch, context: Context, route: str, arrived_s: float | None = None) -> Exchange:
+    """Begin a call over gRPC, and tell the client its ID; `arrived_s` as for an `Exchange`."""
+    metadata = as_mapping(context.invocation_metadata())
+    current = Exchange(
+        watch,
+        route,
+        metadata,
+        is_own(metadata, watch.link_secret),
+        protocol_name="gRPC",
+        client=_address(context.peer()) if watch.access_log else "",
+        arrived_s=arrived_s,
+        time_remaining=context.time_remaining,
+    )
+    context.set_trailing_metadata(((REQUEST_ID, current.request_id),))
+    return current
+
+
 @contextmanager
 def exchange(
-    watch: Watch, context: Context, route: str, request: Any, response: Any, while_loading: bool = False
+    watch: Watch,
+    context: Context,
+    route: str,
+    request: Any,
+    response: Any,
+    while_loading: bool = False,
+    arrived_s: float | None = None,
 ) -> Iterator[Exchange]:
     """Go through a call: errors end it with their code, and it is told of however it ends.
 
@@ -112,21 +200,15 @@ def exchange(
         request: the message.
         response: the message to be filled.
         while_loading: whether it is answered while the first models load, see `Watch`.
+        arrived_s: see `Exchange`.
     """
     with errors_to(context):
-        current = Exchange(watch, context, route)
-        status = "INTERNAL"
-        try:
+        current = begin(watch, context, route, arrived_s)
+        with current.told(lambda: (request.ByteSize(), response.ByteSize())):
+            current.patience(0.0)  # what is wrong with it is told, whether or not the call takes any time
             if not (while_loading or current.is_own) and watch.loading():
                 raise errors.Unavailable(protocol.STILL_LOADING)
             yield current
-            status = "OK"
-        except errors.SignpostError as error:
-            status = code_of(error).name
-            raise
-        finally:
-            sizes = (request.ByteSize(), response.ByteSize()) if watch.access_log else (None, None)
-            current.end(status, *sizes)
 
 
 def is_own(metadata: Mapping[str, str], link_secret: str) -> bool:

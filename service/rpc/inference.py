@@ -19,14 +19,12 @@ from service.oip.messages import SERVICE, message
 from service.oip.repository import Repository
 from service.oip.requests import Rules, spec_of
 from service.rpc.errors import Context, code_of, errors_to, has_left
-from service.rpc.exchange import Exchange, Watch, exchange
+from service.rpc.exchange import Exchange, Watch, begin, exchange
 from service.rpc.streams import Streams
 from service.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-# Seconds beyond which a deadline is gRPC's word for none.
-_FOR_EVER_S: Final = 1e9
 # Seconds in which a model must be loaded where the client sets no deadline; large models load for minutes.
 _LOAD_S: Final = 600.0
 _MOST_STREAMS: Final = 64
@@ -55,6 +53,7 @@ class InferenceService:
     def __init__(
         self,
         engine: Engine,
+        *,
         default_deadline_s: float,
         metrics: Metrics,
         rules: Rules,
@@ -104,61 +103,65 @@ class InferenceService:
         """End the streams, which might never end by themselves."""
         self._streams.close()
 
-    def _told(self, name: str, fill: Callable[[Any, Any, Context], None]) -> Callable[[Any, Context], Any]:
+    def _told(self, name: str, fill: Callable[[Any, Any, Exchange], None]) -> Callable[[Any, Context], Any]:
         def answer(request: Any, context: Context) -> Any:
             response = message(f"{name}Response")()
             route = f"/{SERVICE}/{name}"
-            with exchange(self._watch, context, route, request, response, while_loading=name in _WHILE_LOADING):
-                fill(request, response, context)
+            with exchange(
+                self._watch, context, route, request, response, while_loading=name in _WHILE_LOADING
+            ) as current:
+                fill(request, response, current)
                 return response
 
         return answer
 
-    def _server_live(self, _request: Any, response: Any, _context: Context) -> None:
+    def _server_live(self, _request: Any, response: Any, _current: Exchange) -> None:
         response.live = True
 
-    def _server_ready(self, _request: Any, response: Any, _context: Context) -> None:
+    def _server_ready(self, _request: Any, response: Any, _current: Exchange) -> None:
         response.ready = self._engine.status().ready and not self._draining() and not self._watch.loading()
 
-    def _model_ready(self, request: Any, response: Any, _context: Context) -> None:
+    def _model_ready(self, request: Any, response: Any, _current: Exchange) -> None:
         is_known = bool(request.name) and not self._watch.loading()
         response.ready = is_known and inference.is_ready(self._engine, spec_of(request.name, request.version))
 
-    def _server_metadata(self, _request: Any, response: Any, _context: Context) -> None:
+    def _server_metadata(self, _request: Any, response: Any, _current: Exchange) -> None:
         _fill(response, about.server())
 
-    def _model_metadata(self, request: Any, response: Any, _context: Context) -> None:
+    def _model_metadata(self, request: Any, response: Any, _current: Exchange) -> None:
         with inference.leased(self._engine, _spec(request)) as servable:
             _fill(response, about.metadata(servable, self._engine.status(), every=not request.version))
 
-    def _model_config(self, request: Any, response: Any, _context: Context) -> None:
+    def _model_config(self, request: Any, response: Any, _current: Exchange) -> None:
         with inference.leased(self._engine, _spec(request)) as servable:
             _fill(response.config, about.config(servable, self._rules))
 
-    def _model_statistics(self, request: Any, response: Any, _context: Context) -> None:
+    def _model_statistics(self, request: Any, response: Any, _current: Exchange) -> None:
         spec = spec_of(request.name, request.version) if request.name else None
         _fill(response, {"model_stats": statistics.statistics(self._metrics, self._engine, spec)})
 
-    def _index(self, request: Any, response: Any, _context: Context) -> None:
+    def _index(self, request: Any, response: Any, _current: Exchange) -> None:
         repository.check({}, request.repository_name)
         unloaded = self._repository.unloaded() if self._repository is not None else ()
         _fill(response, {"models": about.index(self._engine.status(), request.ready, unloaded)})
 
-    def _load(self, request: Any, response: Any, context: Context) -> None:
+    def _load(self, request: Any, response: Any, current: Exchange) -> None:
         response.model_name = _named(request)
-        repository.of_this_service(self._repository).load(response.model_name, _remaining_s(context, _LOAD_S))
+        repository.of_this_service(self._repository).load(response.model_name, _remaining_s(current))
         response.isLoaded = True
 
-    def _unload(self, request: Any, response: Any, context: Context) -> None:
+    def _unload(self, request: Any, response: Any, current: Exchange) -> None:
         response.model_name = _named(request)
-        repository.of_this_service(self._repository).unload(response.model_name, _remaining_s(context, _LOAD_S))
+        repository.of_this_service(self._repository).unload(response.model_name, _remaining_s(current))
         response.isUnloaded = True
 
     def _model_infer(self, request: Any, context: Context) -> Any:
         response = message("ModelInferResponse")()
         arrival = self._queue.arrival()
         started_s = time.monotonic()
-        with exchange(self._watch, context, f"/{SERVICE}/ModelInfer", request, response) as current:
+        arrived_s = None if arrival is None else arrival.at_s
+        route = f"/{SERVICE}/ModelInfer"
+        with exchange(self._watch, context, route, request, response, arrived_s=arrived_s) as current:
             if arrival is not None and arrival.refused:
                 wait_s = started_s - arrival.at_s
                 raise errors.Overloaded(too_many(wait_s), wait_s)
@@ -170,14 +173,16 @@ class InferenceService:
 
     def _model_stream_infer(self, messages: Iterator[bytes], context: Context) -> Iterator[Any]:
         """Answer each request of a stream in its turn; what is wrong with one is told, and the stream goes on."""
+        opened_s = time.monotonic()
         with errors_to(context):
             for sent in self._streams.messages(messages, context):
-                yield self._answer_in_stream(sent, context)
+                yield self._answer_in_stream(sent, context, opened_s)
 
-    def _answer_in_stream(self, sent: bytes, context: Context) -> Any:
+    def _answer_in_stream(self, sent: bytes, context: Context, opened_s: float) -> Any:
         answer = message("ModelStreamInferResponse")()
         response = answer.infer_response
-        current = Exchange(self._watch, context, f"/{SERVICE}/{_STREAM}")
+        # As gRPC's own, a deadline in the metadata is the stream's.
+        current = begin(self._watch, context, f"/{SERVICE}/{_STREAM}", opened_s)
         status = "INTERNAL"
         try:
             if self._watch.loading():
@@ -240,15 +245,12 @@ class InferenceService:
                 self._metrics.serving.count_request(name, "Infer", "GRPC", status, time.monotonic() - started_s)
 
     def _call(self, context: Context, current: Exchange, timeout_us: int) -> Call:
-        remaining_s, limit = context.time_remaining(), "the call's deadline"
-        if remaining_s is None or remaining_s > _FOR_EVER_S:
-            remaining_s = self._default_deadline_s
-            limit = f"the service's {remaining_s * 1e3:.0f} ms"
-        if timeout_us and timeout_us / 1e6 < remaining_s:
-            remaining_s, limit = timeout_us / 1e6, f"the {timeout_us} µs of the parameter timeout"
+        deadline, limit = current.patience(self._default_deadline_s)
+        if timeout_us and (by_parameter := time.monotonic() + timeout_us / 1e6) < deadline:
+            deadline, limit = by_parameter, f"the {timeout_us} µs of the parameter timeout"
         trace = current.trace.carried if current.trace is not None else ()
         return Call(
-            time.monotonic() + remaining_s,
+            deadline,
             abandoned=has_left(context),
             request_id=current.request_id,
             trace=trace,
@@ -298,6 +300,7 @@ def _as_raw(request: Any) -> bool:
     return bool(request.raw_input_contents) or not any(tensor.HasField("contents") for tensor in request.inputs)
 
 
-def _remaining_s(context: Context, default_s: float) -> float:
-    remaining_s = context.time_remaining()
-    return default_s if remaining_s is None or remaining_s > _FOR_EVER_S else remaining_s
+def _remaining_s(current: Exchange) -> float:
+    """Seconds in which a model must be loaded or unloaded."""
+    deadline, _ = current.patience(_LOAD_S)
+    return deadline - time.monotonic()

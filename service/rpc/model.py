@@ -1,5 +1,6 @@
 """TF Serving's gRPC ModelService over an engine."""
 
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -36,11 +37,11 @@ class ModelService(protocol.model_service_pb2_grpc.ModelServiceServicer):  # typ
         """Put another configuration in place; answers when it is in force."""
         response = protocol.model_management_pb2.ReloadConfigResponse()
         route = _ROUTE + "HandleReloadConfigRequest"
-        with exchange(self._watch, context, route, request, response, while_loading=True):
+        with exchange(self._watch, context, route, request, response, while_loading=True) as current:
             if self._reload is None:
                 raise errors.Unsupported("This process can't change which models are served.")
-            remaining_s = context.time_remaining()
-            self._reload(request.config, _RELOAD_S if remaining_s is None else remaining_s)
+            deadline, _ = current.patience(_RELOAD_S)
+            self._reload(request.config, deadline - time.monotonic())
             response.status.error_code = protocol.error_codes_pb2.Code.OK
             return response
 

@@ -13,9 +13,7 @@ from service.rpc.errors import Context, code_of, has_left
 from service.rpc.exchange import Exchange, Watch, exchange
 from service.telemetry.serving_metrics import ServingMetrics
 
-# Seconds beyond which a deadline is gRPC's word for none.
-_FOR_EVER_S: Final = 1e9
-_ROUTE: Final = "/tensorflow.serving.PredictionService/"
+ROUTE: Final = "/tensorflow.serving.PredictionService/"
 _NOBODY: Final = Watch()
 
 
@@ -34,6 +32,7 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
     def __init__(
         self,
         engine: Engine,
+        *,
         default_deadline_s: float,
         metrics: ServingMetrics,
         as_content: bool,
@@ -55,14 +54,7 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
             metadata = [tuple(each) for each in context.invocation_metadata()]
             call = self._call(request.model_spec, context, current, tuple(request.output_filter))
             call = replace(call, joined=protocol.JOINED in metadata)
-            if call.signature_name not in servable.signatures:
-                raise errors.UnfitSignature(
-                    f'Serving signature key "{call.signature_name}" not found; '
-                    f"the model has {', '.join(servable.signatures)}."
-                )
-            if call.joined and call.signature_name in servable.unjoined:
-                why = servable.unjoined[call.signature_name]
-                raise errors.UnfitSignature(f"Requests of {call.signature_name!r}{protocol.NOT_JOINED}{why}.")
+            check_signature(servable, call)
             started_s = time.monotonic()
             inputs = {name: protocol.from_tensor_proto(tensor) for name, tensor in request.inputs.items()}
             current.timings.add("decode", time.monotonic() - started_s)
@@ -113,7 +105,7 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
     def GetModelMetadata(self, request: Any, context: Context) -> Any:  # noqa: N802 - the protocol's name
         """Tell a model's signatures."""
         response = protocol.get_model_metadata_pb2.GetModelMetadataResponse()
-        with exchange(self._watch, context, _ROUTE + "GetModelMetadata", request, response):
+        with exchange(self._watch, context, ROUTE + "GetModelMetadata", request, response):
             fields = request.metadata_field
             if not fields:
                 raise errors.InvalidRequest("GetModelMetadataRequest must specify at least one metadata_field")
@@ -158,7 +150,8 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
         """Lease what the call asks for, end it with an error's code, and count it."""
         started_s = time.monotonic()
         arrival = self._queue.arrival()
-        with exchange(self._watch, context, _ROUTE + api, request, response) as current:
+        arrived_s = None if arrival is None else arrival.at_s
+        with exchange(self._watch, context, ROUTE + api, request, response, arrived_s=arrived_s) as current:
             status = "INTERNAL"
             try:
                 if arrival is not None and arrival.refused:
@@ -181,11 +174,7 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
                     self._metrics.count_request(name, api, "GRPC", status, time.monotonic() - started_s)
 
     def _call(self, model_spec: Any, context: Context, current: Exchange, outputs: tuple[str, ...] = ()) -> Call:
-        remaining_s, limit = context.time_remaining(), "the call's deadline"
-        if remaining_s is None or remaining_s > _FOR_EVER_S:
-            remaining_s = self._default_deadline_s
-            limit = f"the service's {remaining_s * 1e3:.0f} ms"
-        deadline = time.monotonic() + remaining_s
+        deadline, limit = current.patience(self._default_deadline_s)
         trace = current.trace.carried if current.trace is not None else ()
         name = model_spec.signature_name or DEFAULT_SIGNATURE
         return Call(deadline, name, outputs, has_left(context), current.request_id, trace, limit)
@@ -198,6 +187,21 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
         self._metrics.count_run(servable.name, api, answer.infer_s)
         if count is not None:
             self._metrics.count_examples(servable.name, count)
+
+
+def check_signature(servable: Servable, call: Call) -> None:
+    """Make sure that a servable has a call's signature, and joins rows of several requests in it where the call does.
+
+    Raises:
+        UnfitSignature: it does not.
+    """
+    if call.signature_name not in servable.signatures:
+        raise errors.UnfitSignature(
+            f'Serving signature key "{call.signature_name}" not found; the model has {", ".join(servable.signatures)}.'
+        )
+    if call.joined and call.signature_name in servable.unjoined:
+        why = servable.unjoined[call.signature_name]
+        raise errors.UnfitSignature(f"Requests of {call.signature_name!r}{protocol.NOT_JOINED}{why}.")
 
 
 def check_tasks(tasks: Any) -> None:

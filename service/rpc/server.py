@@ -50,6 +50,7 @@ class GrpcServer:
     def __init__(
         self,
         engine: Engine,
+        *,
         threads: int,
         default_deadline_s: float,
         max_message_bytes: int,
@@ -87,7 +88,14 @@ class GrpcServer:
             ],
         )
         protocol.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(engine, default_deadline_s, metrics or ServingMetrics(), as_content, queue, watch),
+            PredictionService(
+                engine,
+                default_deadline_s=default_deadline_s,
+                metrics=metrics or ServingMetrics(),
+                as_content=as_content,
+                queue=queue,
+                watch=watch,
+            ),
             self._server,
         )
         protocol.model_service_pb2_grpc.add_ModelServiceServicer_to_server(

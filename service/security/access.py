@@ -5,6 +5,8 @@ With keys off anybody may ask models, and only a service that other machines can
 """
 
 import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
 
 from service.config.settings import Settings
 from service.errors import Forbidden, SettingsError, Unauthenticated
@@ -64,39 +66,58 @@ class Access:
         return key.name
 
 
-def from_settings(settings: Settings, link_secret: str = "") -> Access:
-    """The access that the settings ask for.
+@dataclass(frozen=True)
+class KeyRules:
+    """Who is let in, as the settings say it.
 
-    Args:
-        settings: of the service.
-        link_secret: what this service's own gateways send to its engine process.
+    Attributes:
+        file: of keys, read again when it changes; None where there is none.
+        listed: the keys that the settings hold themselves.
+        only_local: whether nobody but this machine reaches the service.
     """
-    known = None
-    if has_keys(settings):
+
+    file: Path | None
+    listed: tuple[Key, ...]
+    only_local: bool
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether keys are on."""
+        return self.file is not None or bool(self.listed)
+
+    def access(self, link_secret: str = "") -> Access:
+        """What decides in one process, which reads the file for itself.
+
+        Args:
+            link_secret: what this service's own gateways send to its engine process.
+        """
+        if not self.needs_key:
+            return Access(None, self.only_local)
         own = [Key("this-service", "admin", keys.digest(link_secret))] if link_secret else []
-        known = Keys(settings.api_keys_file, [*own, *_listed(settings)])
-    return Access(known, is_local(settings.host))
+        return Access(Keys(self.file, [*own, *self.listed]), self.only_local)
 
 
-def check(settings: Settings) -> None:
-    """Make sure, before anything is started, that the keys can be read and there is one.
+def read(settings: Settings) -> KeyRules:
+    """Read what the settings say of keys, and make sure that there is one where they turn keys on.
 
     Raises:
-        SettingsError: otherwise.
+        SettingsError: the keys can't be read, or there is none.
     """
-    found = [*_listed(settings), *(keys.read(settings.api_keys_file) if settings.api_keys_file else ())]
-    if has_keys(settings) and not found:
+    listed = keys.parse(settings.api_keys.replace(",", "\n").splitlines(), "--api-keys")
+    found = [*listed, *(keys.read(settings.api_keys_file) if settings.api_keys_file else ())]
+    if (settings.api_keys_file is not None or settings.api_keys) and not found:
         raise SettingsError(
             "There is no API key in --api-keys-file or --api-keys, so nobody could use this service; `signpost keys "
             "new` makes one."
         )
+    return KeyRules(settings.api_keys_file, listed, is_local(settings.host))
 
 
-def advice(settings: Settings) -> list[str]:
+def advice(settings: Settings, needs_key: bool) -> list[str]:
     """What an operator should know of the settings, as sentences: who is let in, and who could read a key."""
     found = []
     is_open, is_plain = not is_local(settings.host), settings.ssl_certificate_file is None
-    if is_open and not has_keys(settings):
+    if is_open and not needs_key:
         found.append(f"Whoever reaches {settings.host} may ask the models; --api-keys-file lets in only who has a key.")
     elif is_open and is_plain:
         found.append("API keys come in plain text; --ssl-certificate-file, or a proxy, hides them from the network.")
@@ -105,21 +126,12 @@ def advice(settings: Settings) -> list[str]:
     return found
 
 
-def has_keys(settings: Settings) -> bool:
-    """Whether the settings turn keys on."""
-    return settings.api_keys_file is not None or bool(settings.api_keys)
-
-
 def is_local(host: str) -> bool:
     """Whether an address to listen on is of this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _listed(settings: Settings) -> tuple[Key, ...]:
-    return keys.parse(settings.api_keys.replace(",", "\n").splitlines(), "--api-keys")
 
 
 def secret_of(authorization: str, api_key: str) -> str | None:

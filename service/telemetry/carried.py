@@ -1,4 +1,4 @@
-"""What goes along with a request from process to process: its ID, and where it belongs to in a trace.
+"""What goes along with a request from process to process: its ID, what is left of its time, its place in a trace.
 
 A call that joins several requests carries all their IDs, with commas between them, and the trace of the first.
 """
@@ -8,11 +8,14 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from service.errors import InvalidRequest
 from service.interface import Call
 
 Metadata = Sequence[tuple[str, str]]
 
 REQUEST_ID: Final = "x-request-id"
+# gRPC has a deadline of its own; a proxy that ends the call and makes another one may not pass it on.
+DEADLINE: Final = "x-request-deadline-ms"
 
 _ONE: Final = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
 _SEVERAL: Final = re.compile(r"[\w.:/+=@-]{1,128}(?:,[\w.:/+=@-]{1,128})*", re.ASCII)
@@ -29,6 +32,22 @@ def request_id_in(metadata: Mapping[str, str]) -> str:
     """The ID of a gRPC call, or the IDs of the requests that it joins; a new one where it brings none."""
     sent = metadata.get(REQUEST_ID, "")
     return sent if len(sent) <= _LONGEST and _SEVERAL.fullmatch(sent) else secrets.token_hex(16)
+
+
+def time_left(seconds: float) -> tuple[str, str]:
+    """What tells a peer how many seconds are left of a call that is sent now."""
+    return DEADLINE, str(max(1, int(seconds * 1e3)))
+
+
+def milliseconds_in(text: str, name: str) -> int:
+    """What a client says in a header or in metadata of this name, about how long it waits.
+
+    Raises:
+        InvalidRequest: it is no whole number of at least 1.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) > 0):
+        raise InvalidRequest(f"{name} must be a whole number of milliseconds, at least 1, not {text[:40]!r}.")
+    return int(text)
 
 
 def as_mapping(metadata: Iterable[Any] | None) -> dict[str, str]:

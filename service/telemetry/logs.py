@@ -4,13 +4,17 @@ Whatever a client sends can neither end a line nor begin another, nor move the c
 are escaped, and lines of a traceback are indented.
 """
 
+import fcntl
+import hashlib
 import json
 import logging
+import os
 import re
-import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 access = logging.getLogger("signpost.access")
@@ -18,16 +22,20 @@ access = logging.getLogger("signpost.access")
 # What ends a line or steers a terminal, and what turns the direction of text.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _TEXT: Final = "%(asctime)s %(levelname)s %(message)s"
+# Seconds in which the same message of another process of the service is a repetition.
+_SAME_S: Final = 600.0
 
 
 def configure(level: str, as_json: bool) -> None:
-    """Send this process's log, and those of the processes that it will fork, to standard error.
+    """Send this process's log, and those of the processes that it will fork, to what standard error is now.
 
     Args:
         level: the least severe messages to tell.
         as_json: each line is an object of JSON.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    # A copy of the descriptor, as what libraries write to the other one is held back at times (`tensorflow_noise`).
+    copy = os.dup(2)  # for as long as the process lives
+    handler = logging.StreamHandler(os.fdopen(copy, "w", 1, "utf-8", "backslashreplace", closefd=False))
     handler.setFormatter(_Json() if as_json else _Text(_TEXT))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     logging.captureWarnings(as_json)
@@ -35,14 +43,60 @@ def configure(level: str, as_json: bool) -> None:
     access.setLevel(logging.INFO)  # whoever asks for it wants it at any level
 
 
+def name_process(name: str, folder: Path) -> None:
+    """Say in each line which process of the service it is from, and what concerns all of them only once.
+
+    Args:
+        name: of the process, such as `worker 123`.
+        folder: that all processes of the service share.
+    """
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_OncePerService(folder / "logged"))
+        if isinstance(handler.formatter, _Text):
+            handler.formatter.process_name = name
+
+
+class _OncePerService(logging.Filter):
+    """Lets a record with `extra={"once": True}` pass in one process of the service only: the first that logs it.
+
+    Every worker sees a broken folder or a new version by itself. Whoever was first may log it again; another one may
+    after `_SAME_S`. Another value than True is what tells records apart, instead of their message.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self._file = file
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        once = getattr(record, "once", False)
+        if not once:
+            return True
+        key = record.getMessage() if once is True else str(once)
+        digest, now_s = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest(), time.time()
+        try:
+            with self._file.open("a+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                file.seek(0)
+                logged = {each: by for each, by in json.loads(file.read() or "{}").items() if now_s - by[1] < _SAME_S}
+                pid, _ = logged.get(digest, (os.getpid(), 0.0))
+                if pid != os.getpid():
+                    return False
+                logged[digest] = (pid, now_s)
+                file.truncate(0)
+                file.write(json.dumps(logged))
+        except (OSError, ValueError):  # a full disk: rather twice than not at all
+            pass
+        return True
+
+
 @dataclass
 class Answered:
     """What the log tells of an answered request; no key, no content, nothing that a client may choose freely.
 
     Attributes:
-        protocol: `HTTP` or `gRPC`.
+        protocol: `HTTP`, `gRPC`, or `hop` for a gateway's call to the engine process of its service.
         request_id: its ID; of a call that joins several requests all of them, with commas between them.
-        method: HTTP's method, or `POST` for gRPC.
+        method: HTTP's method, or `POST` for the others.
         route: the rule that took it, with the names of what varies instead of their values.
         status: HTTP's number or gRPC's name.
         model: the model that answered; empty where none did.
@@ -99,7 +153,11 @@ def escape(text: str) -> str:
 
 
 class _Text(logging.Formatter):
+    process_name = ""
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        if self.process_name and not getattr(record, "once", False):
+            record.message = f"{self.process_name}: {record.message}"
         fields = getattr(record, "fields", None)
         if fields is not None:
             record.message += " " + " ".join(f"{name}={value}" for name, value in fields.items())

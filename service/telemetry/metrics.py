@@ -1,9 +1,11 @@
 """Signpost's own metrics for Prometheus, counted by HTTP and gRPC alike."""
 
 import os
+import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from importlib import metadata
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -12,6 +14,7 @@ from prometheus_client.registry import Collector
 from service.interface import Engine, Queue, State
 from service.telemetry import shared_metrics
 from service.telemetry.serving_metrics import ServingMetrics
+from service.version import __version__
 
 # Seconds; from a cache hit in a tiny model to a large model on a slow host.
 _STAGE_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -134,6 +137,7 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livesum",
         )
+        self._now.register(_BuildInfo())
         self._now.register(_VersionStates(engine))
         self._now.register(shared_metrics.Processes(processes))
 
@@ -145,6 +149,10 @@ class Metrics:
         """All of them, for the page."""
         yield from shared_metrics.families(self.registry)
         yield from self._now.collect()
+
+    def show(self, more: Collector) -> None:
+        """Show on the page what another collector has, too."""
+        self._now.register(more)
 
     def families(self) -> Iterable[Metric]:
         """The counts, over all processes where they are shared."""
@@ -211,6 +219,29 @@ class Metrics:
         for device, kinds in taken.items():
             for kind, size in kinds.items():
                 self._gpu_memory.labels(device, kind).set(size)
+
+
+class _BuildInfo(Collector):
+    """What runs here: the same in every process, so each may tell."""
+
+    def collect(self) -> Iterator[Metric]:
+        """One sample, whose labels tell the versions."""
+        info = GaugeMetricFamily(
+            "signpost_build_info",
+            "The versions of Signpost, TensorFlow and Python; the value is always 1.",
+            labels=("version", "tensorflow", "python"),
+        )
+        info.add_metric((__version__, _installed("tensorflow"), platform.python_version()), 1.0)
+        yield info
+
+
+@cache
+def _installed(name: str) -> str:
+    """The version of a package; empty where it is not installed, as TensorFlow is not behind every gateway."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def is_success(status: int | str) -> bool:

@@ -6,6 +6,7 @@ Each factory gives an engine that serves versions 1 and 2 of `sums`: `total` is 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,20 @@ import pytest
 
 from service import store
 from service.config.model_config import All, ModelConfig
+from service.engine.batching.parameters import BatchingParameters
 from service.engine.inputs import check_call
 from service.engine.local import folders
 from service.engine.local.engine import LocalEngine
+from service.engine.remote.engine import RemoteEngine
+from service.engine.remote.link import Link
 from service.errors import InvalidRequest, NotFound
+from service.hop.server import HopServer
 from service.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Engine, ModelSpec, State
+from service.parts.hop_calls import HopPrediction
+from service.rpc.exchange import Watch
+from service.rpc.server import GrpcServer
 from tests.fakes import FakeEngine, FakeServable, signature, spec
+from tests.unit.service.engine.versions import until
 
 LONG_S = 20.0
 
@@ -49,19 +58,41 @@ def local_engine(folder: Path) -> Iterator[Engine]:
     for _ in range(2):
         store.publish(folder, "sums", lambda path: (path / store.SAVED_MODEL).write_bytes(b"x") and None)
     configs = [ModelConfig("sums", folder / "sums", All())]
-    engine = LocalEngine(lambda: configs, lambda _folder, _name, version: Sums(version), 0.01)
+    engine = LocalEngine(lambda: configs, lambda _folder, _name, version: Sums(version), poll_s=0.01)
     engine.start()
     try:
-        end = time.monotonic() + LONG_S
-        while [v.state for v in engine.status().models.get("sums", ())] != [State.AVAILABLE] * 2:
-            assert time.monotonic() < end
-            time.sleep(0.002)
+        until(lambda: [v.state for v in engine.status().models.get("sums", ())] == [State.AVAILABLE] * 2)
         yield engine
     finally:
         engine.close()
 
 
-ENGINES: dict[str, Callable[[Path], AbstractContextManager[Engine]]] = {"fake": fake_engine, "local": local_engine}
+@contextmanager
+def remote_engine(folder: Path, hop: bool = False) -> Iterator[Engine]:
+    """Over gRPC, or as a gateway has it whose engine process is of the same service."""
+    with fake_engine(folder) as peer:
+        server = GrpcServer(peer, threads=4, default_deadline_s=LONG_S, max_message_bytes=2**20)
+        address = f"127.0.0.1:{server.start('127.0.0.1:0')}"
+        hop_server = HopServer(folder / "hop.sock", HopPrediction(peer, Watch()))
+        hop_server.start()
+        link = Link(hop=folder / "hop.sock" if hop else None)
+        engine = RemoteEngine([address], BatchingParameters(), poll_s=0.05, link=link)
+        engine.start()
+        try:
+            until(lambda: engine.status().ready)
+            yield engine
+        finally:
+            engine.close()
+            hop_server.close(0)
+            server.close(0)
+
+
+ENGINES: dict[str, Callable[[Path], AbstractContextManager[Engine]]] = {
+    "fake": fake_engine,
+    "local": local_engine,
+    "remote": remote_engine,
+    "remote by the hop": partial(remote_engine, hop=True),
+}
 
 
 @pytest.fixture(params=sorted(ENGINES))

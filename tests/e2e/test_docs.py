@@ -36,10 +36,16 @@ NOT_RUN = {
     "tensorflow_model_server": "is not ours; test_tf_serving compares the two",
     "signpost train transfer": "fetches weights; tests/unit/training trains it on random ones",
     "signpost train cats_vs_dogs": "needs the archive; test_run publishes a version again without an epoch",
+    "make gpu-check": "takes minutes; test_gpu_check runs some of its steps",
     "make image": "takes minutes and gigabytes; test_image does it where it is asked to",
     "SIGNPOST_TEST_IMAGE=": "is that test",
     "pip install": "is of gigabytes",
     "signpost serve --engine gpu-0": "needs hosts with GPUs",
+    "serve run": "takes a virtual environment of its own; test_ray runs this very file",
+    "signpost serve --engine ray-head": "needs a cluster of Ray; test_ray has a gateway before one node",
+    "signpost serve --store s3": "needs a bucket; test_object_storage has one",
+    "signpost models --store s3": "the same",
+    "signpost serve --engine dns:": "needs hosts behind a name; test_fleet has them",
     "KERAS_BACKEND=jax": "needs JAX and the photographs; test_run publishes what another backend trained",
     "docker": "needs Docker",
     "kubectl": "needs a cluster",
@@ -87,7 +93,7 @@ def each_once(commands: list[Block]) -> list[Block]:
     """Without repetitions; a training of circles is one."""
     found: dict[tuple[str, str], Block] = {}
     for block in commands:
-        training = re.match(r"(?:\.venv/bin/)?(signpost train circles)", block.text)
+        training = re.match(r'(?:make train RECIPE="|(?:\.venv/bin/)?signpost train )(circles)', block.text)
         found.setdefault((training[1], "") if training else (block.text, block.after[:1]), block)
     return list(found.values())
 
@@ -184,6 +190,10 @@ def test_a_command_does_what_the_document_says(block: Block, letters: Server, fo
             recipe = run(f"make -n loadtest ARGS='{flags}'", ROOT)
             [command] = [line for line in recipe.splitlines() if "signpost loadtest " in line]
             assert "sign_language, image" in run(command, folder)
+        elif plain.startswith("make train"):
+            recipe = run(single.replace("make train", "make -n train"), ROOT)
+            [trains] = [line for line in recipe.splitlines() if "signpost train " in line]
+            run(f"{trains} {SOONER['signpost train circles']}", folder)
         elif plain.startswith("signpost serve"):
             serve_until_ready(f"{single} {sooner}", folder)
         elif plain.startswith("signpost predict"):

@@ -155,8 +155,13 @@ def test_bad_input_is_told_what_is_wrong(
 def test_one_bad_image_names_itself_and_costs_others_nothing(server: Server, pictures: Pictures) -> None:
     files = [("f", ("a.png", pictures[1])), ("f", ("b.png", b"broken"))]
     answer = requests.post(server.predict_url(), files=files, timeout=60)
-    assert answer.status_code == 400
-    assert answer.json()["error"].startswith("Image 1:")
+    assert answer.status_code == 200
+    first, second = answer.json()["predictions"]
+    assert first["class"] in CLASSES
+    assert second.keys() == {"error"}
+    refused = requests.post(f"{server.predict_url()}?all_or_nothing=true", files=files, timeout=60)
+    assert refused.status_code == 400
+    assert refused.json()["error"].startswith("Image 1:")
     assert requests.post(server.predict_url(), data=pictures[1], timeout=60).ok
 
 

@@ -57,6 +57,8 @@ def test_one_id_and_one_trace_lead_from_the_edge_to_the_engine(
     assert edge["process"] != engine["process"]
     assert (edge["status"], edge["images"], edge["model"], edge["version"]) == (200, 1, "circles", 1)
     assert (engine["status"], engine["instances"]) == ("OK", 1)
+    assert (edge["protocol"], engine["protocol"]) == ("HTTP", "hop")
+    assert (engine["bytes_in"], engine["bytes_out"]) == (32 * 32, 5 * 4)
     assert edge["bytes_in"] == len(pictures[2])
     assert edge["bytes_out"] == len(answer.content)
     assert edge["client"] == "127.0.0.1"
@@ -71,7 +73,8 @@ def test_one_id_and_one_trace_lead_from_the_edge_to_the_engine(
     assert inner.parent_span_id == outer.span_id
     assert outer.start_time_unix_nano <= inner.start_time_unix_nano <= inner.end_time_unix_nano
     parts = [span.name for span in collector.spans() if span.parent_span_id in (outer.span_id, inner.span_id)]
-    assert sorted(parts) == sorted(["decode", "queue", "infer", "encode"] * 2 + [CALL[1:]])
+    # What goes over the hop is neither encoded nor decoded.
+    assert sorted(parts) == sorted(["decode", "queue", "infer", "encode", "queue", "infer", CALL[1:]])
 
 
 def test_a_call_over_grpc_is_told_and_counted_too(seen: Server) -> None:

@@ -23,9 +23,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.commands import cli
 from service.config import model_config, settings
 from service.config.settings import Settings
-from service.gateway.routes import monitoring
 from service.gateway.routes.metrics import Metrics
 from service.interface import Queue
+from service.objects import urls
+from service.parts import monitoring_config
 from service.process import gunicorn_app, supervisor
 from tests.fakes import FakeEngine, classifier
 
@@ -159,7 +160,7 @@ def test_the_stock_engine_serves_models_of_the_store_with_metrics_where_signpost
     models = {each.name: each for each in model_config.parse(text, "models.config", DEPLOY)}
     assert all((ROOT / "model_store" / name).is_dir() for name in models)
     assert all(each.base_path == Path("/models", name) for name, each in models.items())
-    assert monitoring.read_path(DEPLOY / "tfserving" / "monitoring.config") == "/metrics"
+    assert monitoring_config.read_path(DEPLOY / "tfserving" / "monitoring.config") == "/metrics"
 
 
 # --- what watches
@@ -239,6 +240,7 @@ def test_kustomizations_name_files_that_there_are(path: Path) -> None:
     named = itertools.chain(
         kustomization.get("resources", ()),
         kustomization.get("components", ()),
+        kustomization.get("configurations", ()),
         (patch["path"] for patch in kustomization.get("patches", ())),
     )
     files = {(path.parent / each).resolve() for each in named}
@@ -333,3 +335,16 @@ def test_the_autoscaler_follows_a_metric_that_reaches_it() -> None:
     (rule,) = read(KUBERNETES / "prometheus-adapter-values.yaml")["rules"]["custom"]
     assert rule["seriesQuery"].startswith(name + "{")
     assert "replicas" not in resource("Deployment")["spec"]
+
+
+def test_a_store_from_s3_is_copied_where_the_pod_may_write_and_has_the_time() -> None:
+    (component,) = read(KUBERNETES / "components" / "store-from-s3" / "deployment.yaml")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    variables = {each["name"]: each["value"] for each in component["env"]}
+    check_variables(set(variables))
+    assert urls.parse(variables["SIGNPOST_STORE"], "--store") is not None
+    (mount,) = [each for each in component["volumeMounts"] if not each["readOnly"]]
+    assert mount["mountPath"] in {each["mountPath"] for each in container()["volumeMounts"]}
+    assert Path(variables["SIGNPOST_STORE_CACHE"]).parent == Path(mount["mountPath"])
+    assert component["startupProbe"]["failureThreshold"] > container()["startupProbe"]["failureThreshold"]

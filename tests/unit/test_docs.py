@@ -10,6 +10,7 @@ from service.config import settings, tf_serving_flags
 from service.config.settings import Settings
 from service.gateway.routes.metrics import Metrics
 from service.interface import Queue
+from service.objects.mirror.metrics import MirrorMetrics
 from tests.fakes import FakeEngine, classifier
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +85,7 @@ def test_the_flag_of_a_setting_is_tf_servings_where_it_has_one() -> None:
     assert Settings().enable_batching
 
 
-def test_the_api_document_lists_every_metric() -> None:
+def test_the_api_document_lists_every_metric(tmp_path: Path) -> None:
     metrics = Metrics(FakeEngine(classifier("m")))
     metrics.count("/route", "m", "1", 200, {"infer": 0.1})  # a series shows its labels once it has a value
     metrics.count("/route", "m", "1", 500, {"total": 0.1})
@@ -96,6 +97,9 @@ def test_the_api_document_lists_every_metric() -> None:
     metrics.note_queues({("m", 1): Queue(1)})
     metrics.note_gpu_memory({"GPU:0": {"current": 1, "peak": 2}})
     found = set()
+    numbers = tmp_path / "mirror.json"
+    numbers.write_text('{"looked_s": 1.0, "bytes": 2, "failures": 3}')
+    metrics.show(MirrorMetrics(numbers))
     for family in metrics.collect():
         if family.name.startswith("signpost_") and family.samples:
             name = family.name + ("_total" if family.type == "counter" else "")

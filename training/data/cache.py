@@ -42,7 +42,6 @@ class Decoded:
         rows: for each image, which of the files it is; files that are no images are left out.
         skipped: how many files could not be decoded, by reason.
         examples: some of their names.
-        sizes: smallest and largest width and height, where known.
     """
 
     pixels: Pixels

@@ -30,13 +30,6 @@ def fit_temperature(scores: Scores, labels: Labels) -> float:
     return float(candidates[int(np.argmin(losses))])
 
 
-def apply_temperature(scores: Scores, temperature: float) -> Scores:
-    """The scores (N, K) as they are when the logits are divided by the temperature."""
-    from training.loop.evaluate import softmax
-
-    return softmax((np.log(np.maximum(scores, 1e-30)) / temperature).astype(np.float32))
-
-
 def _loss(logits: np.ndarray[tuple[int, ...], np.dtype[np.float64]], labels: Labels) -> float:
     shifted = logits - logits.max(axis=1, keepdims=True)
     chosen = shifted[np.arange(len(labels)), labels]

@@ -84,6 +84,8 @@ def fit(
         start(network)
     begun_with = network.get_weights() if recipe.start_share else []
     optimizer = make_optimizer(recipe)
+    if recipe.precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     network.compile(
         optimizer=optimizer,
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),

@@ -16,6 +16,9 @@ from training.errors import os_error
 from training.whole_files import cannot_write
 
 _WORTH_SAYING: Final = 0.1
+# Seconds without a line after which one tells how far an epoch is, and after which a time that is left can be known.
+_SILENT_S: Final = 20.0
+_KNOWN_AFTER_S: Final = 3.0
 
 
 class Progress(Protocol):
@@ -32,18 +35,28 @@ class Progress(Protocol):
 
 
 class Lines:
-    """One line per epoch, for logs and pipes."""
+    """One line per epoch, for logs and pipes; during an epoch that takes long, one now and then."""
+
+    def __init__(self) -> None:
+        """Say nothing yet."""
+        self._estimate = Estimate()
+        self._said_s = time.monotonic()
 
     def say(self, text: str) -> None:
         """Print a line."""
         print(text, flush=True)
 
     def step(self, epoch: int, epochs: int, step: int, steps: int, numbers: Mapping[str, float]) -> None:
-        """Say nothing: a log wants no line per step."""
+        """Print a line where nothing has been said for long."""
+        left = self._estimate.left(epoch, epochs, step, steps)
+        if time.monotonic() - self._said_s >= _SILENT_S and step < steps:
+            self.say(f"epoch {epoch}/{epochs}: {step / steps:.0%} done, {_in_short(numbers)}{left}")
+            self._said_s = time.monotonic()
 
     def epoch(self, epoch: int, epochs: int, numbers: Mapping[str, float]) -> None:
         """Print the numbers of the epoch."""
         self.say(describe(epoch, epochs, numbers))
+        self._said_s = time.monotonic()
 
 
 class Bar(AbstractContextManager["Bar"]):
@@ -55,12 +68,12 @@ class Bar(AbstractContextManager["Bar"]):
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(),
             rich.progress.MofNCompleteColumn(),
-            rich.progress.TimeRemainingColumn(),
             rich.progress.TextColumn("{task.fields[numbers]}"),
             transient=True,
         )
         self._task: rich.progress.TaskID | None = None
         self._drawn = 0.0
+        self._estimate = Estimate()
 
     def __enter__(self) -> Self:
         """Take the terminal."""
@@ -81,11 +94,12 @@ class Bar(AbstractContextManager["Bar"]):
         """Move the bar, ten times a second at most."""
         if self._task is None:
             self._task = self._bar.add_task(f"epoch {epoch}/{epochs}", total=steps, numbers="")
+        left = self._estimate.left(epoch, epochs, step, steps)
         now = time.monotonic()
         if step < steps and now - self._drawn < 0.1:
             return
         self._drawn = now
-        text = f"loss {numbers['loss']:.4f}  accuracy {numbers['accuracy']:.4f}"
+        text = f"{_in_short(numbers)}{left}"
         self._bar.update(self._task, completed=step, total=steps, description=f"epoch {epoch}/{epochs}", numbers=text)
 
     def epoch(self, epoch: int, epochs: int, numbers: Mapping[str, float]) -> None:
@@ -94,6 +108,36 @@ class Bar(AbstractContextManager["Bar"]):
             self._bar.remove_task(self._task)
             self._task = None
         self.say(describe(epoch, epochs, numbers))
+
+
+class Estimate:
+    """How long a training will take, by how long its steps have taken so far."""
+
+    def __init__(self) -> None:
+        """The first step tells where it begins, which after --resume is not the first epoch."""
+        self._began: tuple[float, float] | None = None  # share of the training, and when
+
+    def left(self, epoch: int, epochs: int, step: int, steps: int) -> str:
+        """What is left in words, for the end of a line; empty while nobody can know. Called after each step."""
+        done, now_s = (epoch - 1 + step / steps) / epochs, time.monotonic()
+        if self._began is None:
+            self._began = (done, now_s)
+        before, since_s = self._began
+        if done <= before or now_s - since_s < _KNOWN_AFTER_S:
+            return ""
+        return f"; about {duration((now_s - since_s) * (1 - done) / (done - before))} left"
+
+
+def duration(seconds: float) -> str:
+    """A time in words, with as many digits as an estimate deserves."""
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{max(1, round(seconds))} s"
+    return f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"
+
+
+def _in_short(numbers: Mapping[str, float]) -> str:
+    return f"loss {numbers['loss']:.4f}, accuracy {numbers['accuracy']:.4f}"
 
 
 class TensorBoard:
@@ -148,9 +192,14 @@ def describe(epoch: int, epochs: int, numbers: Mapping[str, float]) -> str:
     text = f"epoch {epoch}/{epochs}: loss {numbers['loss']:.4f}, accuracy {numbers['accuracy']:.4f}"
     if "val_accuracy" in numbers:
         text += f", validation loss {numbers['val_loss']:.4f}, accuracy {numbers['val_accuracy']:.4f}"
-    text += f"; {numbers['seconds']:.1f} s, {numbers['images_per_s']:.0f} images/s"
+    text += f"; {numbers['seconds']:.1f} s, {speed(numbers['images_per_s'])}"
     waited = numbers.get("waiting_s", 0.0) / numbers["seconds"]
     return text + (f", {waited:.0%} of it waiting for images" if waited > _WORTH_SAYING else "")
+
+
+def speed(images_per_s: float) -> str:
+    """Images per second, or seconds per image where that is the larger number."""
+    return f"{images_per_s:.0f} images/s" if images_per_s >= 1.5 else f"{1 / max(images_per_s, 1e-9):.1f} s per image"
 
 
 def for_terminal() -> AbstractContextManager[Progress]:

@@ -33,7 +33,7 @@ def build(how: Architecture, shape: Shape, classes: int, precision: str = "float
         how: its choices.
         shape: (H, W, C) of the pixels; H and W may be None where `how.kind` allows it.
         classes: K.
-        precision: a Keras dtype policy, `float32` or `mixed_bfloat16`; weights are float32 either way.
+        precision: a Keras dtype policy, `float32` or a mixed one; weights are float32 in any case.
 
     Returns:
         A model from uint8 (N, H, W, C) to float32 logits (N, K).

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -93,3 +93,16 @@ def about(data: Dataset) -> Mapping[str, Any]:
         "shape": [int(side) for side in np.array(data.shape)],
         "fingerprint": data.fingerprint(),
     }
+
+
+def facts_in_words(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the reading of the data found, but for nothing: each fact's name and value, for people."""
+    for name, value in facts.items():
+        if isinstance(value, Mapping):  # counts by reason
+            text = ", ".join(f"{count} ({reason})" for reason, count in value.items() if count)
+        elif isinstance(value, list | tuple):
+            text = ", ".join(map(str, value))
+        else:
+            text = str(value) if value else ""
+        if text:
+            yield name.replace("_", " "), text

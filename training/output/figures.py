@@ -1,12 +1,17 @@
-"""The pictures of a training, as small PNG files. Drawn without pyplot, so nothing is kept between figures."""
+"""The pictures of a training, as small PNG files. Drawn without pyplot, so nothing is kept between figures.
 
-from collections.abc import Mapping, Sequence
+Charts are drawn for light pages and for dark ones (`for_both_themes`); galleries have no background.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 
 from training.data.augmentation import augment, resize
@@ -18,11 +23,37 @@ if TYPE_CHECKING:
     from training.loop.lr_finder import Found
     from training.network.insight import Activation, Maps
 
-_TRAIN: Final = "#2a6f97"
+_TRAIN: Final = "#3b87b3"  # legible on light and dark
 _VALIDATION: Final = "#e07a1f"
-_GRID: Final = "#dddddd"
+_CAPTION: Final = "#76838f"  # the same
+
+
+def _theme(ink: str, paper: str, grid: str) -> dict[Any, Any]:  # Matplotlib types each key
+    inks = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    return {**dict.fromkeys(inks, ink), "figure.facecolor": paper, "axes.facecolor": paper, "grid.color": grid}
+
+
+# By what is put before the suffix of a file.
+_THEMES: Final = {
+    "": _theme("#1c2833", "#ffffff", "#dddddd"),
+    ".dark": _theme("#e6ebef", "#14191e", "#37424c"),
+}
 _DPI: Final = 100
 _MOST_NUMBERS: Final = 30  # classes beyond which a matrix's cells are too small for numbers
+
+
+def for_both_themes(draw: Callable[[Path], None], path: Path) -> Path:
+    """Draw a chart for light pages at a path, and for dark ones beside it.
+
+    Returns:
+        The path of the dark one.
+    """
+    drawn = path
+    for suffix, colours in _THEMES.items():
+        drawn = path.with_name(f"{path.stem}{suffix}{path.suffix}")
+        with matplotlib.rc_context(colours):
+            draw(drawn)
+    return drawn
 
 
 def curves(history: History, path: Path) -> None:
@@ -52,10 +83,13 @@ def confusion_matrix(confusion: npt.NDArray[np.int64], classes: Sequence[str], t
     figure = Figure(figsize=(side + 0.6, side), layout="constrained")
     axes = figure.subplots()
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    drawn = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    paper, ink = matplotlib.rcParams["axes.facecolor"], matplotlib.rcParams["text.color"]
+    is_dark = sum(to_rgb(paper)) < 1.5
+    shades = LinearSegmentedColormap.from_list("share", [paper, _TRAIN, "#bfe2f5" if is_dark else "#0b2f4a"])
+    drawn = axes.imshow(shares, cmap=shades, vmin=0.0, vmax=1.0)
     if count <= _MOST_NUMBERS:
         for row, column in zip(*np.nonzero(confusion), strict=True):
-            colour = "white" if shares[row, column] > 0.5 else "#333333"
+            colour = paper if shares[row, column] > 0.5 else ink
             size = 11 if count <= 6 else 6.5
             axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=colour, fontsize=size)
     rotation = 90 if max(map(len, classes)) > 3 else 0
@@ -70,30 +104,29 @@ def confusion_matrix(confusion: npt.NDArray[np.int64], classes: Sequence[str], t
 
 
 def _plain(axes: Axes) -> None:
-    axes.grid(color=_GRID, linewidth=0.7)
+    axes.grid(linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def reliability(bins: Sequence[tuple[int, float, float]], error: float, path: Path) -> None:
-    """How often scores of each height are right; on the diagonal they say what they mean."""
-    figure = Figure(figsize=(4.2, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--", label="says what it means")
-    most = max((count for count, _, _ in bins), default=1)
-    axes.plot([score for _, score, _ in bins], [right for _, _, right in bins], color=_TRAIN, linewidth=1)
-    sizes = [20 + 180 * count / most for count, _, _ in bins]
-    axes.scatter(
-        [score for _, score, _ in bins],
-        [right for _, _, right in bins],
-        s=sizes,
-        color=_TRAIN,
-        label="images, by number",
-    )
-    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="highest score", ylabel="share of right answers")
+    """How often scores of each height are right, and how many images have such scores.
+
+    On the diagonal scores mean what they say: of the images with a score of 0.8, four in five are right.
+    """
+    figure = Figure(figsize=(4.6, 5.2), layout="constrained")
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    counts, scores, right = zip(*bins, strict=True) if bins else ((), (), ())
+    axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--", label="as often right as the score says")
+    axes.plot(scores, right, color=_TRAIN, linewidth=1, marker="o", label="this model")
+    axes.set(xlim=(0, 1.04), ylim=(0, 1.04), ylabel="share of right answers")
     axes.set_title(f"Reliability (calibration error {error:.4f})", loc="left", fontsize=11)
-    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    axes.legend(frameon=False, fontsize=9)
+    bars = below.bar(scores, counts, width=0.045, color=_TRAIN)
+    below.bar_label(bars, [f"{count:,}" for count in counts], fontsize=7, padding=1, rotation=0)
+    below.set(yscale="log", ylim=(0.7, 6 * max(counts, default=1)), xlabel="highest score", ylabel="images")
     _plain(axes)
+    _plain(below)
     figure.savefig(path, dpi=_DPI)
 
 
@@ -108,7 +141,7 @@ def in_domain(
     ):
         colour = _TRAIN if name == "test images" else _VALIDATION
         axes.hist(told, bins=40, range=(0.0, 1.0), color=colour)
-        axes.axvline(bound, color="#333333", linewidth=1, linestyle="--")
+        axes.axvline(bound, color=_CAPTION, linewidth=1, linestyle="--")
         axes.set_yticks([])
         share = float((told >= bound).mean()) if len(told) else 0.0
         axes.set_ylabel(f"{name.replace('_', ' ')}\n{share:.1%} known", rotation=0, ha="right", va="center", fontsize=8)
@@ -129,12 +162,12 @@ def gallery(
             continue
         height, width, channels = images[index].shape
         axes.imshow(images[index].squeeze(), cmap="gray" if channels == 1 else None, vmin=0, vmax=255)
-        axes.set_title(titles[index], fontsize=8, parse_math=False)
+        axes.set_title(titles[index], fontsize=8, color=_CAPTION, parse_math=False)
         if overlays is not None and overlays.shape[1]:
             extent = (-0.5, width - 0.5, height - 0.5, -0.5)
             axes.imshow(overlays[index], cmap="inferno", alpha=0.45, extent=extent, interpolation="bilinear")
             axes.set(xlim=extent[:2], ylim=extent[2:])
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=_DPI, transparent=True)
 
 
 def filters(kernels: "Maps", path: Path, columns: int = 16) -> None:
@@ -147,7 +180,7 @@ def filters(kernels: "Maps", path: Path, columns: int = 16) -> None:
         axes.axis("off")
         if index < len(scaled):
             axes.imshow(scaled[index].squeeze(), cmap="gray")
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=_DPI, transparent=True)
 
 
 def feature_maps(maps: "Sequence[tuple[str, Maps]]", path: Path) -> None:
@@ -160,8 +193,8 @@ def feature_maps(maps: "Sequence[tuple[str, Maps]]", path: Path) -> None:
             axes.axis("off")
             if index < len(layer):
                 axes.imshow(layer[index], cmap="viridis")
-        row[0].set_title(name, fontsize=8, loc="left")
-    figure.savefig(path, dpi=_DPI)
+        row[0].set_title(name, fontsize=8, color=_CAPTION, loc="left")
+    figure.savefig(path, dpi=_DPI, transparent=True)
 
 
 def activations(found: "Sequence[Activation]", path: Path, columns: int = 4) -> None:

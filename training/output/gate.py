@@ -1,6 +1,7 @@
 """The quality gate: is a new version worse than the one that serves, beyond chance? If not, it becomes `stable`."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 # where one only trains.
 from service import store
 from service.errors import SignpostError
+from service.objects import urls
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,12 @@ def stable_version(path: Path, name: str) -> int | None:
         path: the store.
         name: of the model.
     """
-    from service.config.config_edit import STABLE, ConfigFile
+    from service.config.config_edit import STABLE
+    from service.objects.editing.config_file import opened
 
     try:
-        return ConfigFile(path).model(name).labels.get(STABLE)
+        with opened(path) as configs:
+            return configs.model(name).labels.get(STABLE)
     except SignpostError:  # not configured, or by a file that is wrong: whoever serves it will say so
         return None
 
@@ -56,9 +60,18 @@ def card_before(path: Path, name: str) -> tuple[int, Mapping[str, Any]] | None:
     Returns:
         None where there is no such version, or no readable card in it.
     """
+    if not urls.is_url(path):
+        return _card_before(path, name, stable_version(path, name))
+    from service.objects.editing.config_file import opened
+
+    with opened(path) as configs:
+        return _card_before(configs.store, name, stable_version(path, name))
+
+
+def _card_before(path: Path, name: str, stable: int | None) -> tuple[int, Mapping[str, Any]] | None:
     model = path / name
     folders = store.versions(model) if model.is_dir() else {}
-    number = stable_version(path, name) or next(reversed(folders), None)
+    number = stable or next(reversed(folders), None)
     if number is None:
         return None
     try:
@@ -76,12 +89,14 @@ def move_stable(path: Path, name: str, version: int) -> str:
     Raises:
         SignpostError: the configuration can't be written.
     """
-    from service.config.config_edit import STABLE, ConfigFile, with_label
+    from service.config.config_edit import STABLE, with_label
+    from service.objects.editing.config_file import opened
 
     before = stable_version(path, name)
     if before is None:
         return ""
-    ConfigFile(path).change(name, lambda config: with_label(config, STABLE, version))
+    with opened(path) as configs:
+        configs.change(name, lambda config: with_label(config, STABLE, version))
     return f"The label {STABLE} moved from version {before} to {version}."
 
 
@@ -110,3 +125,20 @@ def compare(card: Mapping[str, Any], before: tuple[int, Mapping[str, Any]] | Non
         f"Worse than version {number}, which reached {accuracy:.4f} on the same test images: "
         "it is published, but the label stable stays where it is.",
     )
+
+
+def how_to_serve(path: Path, name: str) -> str:
+    """What to do with a version that has just been published, for people."""
+    from service.config.config_edit import ConfigFile
+
+    command = f"signpost serve --store {shlex.quote(urls.written(path))}"
+    if urls.is_url(path):
+        return f"Serve it with: {command}"
+    file = path / "models.config"
+    try:
+        configured = {config.name for config in ConfigFile(path).read()}
+    except SignpostError as error:
+        return f"Serve it with: {command}, once this is mended: {error}"
+    if name in configured:
+        return f"Serve it with: {command} (a service that runs on this store loads it now)."
+    return f'{file} does not list it. Add config {{ name: "{name}" base_path: "{name}" }}, then: {command}'

@@ -6,8 +6,10 @@ confusion matrix go into the version.
 
 import base64
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +23,7 @@ from training.loop.evaluate import Scores
 from training.loop.knowing import THRESHOLD, Known
 from training.network import insight
 from training.output import figures
+from training.output.card import facts_in_words
 from training.whole_files import whole_files
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ class _Entry:
     heading: str
     caption: str
     base64: str
+    base64_dark: str  # empty for what looks well on any background
 
 
 def write(
@@ -52,6 +56,7 @@ def write(
     history: History,
     network: "keras.Model | None",
     known: Known | None = None,
+    commands: str = "",
 ) -> Path:
     """Write the page and its figures.
 
@@ -64,6 +69,7 @@ def write(
         history: the numbers of each epoch, or nothing.
         network: to look into, or None when only its answers are known.
         known: how well it knows the images, or None where it can't say.
+        commands: how to serve the model, see `serving_commands`.
 
     Returns:
         The page.
@@ -72,7 +78,17 @@ def write(
         StoreError: the folder can't be written.
     """
     with whole_files(folder, "report") as temporary:
-        return folder / _write(temporary, title, card, data, scores, history, network, known).name
+        return folder / _write(temporary, title, card, data, scores, history, network, known, commands).name
+
+
+def serving_commands(store: Path, name: str, version: int | None = None) -> str:
+    """What to type to serve a model and to ask it."""
+    at = name if version is None else f"{name}/versions/{version}"
+    return (
+        f"signpost serve --store {shlex.quote(str(store))}\n"
+        f"curl --data-binary @image.jpg 'http://127.0.0.1:8501/v1/models/{at}:predict'\n"
+        f"signpost predict a_folder_of_images --model {name}" + (f" --version {version}" if version is not None else "")
+    )
 
 
 def _write(
@@ -84,26 +100,39 @@ def _write(
     history: History,
     network: "keras.Model | None",
     known: Known | None,
+    commands: str,
 ) -> Path:
     entries: list[_Entry] = []
 
     def add(name: str, heading: str, caption: str) -> None:
-        text = base64.b64encode((folder / name).read_bytes()).decode("ascii")
-        entries.append(_Entry(heading, caption, text))
+        light, dark = folder / name, (folder / name).with_suffix(".dark.png")
+        entries.append(_Entry(heading, caption, _base64(light), _base64(dark) if dark.exists() else ""))
 
     test, labels = data.test, data.test.targets()
     metrics = evaluate.measure(scores, labels)
     if history:
-        figures.curves(history, folder / "curves.png")
+        figures.for_both_themes(partial(figures.curves, history), folder / "curves.png")
         add("curves.png", "Curves", "Training images are augmented and harder than validation images.")
     matrix = f"{card['name']}: {metrics.correct} of {metrics.images} test images right"
-    figures.confusion_matrix(metrics.confusion, test.classes, matrix, folder / "confusion_matrix.png")
+    figures.for_both_themes(
+        partial(figures.confusion_matrix, metrics.confusion, test.classes, matrix), folder / "confusion_matrix.png"
+    )
     add("confusion_matrix.png", "Confusion matrix", "Rows are true classes, columns predicted ones.")
-    figures.reliability(evaluate.reliability(scores, labels), metrics.calibration_error, folder / "reliability.png")
-    add("reliability.png", "Reliability", "A point below the diagonal: the model is surer than it should be.")
+    bins = evaluate.reliability(scores, labels)
+    figures.for_both_themes(partial(figures.reliability, bins, metrics.calibration_error), folder / "reliability.png")
+    add(
+        "reliability.png",
+        "Reliability",
+        "How often answers are right, by their score; below, how many images have such a score. Below the diagonal the "
+        "model is surer than it should be. A point that stands for few images is partly chance.",
+    )
     if known is not None:
-        figures.in_domain(known.test, known.outsiders, THRESHOLD, folder / "in_domain.png")
+        draw = partial(figures.in_domain, known.test, known.outsiders, THRESHOLD)
+        figures.for_both_themes(draw, folder / "in_domain.png")
         add("in_domain.png", "What it knows", "Below the bound the model says that it does not know what it sees.")
+    shown = _of_each_class(labels, _SHOWN)
+    figures.gallery(test.images(shown), [test.classes[label] for label in labels[shown]], folder / "sample.png")
+    add("sample.png", "A sample of the test images", "Each with its true class.")
     wrong = _most_confident(scores, labels, right=False)
     by_kin = _by_kin(test, scores, labels)
     if len(by_kin):
@@ -112,11 +141,11 @@ def _write(
         add("by_person.png", "Mistakes by person or clip", caption)
     if len(wrong):
         figures.gallery(test.images(wrong), _titles(test, scores, wrong), folder / "mistakes.png")
-        add("mistakes.png", "Most confident mistakes", "Predicted class and its score, then the true class.")
+        add("mistakes.png", "Most confident mistakes", "What the model said, with its score, and what is true.")
     correct = _spread(_most_confident(scores, labels, right=True), _SHOWN)
     if len(correct):
         figures.gallery(test.images(correct), _titles(test, scores, correct), folder / "correct.png")
-        add("correct.png", "Right answers", "From the most to the least confident.")
+        add("correct.png", "Right answers", "With their scores, from the most to the least confident.")
     warnings = _look_inside(folder, add, network, test, scores, wrong, correct) if network is not None else []
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
@@ -134,6 +163,7 @@ def _write(
             warnings=warnings,
             facts=_facts(data),
             summary=_summary(network) if network is not None else "",
+            commands=commands,
             card_text=json.dumps(card, indent=1, ensure_ascii=False),
         ),
         "utf-8",
@@ -155,7 +185,7 @@ def _look_inside(
     maps = insight.looked_at(network, test.images(shown))
     if maps.shape[1]:
         figures.gallery(test.images(shown), _titles(test, scores, shown), folder / "looked_at.png", overlays=maps)
-        add("looked_at.png", "Where it looks", "Grad-CAM: bright places speak for the predicted class.")
+        add("looked_at.png", "What the model looks at", "Grad-CAM: bright places speak for the predicted class.")
     kernels = insight.first_filters(network)
     if len(kernels):
         figures.filters(kernels, folder / "filters.png")
@@ -164,7 +194,7 @@ def _look_inside(
         figures.feature_maps(seen, folder / "feature_maps.png")
         add("feature_maps.png", "Feature maps", f"What some layers make of {test.name(int(shown[-1]))}.")
     spread = insight.activations(network, test.images(np.arange(min(_SPREAD, len(test)))))
-    figures.activations(spread, folder / "activations.png")
+    figures.for_both_themes(partial(figures.activations, spread), folder / "activations.png")
     add("activations.png", "Activations", "How the outputs of each layer are spread; orange ones are out of scale.")
     return [f"{layer.layer}: {layer.warning}" for layer in spread if layer.warning]
 
@@ -191,6 +221,18 @@ def _by_kin(test: Dataset, scores: Scores, labels: evaluate.Labels) -> evaluate.
     return np.array([at for each in chosen for at in each][:_SHOWN], dtype=np.int64)
 
 
+def _of_each_class(labels: evaluate.Labels, count: int) -> evaluate.Rows:
+    """Positions of some images, as many of each class as there is room for."""
+    of_class = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    each = max(1, count // max(1, len(of_class)))
+    chosen: evaluate.Rows = np.concatenate([_spread(found, each) for found in of_class])[: max(count, len(of_class))]
+    return chosen
+
+
+def _base64(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode("ascii")
+
+
 def _spread(positions: evaluate.Rows, count: int) -> evaluate.Rows:
     """Some of the positions, evenly from first to last."""
     if len(positions) <= count:
@@ -203,9 +245,9 @@ def _titles(test: Dataset, scores: Scores, positions: evaluate.Rows, *, kin: boo
     titles = []
     for at, label in zip(positions, test.targets(positions), strict=True):
         found = int(scores[at].argmax())
-        said = f"{test.classes[found]} {scores[at, found]:.2f}"
+        said = f"{test.classes[found]} ({scores[at, found]:.0%})"
         of = f"\n{test.kin[int(test.rows[at])][-_LONGEST:]}" if kin else ""
-        titles.append((said if found == label else f"{said}\n(is {test.classes[label]})") + of)
+        titles.append((said if found == label else f"said {said}\ntrue: {test.classes[label]}") + of)
     return titles
 
 
@@ -216,7 +258,7 @@ def _facts(data: Data) -> Sequence[tuple[str, str]]:
     rows = [("test", counts(data.test)), ("size of a test image", "x".join(map(str, data.test.shape)))]
     if len(data.train):
         rows.insert(0, ("training and validation", counts(data.train)))
-    return rows + [(name.replace("_", " "), str(value)) for name, value in data.facts.items()]
+    return [*rows, *facts_in_words(data.facts)]
 
 
 def _summary(network: "keras.Model") -> str:

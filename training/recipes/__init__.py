@@ -1,6 +1,9 @@
 """The recipes, by name; each is one readable file."""
 
+import ast
 import importlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from training.errors import TrainingError
@@ -19,6 +22,13 @@ NAMES: Final = (
     "image_folder",
     "transfer",
 )
+
+
+def summaries() -> Iterator[tuple[str, str]]:
+    """Each recipe's name and the first sentence of its file, which is not imported for it."""
+    for name in NAMES:
+        said = ast.get_docstring(ast.parse(Path(__file__).with_name(f"{name}.py").read_text("utf-8"))) or ""
+        yield name, said.partition("\n")[0]
 
 
 def get(name: str) -> Recipe:

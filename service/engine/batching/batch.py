@@ -6,11 +6,21 @@ All of a request but its constants is touched only under the batcher's lock.
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from service.errors import Abandoned, DeadlineExceeded, InvalidRequest, SignpostError
 from service.interface import Answer, Array, Call
+
+# Only requests of one kind can be joined: the outputs wanted, and of each input its name, dtype and a row's shape.
+Kind = tuple[tuple[str, ...], tuple[tuple[str, Any, tuple[int, ...]], ...]]
+
+
+def kind_of(inputs: Mapping[str, Array], outputs: tuple[str, ...]) -> Kind:
+    """The kind of a request for these outputs; in which order its inputs come is all one."""
+    items = inputs.items() if len(inputs) == 1 else sorted(inputs.items())
+    return (outputs, tuple((name, array.dtype, array.shape[1:]) for name, array in items))
 
 
 class Request:
@@ -24,7 +34,7 @@ class Request:
     """
 
     __slots__ = (
-        "answered_rows", "apart", "arrived_s", "batch_rows", "call", "error", "infer_s", "inputs", "key", "leads",
+        "answered_rows", "apart", "arrived_s", "batch_rows", "call", "error", "infer_s", "inputs", "kind", "leads",
         "parts", "rows", "signalled", "started_s", "taken_rows", "wake",
     )  # fmt: skip
 
@@ -34,8 +44,7 @@ class Request:
         self.rows = rows
         self.call = call
         self.arrived_s = arrived_s
-        # Only requests of one key can be joined.
-        self.key = (call.outputs, tuple((name, a.dtype, a.shape[1:]) for name, a in inputs.items()))
+        self.kind = kind_of(inputs, call.outputs)
         self.taken_rows = 0
         self.answered_rows = 0
         self.parts: list[tuple[int, Mapping[str, Array]]] = []  # (first row, outputs)

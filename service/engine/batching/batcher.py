@@ -50,7 +50,7 @@ class Batcher:
 
     Args:
         run: maps named inputs of a batch and the names of the outputs wanted (empty: all) to named outputs; called by
-            one thread at a time for each of `num_batch_threads`.
+            at most `at_once` threads at a time.
         parameters: sizes and bounds.
         clock: seconds, steady; replaced in tests.
         joined: told of each batch that was shared.
@@ -58,6 +58,7 @@ class Batcher:
 
     Attributes:
         pace: the size of batches and their wait.
+        at_once: batches that may run at the same time.
         queued_rows, running: rows that wait for a batch now, and batches that run or are about to.
     """
 
@@ -65,6 +66,7 @@ class Batcher:
         self,
         run: Run,
         parameters: BatchingParameters,
+        *,
         clock: Callable[[], float] = time.monotonic,
         joined: Joined | None = None,
         unjoinable: Callable[[str], None] = lambda _: None,
@@ -84,6 +86,7 @@ class Batcher:
         self._device_rows = parameters.max_batch_size  # fewer once the device ran out of memory
         self._room = Room(parameters, clock)
         self.pace = parameters.make_pace()
+        self.at_once = parameters.num_batch_threads
         self._closed = False
 
     @property
@@ -190,7 +193,7 @@ class Batcher:
             self._admit(request.rows, call)
         except SignpostError as error:
             return error
-        request.leads = self.running < self._parameters.num_batch_threads
+        request.leads = self.running < self.at_once
         self.running += request.leads
         self._queue.append(request)
         self.queued_rows += request.rows
@@ -274,7 +277,7 @@ class Batcher:
             if request.finished:
                 self.queued_rows -= request.rows - request.taken_rows
                 continue
-            if batch and request.key != batch[0].request.key:
+            if batch and request.kind != batch[0].request.kind:
                 passed_over.append(request)
                 continue
             if not self._joins:
@@ -316,7 +319,7 @@ class Batcher:
             return
         except Exception as error:
             if isinstance(error, DeviceOutOfMemory) and rows > 1 and self._joins:
-                self.limit(rows // 2)
+                self.limit(self._parameters.below(rows))
                 for half in halve(batch):
                     self._run_batch(half)
             elif len(batch) == 1 or not self.isolates(error):

@@ -1,7 +1,7 @@
 """How requests are batched, by TF Serving's names."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.engine.batching.objective import Objective
 from service.engine.batching.pace import FixedPace, Pace, TunedPace
@@ -18,6 +18,7 @@ class BatchingParameters:
         batch_timeout_micros: how long a batch that is not full waits for more; 0 is greedy.
         max_enqueued_batches: how many full batches may wait; beyond that requests are refused.
         num_batch_threads: how many batches may run at the same time.
+        pairs: whether twice as many may where that measures quicker while a version is loaded on a GPU.
         allowed_batch_sizes: batches are padded to the next of these; empty means any size.
         max_queue_s: how long a request may wait, by estimate; beyond that requests are refused.
         max_instances: rows of one request at most. One with more than may wait is taken while nothing else waits.
@@ -31,6 +32,7 @@ class BatchingParameters:
     batch_timeout_micros: int = 0
     max_enqueued_batches: int = 100
     num_batch_threads: int = 1
+    pairs: bool = False
     allowed_batch_sizes: tuple[int, ...] = ()
     max_queue_s: float = math.inf
     max_instances: int = 100_000
@@ -54,6 +56,15 @@ class BatchingParameters:
     def padded(self, rows: int) -> int:
         """The size of the batch in which `rows` rows run."""
         return next((size for size in self.allowed_batch_sizes if size >= rows), rows)
+
+    def below(self, rows: int) -> int:
+        """The size to keep to where the device has no memory for a batch of `rows` rows, at least 1."""
+        padded = self.padded(rows)
+        return next((size for size in reversed(self.allowed_batch_sizes) if size < padded), max(1, rows // 2))
+
+    def with_sizes(self) -> "BatchingParameters":
+        """The same, with batches padded to powers of two up to the maximum where no sizes are told."""
+        return self if self.allowed_batch_sizes else replace(self, allowed_batch_sizes=self.sizes())
 
     def make_pace(self, search: bool = True) -> Pace:
         """The pace that they ask for; `search` allows smaller batches where those are quicker."""

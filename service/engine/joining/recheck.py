@@ -42,7 +42,7 @@ class Recheck:
     """
 
     def __init__(
-        self, run: Run, share: float, tolerance: float, differed: Callable[[str], None], eager: bool = False
+        self, run: Run, *, share: float, tolerance: float, differed: Callable[[str], None], eager: bool = False
     ) -> None:
         """Start nothing yet."""
         self._eager_left = _EAGER if eager and share else 0
@@ -65,8 +65,10 @@ class Recheck:
         """
         if self._stopping.is_set() or not (self._eager_left or random.random() < self._share):
             return
+        # Both may lie in memory that is another's once the requests are answered (see `Servable.predict`).
+        batch = (_copied(inputs), outputs, _copied(answered))
         try:
-            self._batches.put_nowait((inputs, outputs, answered))
+            self._batches.put_nowait(batch)
         except queue.Full:
             return
         self._eager_left = max(0, self._eager_left - 1)
@@ -118,3 +120,7 @@ class Recheck:
                 if differ(answered[name][row : row + 1], array, bounds[name]):
                     return f"a row of its output {name!r} depended on the other rows of a batch"
         return ""
+
+
+def _copied(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: array.copy() for name, array in arrays.items()}

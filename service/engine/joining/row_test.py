@@ -104,6 +104,23 @@ def why_not_joined(
     return "" if passed else f"its row test did not run: {refusal}"
 
 
+def one_row(signature: Signature, real: Sequence[Inputs]) -> Inputs | None:
+    """A row that a signature takes: one that it was made for, or else one that is drawn; None where neither can be had.
+
+    Args:
+        signature: its inputs and outputs.
+        real: inputs that it was made for.
+    """
+    for inputs in real:
+        if signature.has_rows(inputs):
+            return {name: array[:1] for name, array in inputs.items()}
+    specs = signature.inputs.values()
+    if any(spec.dtype.kind == "O" or spec.shape is None or -1 in spec.shape[1:] for spec in specs):
+        return None
+    generator = np.random.default_rng(0)
+    return {name: _draw(generator, spec, 0, 1) for name, spec in signature.inputs.items()}
+
+
 class _OutOfTime(Exception):
     """The test has taken as long as it may."""
 

@@ -12,7 +12,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 
 from service import store
@@ -55,6 +56,7 @@ class LocalEngine:
         self,
         read_configs: ReadConfigs,
         load: Load,
+        *,
         poll_s: float = 1.0,
         load_threads: int = 1,
         view: AnyView | None = None,
@@ -217,26 +219,17 @@ class LocalEngine:
 
     def _load_first(self, versions: Iterable[Version]) -> None:
         """Load side by side, the newest first: nobody's requests are disturbed yet."""
-        waiting = sorted(versions, key=lambda version: version[1])
-        errors: list[Exception] = []
+        newest_first = sorted(versions, key=lambda version: version[1], reverse=True)
+        with ThreadPoolExecutor(self._load_threads, "loader") as loaders:
+            loads = [loaders.submit(self._load_unless_stopped, key) for key in newest_first]
+            done, _ = wait(loads, return_when=FIRST_EXCEPTION)
+            loaders.shutdown(wait=False, cancel_futures=True)  # an error, if any, is the watcher's
+        for load in done:
+            load.result()
 
-        def load() -> None:
-            while waiting and not errors and not self._stop.is_set():
-                with suppress(IndexError):  # another one has taken the last
-                    key = waiting.pop()
-                    try:
-                        self._load_version(key)
-                    except Exception as error:  # the watcher's, for which this works
-                        errors.append(error)
-
-        count = min(self._load_threads, len(waiting))
-        loaders = [threading.Thread(target=load, name="loader", daemon=True) for _ in range(count)]
-        for loader in loaders:
-            loader.start()
-        for loader in loaders:
-            loader.join()
-        if errors:
-            raise errors[0]
+    def _load_unless_stopped(self, key: Version) -> None:
+        if not self._stop.is_set():
+            self._load_version(key)
 
     def _look(
         self, configs: Mapping[str, ModelConfig]
@@ -290,7 +283,7 @@ class LocalEngine:
             return False
         elif action.verb == "unload":
             self._unload(action.version)
-            log.info("Unloaded %s version %d.", *action.version)
+            log.debug("Unloaded %s version %d.", *action.version)
         else:
             self._refuse(action.version)
         return True
@@ -312,11 +305,13 @@ class LocalEngine:
         else:
             with self._lock:
                 self._held[key] = Held(State.AVAILABLE, folder, files, servable)
-            log.info("Loaded %s version %d in %.1f s.", name, number, time.monotonic() - started_s)
+            took_s = time.monotonic() - started_s
+            once = f"loaded {name} {number}"
+            log.info("Loaded %s version %d in %.1f s.", name, number, took_s, extra={"once": once})
         self._accord.tell()
 
     def _fail(self, key: Version, error: str) -> None:
-        log.error("%s", error)
+        log.error("%s", error, extra={"once": True})
         with self._lock:
             loading = self._held[key]
             self._held[key] = Held(

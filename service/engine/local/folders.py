@@ -44,7 +44,7 @@ class Folders:
             Their numbers, or None where the folder can't be read at the moment.
         """
         try:
-            contents = store.look(config.base_path)
+            contents = config.look()
         except StoreError as error:  # it must not keep the other models from being looked at
             self.report(config, str(error))
             return None
@@ -54,6 +54,8 @@ class Folders:
             wrong = [f"{config.base_path} holds no version: no folder named by a number with a {store.SAVED_MODEL}."]
         self.young = {version for version in self.young if version[0] != config.name}
         for number, path in contents.versions.items():
+            if path == config.base_path and self.paths.get((config.name, number)) != path:
+                log.info("%s is itself a SavedModel; it is served as %s, version %d.", path, config.name, number)
             self.paths[config.name, number] = path
             try:
                 if number in held or self._quiet_files((config.name, number), path) is not None:
@@ -105,7 +107,7 @@ class Folders:
         now = time.monotonic()
         if now - self._complaints.get(message, -_SAME_COMPLAINT_S) >= _SAME_COMPLAINT_S:
             self._complaints[message] = now
-            log.warning("%s", message)
+            log.warning("%s", message, extra={"once": True})
 
     def _quiet_files(self, version: Version, folder: Path) -> Files | None:
         """The fingerprint of a version's folder, or None while something still changes in it.

@@ -204,9 +204,7 @@ class SharedView:
         before, serving = self.now, self._serving()
         after = agree(before, serving)
         if after != before:
-            self._publish(after)
-            if len(serving) > 1:
-                _tell(before, after)
+            _tell(before, after, self._publish(after), among_workers=len(serving) > 1)
 
     def _publish(self, view: View) -> int:
         generation = self._generation[0] + 1
@@ -274,13 +272,23 @@ def _write(path: Path, content: Any) -> None:
     temporary.replace(path)
 
 
-def _tell(before: View, after: View) -> None:
-    """Say why all workers go on with another version where one of them could not load the version that they want."""
+def _tell(before: View, after: View, generation: int, among_workers: bool) -> None:
+    """Log what changes for clients: one line, as only the process that publishes the view does so."""
     for name, view in after.models.items():
-        for version in view.failed.keys() - before.of(name).failed.keys():
-            failure, serving = view.failed[version], view.default
-            if serving is not None and serving != version:
+        was = before.of(name)
+        this = {"once": f"view {generation} {name}"}  # not the worker's own business, so its name is left out
+        if was.default is not None and view.default is None:
+            log.info("%s is no longer served; it was version %d.", name, was.default, extra=this)
+        elif was.default is not None and was.default != view.default:
+            log.info(
+                "%s: version %d serves now, version %d no longer does.", name, view.default, was.default, extra=this
+            )
+        for version in view.failed.keys() - was.failed.keys():
+            if view.default is not None and view.default != version:
                 log.error(
-                    "%s version %d is served by no worker, as worker %d could not load it; version %d goes on: %s",
-                    *(name, version, failure.worker, serving, failure.error),
+                    "%s: version %d is broken%s; version %d goes on serving.",
+                    *(name, version),
+                    f" (worker {view.failed[version].worker} could not load it)" if among_workers else "",
+                    view.default,
+                    extra={"once": f"{this['once']} {version}"},
                 )

@@ -11,21 +11,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any, Final
 
 from service import protocol, signature_messages
 from service.engine.batched_servable import BATCHING_IS_OFF, NOT_OPEN
 from service.engine.batching.parameters import BatchingParameters
+from service.engine.remote import names
+from service.engine.remote.asked import Asked
+from service.engine.remote.errors import VersionGone
 from service.engine.remote.fleet import Fleet
 from service.engine.remote.link import Link
-from service.engine.remote.peers import Peer, Statuses, VersionGone
+from service.engine.remote.peers import Peer, Statuses
 from service.engine.remote.servable import RemoteServable
 from service.engine.wrapped import WrappedServable
 from service.errors import InvalidRequest, ModelFailed, NotFound, SignpostError, Unavailable
 from service.interface import Answer, Array, Call, ModelSpec, Queue, Servable, Signature, State, Status, VersionStatus
 from service.near_misses import not_found
-from service.telemetry.carried import Metadata
 
 # Seconds for calls that few requests wait for: metadata, the classes' names.
 _ASIDE_S: Final = 5.0
@@ -39,7 +40,7 @@ class RemoteEngine:
     """Lends what peers serve; see `service.interface.Engine`.
 
     Args:
-        addresses: `host:port` or `unix:/path` of each peer.
+        addresses: `host:port` or `unix:/path` of each peer, or `dns:name:port` of several.
         parameters: how many of this process's requests one call gathers, and how many calls run at the same time; None
             sends each request by itself.
         models: names of models that the peers serve; needed only where they can't list them and readiness counts.
@@ -47,6 +48,7 @@ class RemoteEngine:
         link: how calls reach the peers.
         pinned: the version that a request which names none means, where the peer has told it to all processes of its
             service at once; None for any other, or where it is not known.
+        resolve: looks names up.
     """
 
     has_canaries = False  # what stands before it may have them
@@ -55,15 +57,17 @@ class RemoteEngine:
         self,
         addresses: Sequence[str],
         parameters: BatchingParameters | None,
+        *,
         models: Sequence[str] = (),
         poll_s: float = 1.0,
         link: Link = _PLAIN,
         pinned: Callable[[ModelSpec], int | None] = lambda _: None,
+        resolve: names.Resolve = names.by_system,
     ) -> None:
         """Connect to nothing yet; `start` begins."""
         self._parameters = parameters
         self._pinned = pinned
-        self._fleet = Fleet(addresses, models, poll_s, self._prepare, link)
+        self._fleet = Fleet(addresses, told=models, poll_s=poll_s, found=self._prepare, link=link, resolve=resolve)
         self._lock = threading.Lock()  # held to change the three below, never while a peer is asked
         self._servables: dict[tuple[str, int], RemoteServable] = {}
         self._building: dict[tuple[str, int], threading.Lock] = {}
@@ -106,7 +110,8 @@ class RemoteEngine:
             {
                 name: tuple(replace(each, state=State.UNKNOWN, error=why) for each in versions or nothing)
                 for name, versions in self._fleet.models.items()
-            }
+            },
+            waiting=why,
         )
 
     def queued(self, model: str | None = None) -> dict[tuple[str, int], Queue]:
@@ -200,7 +205,12 @@ class RemoteEngine:
         spec = ModelSpec(name, version)
         signatures = _signatures(self._metadata(spec))
         servable = RemoteServable(
-            name, version, signatures, self._send, self._parameters, self._unjoined(spec, signatures)
+            name,
+            version,
+            signatures=signatures,
+            send=self._send,
+            parameters=self._parameters,
+            unjoined=self._unjoined(spec, signatures),
         )
         servable.learn_classes(time.monotonic() + _ASIDE_S)
         return servable
@@ -226,8 +236,9 @@ class RemoteEngine:
             request.model_spec.version_label = spec.label
         return self._fleet.ask(Peer.metadata, request, spec.name, spec.version, time.monotonic() + _ASIDE_S)
 
-    def _send(self, request: Any, name: str, version: int, deadline: float, metadata: Metadata) -> Any:
-        return self._fleet.ask(partial(Peer.predict, metadata=metadata), request, name, version, deadline)
+    def _send(self, asked: Asked, deadline: float) -> dict[str, Array]:
+        outputs: dict[str, Array] = self._fleet.ask(Peer.predict, asked, asked.model, asked.version, deadline)
+        return outputs
 
     def _prepare(self, models: Statuses) -> None:
         """Make the servables of new versions off the request path, and forget those of versions that are gone."""

@@ -4,6 +4,9 @@ The thread asks each peer about once a second how it is and what it has; request
 started by `start` (after any fork: a gRPC channel does not survive one) and stopped by `close`; an error of one round
 is logged and the next goes on.
 
+Peers have fixed addresses or stand behind a name (`names.py`), and come and go with its addresses: one that is gone is
+asked nothing more, and its channel is closed when what it runs has ended.
+
 A call goes to the peer with the fewest calls outstanding among those that have the version. It goes to a second one
 only when it surely did not run at the first.
 """
@@ -13,13 +16,16 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import grpc
 
-from service.engine.remote import peers
+from service.engine.remote import errors, names, peers
+from service.engine.remote.errors import VersionGone
 from service.engine.remote.link import Link
-from service.engine.remote.peers import Peer, Statuses, VersionGone
+from service.engine.remote.names import Name, Resolve
+from service.engine.remote.peers import Peer, Statuses
 from service.errors import SignpostError, Unavailable
 from service.interface import ModelSpec, VersionStatus
 
@@ -30,6 +36,10 @@ _LOOK_S: Final = 5.0
 # Seconds between two looks while a peer is dead, and between any two at least.
 _HURRY_S: Final = 0.25
 _LEAST_S: Final = 0.02
+# Seconds for which the first look waits for names to be looked up.
+_NAMES_S: Final = 2.0
+# Seconds after which a peer whose address is gone is asked nothing aside any more, such as its health.
+_ASIDE_S: Final = 5.0
 _DEAD: Final = (logging.WARNING, "The engine at %s does not answer; it is left out until it does.")
 _ALIVE: Final = (logging.INFO, "The engine at %s answers.")
 
@@ -38,23 +48,31 @@ class Fleet:
     """One or more peers as one.
 
     Args:
-        addresses: `host:port` or `unix:/path` of each peer.
+        addresses: `host:port` or `unix:/path` of each peer, or `dns:name:port` of several.
         told: names of models to ask for even if no peer lists them.
         poll_s: seconds between two looks at the peers.
         found: called by the watcher with what it found before that becomes `models`; what it raises is logged.
         link: how calls reach the peers.
+        resolve: looks names up.
     """
 
     def __init__(
         self,
         addresses: Sequence[str],
+        *,
         told: Sequence[str],
         poll_s: float,
         found: Callable[[Statuses], None],
         link: Link,
+        resolve: Resolve,
     ) -> None:
         """Connect to nothing yet; `start` begins."""
-        self._peers = [Peer(address, link) for address in addresses]
+        self._link = link
+        fixed = [address for address in addresses if not address.startswith(names.PREFIX)]
+        self._fixed = {address: Peer(address, link) for address in fixed}
+        self._names = [Name(each, resolve, self._hurry) for each in addresses if each.startswith(names.PREFIX)]
+        self._peers = [*self._fixed.values()]  # replaced as a whole, by the watcher
+        self._parted: dict[Peer, float] = {}  # those whose address is gone, and since when
         self._told = frozenset(told)
         self._learnt: frozenset[str] = frozenset()
         self._poll_s = poll_s
@@ -73,15 +91,19 @@ class Fleet:
         """Make the channels and start the thread that looks after the peers."""
         for peer in self._peers:
             peer.open()
+        for name in self._names:
+            name.start()
         self._thread.start()
 
     def close(self) -> None:
         """Stop the thread and close the channels; takes seconds at most."""
         self._stopping.set()
         self._wake.set()
+        for name in self._names:
+            name.close()
         if self._thread.is_alive():
             self._thread.join(2 * peers.HEALTH_TIMEOUT_S)
-        for peer in self._peers:
+        for peer in (*self._peers, *self._parted):
             peer.close()
 
     @property
@@ -92,7 +114,10 @@ class Fleet:
     @property
     def silence(self) -> str:
         """What to say when no peer answers."""
-        return f"No engine answers at {', '.join(peer.shown for peer in self._peers)}; try again."
+        nameless = "; ".join(name.silence for name in self._names if not name.addresses)
+        at = ", ".join(peer.shown for peer in self._peers)
+        why = "; ".join(filter(None, (at and f"No engine answers at {at}", nameless)))
+        return f"{why}; try again."
 
     @property
     def starting(self) -> bool:
@@ -147,10 +172,10 @@ class Fleet:
             try:
                 return method(peer, request, max(0.001, deadline - time.monotonic()))
             except grpc.RpcError as error:
-                if peers.is_lost(error):
+                if errors.is_lost(error):
                     self._wake.set()
-                failure = peers.in_our_words(error, peer)
-                if not peers.surely_did_not_run(error):
+                failure = errors.in_our_words(error, peer.shown)
+                if not errors.surely_did_not_run(error):
                     raise failure from error
             except ValueError as error:  # gRPC's word for a channel that was closed
                 raise Unavailable("The engine is being closed; try again.") from error
@@ -176,6 +201,9 @@ class Fleet:
             peer.outstanding += 1
             return peer
 
+    def _hurry(self) -> None:
+        self._wake.set()
+
     def _watch(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
@@ -195,12 +223,16 @@ class Fleet:
     def _look(self) -> None:
         """Ask every peer at the same time how it is, then what it has."""
         was_alive = {peer: peer.alive for peer in self._peers}
+        self._keep_to_names()
         asked_health = [(peer, peer.ask_health()) for peer in self._peers]
         for peer, health in asked_health:
             peer.note_health(health)
-        for peer, before in was_alive.items():
+        for peer in self._peers:
+            before = was_alive.get(peer)  # None for a new one
             if before != peer.alive or (self._ended == 0 and not peer.alive):
-                log.log(*(_ALIVE if peer.alive else _DEAD), peer.address)
+                log.log(*(_ALIVE if peer.alive else _DEAD), peer.address, extra={"once": True})
+                for name in self._names if before else ():
+                    name.hurry()  # where it was, another may be
         alive = [peer for peer in self._peers if peer.alive]
         with self._lock:
             names = self._told | self._learnt | {name for peer in alive for name in (*peer.ready, *peer.astray)}
@@ -210,6 +242,37 @@ class Fleet:
         if alive:
             self.reasons = {name: reason for peer in alive for name, reason in sorted(peer.reasons.items())}
             self._note({name: peers.merge(peer.statuses.get(name, ()) for peer in alive) for name in sorted(names)})
+
+    def _keep_to_names(self) -> None:
+        """Make peers for new addresses, and part with those whose address is gone; they finish what they run."""
+        if not self._names:
+            return
+        now_s = time.monotonic()
+        for name in self._names:
+            if self._ended == 0:
+                name.wait_for_first(now_s + _NAMES_S - time.monotonic())
+            name.tell_slowness()
+        known = {peer.address: peer for peer in (*self._peers, *self._parted)}
+        wanted = dict(self._fixed)
+        for name in self._names:
+            for address in sorted(name.addresses - wanted.keys()):
+                peer = known.get(address)
+                if peer is None:
+                    peer = Peer(address, replace(self._link, name=name.host))
+                    peer.open()
+                wanted[address] = peer
+        with self._lock:  # from here on no call begins at one that is gone
+            gone = set(self._peers) - set(wanted.values())
+            self._peers = [*wanted.values()]
+        for peer in gone:
+            peer.note_death()
+            self._parted[peer] = now_s
+        for peer, since_s in list(self._parted.items()):
+            if peer in self._peers:  # its address came back
+                del self._parted[peer]
+            elif not peer.outstanding and now_s - since_s > _ASIDE_S:
+                del self._parted[peer]
+                peer.close()
 
     def _note(self, merged: Mapping[str, tuple[VersionStatus, ...]]) -> None:
         """Keep what was found; a name without a version is a model if it was told, or a peer says it is not ready."""

@@ -27,10 +27,14 @@ class Link:
     Attributes:
         secret: the API key that goes with every call; none where it is empty.
         authorities: certificates in PEM format that the engine's must come from; without them it is plain text.
+        name: what the engine's certificate must be made out for; without it the host of its address.
+        hop: the socket of the hop, where the engine is another process of this service.
     """
 
     secret: str = field(default="", repr=False)
     authorities: bytes | None = None
+    name: str = ""
+    hop: Path | None = None
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
@@ -41,7 +45,8 @@ class Link:
         """A channel to an address; it connects by itself. To be made after any fork."""
         if self.authorities is None:
             return grpc.insecure_channel(address, options=_OPTIONS)
-        return grpc.secure_channel(address, grpc.ssl_channel_credentials(self.authorities), options=_OPTIONS)
+        options = (*_OPTIONS, ("grpc.ssl_target_name_override", self.name)) if self.name else _OPTIONS
+        return grpc.secure_channel(address, grpc.ssl_channel_credentials(self.authorities), options=options)
 
 
 def read(key_file: Path | None, authorities_file: Path | None) -> Link:

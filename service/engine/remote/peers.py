@@ -1,10 +1,9 @@
-"""One address of a remote engine: its channel, what is known of its health and models, and its errors in our words.
+"""One address of a remote engine: its channel, and what is known of its health and models.
 
 Nothing here starts a thread; gRPC's own belong to the channel and end with `Peer.close`. No TensorFlow is imported.
 """
 
 import logging
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -13,23 +12,14 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service import protocol
-from service.admission import TOO_MANY
+from service.engine.remote import errors
+from service.engine.remote.asked import Asked, read_response, to_request
 from service.engine.remote.link import Link
-from service.errors import (
-    DeadlineExceeded,
-    InvalidRequest,
-    ModelFailed,
-    NotFound,
-    Overloaded,
-    SignpostError,
-    TooLarge,
-    Unavailable,
-    UnfitSignature,
-    one_line,
-    without_paths,
-)
-from service.interface import State, VersionStatus
-from service.telemetry.carried import Metadata
+from service.errors import one_line, without_paths
+from service.hop.client import Hop
+from service.hop.messages import HopError
+from service.interface import Array, State, VersionStatus
+from service.telemetry.carried import time_left
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +28,8 @@ HEALTH_TIMEOUT_S: Final = 2.0
 _SILENCES: Final = 2
 
 _SILENT: Final = (grpc.StatusCode.DEADLINE_EXCEEDED,)
-_GONE: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 # What a server without `List` says; grpcio's own health service calls it an unforeseen error.
 _NOT_MADE: Final = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN)
-_REFUSED_INPUT: Final = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE)
-# The path of a socket in gRPC's own errors.
-_SOCKET: Final = re.compile(r"unix:[^\s:;]+:? ?")
-# How gRPC begins its text when a call found no connection on which it could have been sent.
-_NEVER_SENT: Final = "failed to connect to all addresses"
 
 _PLAIN: Final = Link()
 
@@ -77,32 +61,48 @@ class Peer:
         self.refused = False  # it wants an API key, and another than it is sent
         self._silences = 0
         self._channel: Any = None
+        self._hop: Hop | None = None
 
     def open(self) -> None:
-        """Make the channel; it connects by itself."""
+        """Make the channel, and the hop where there is one; they connect by themselves."""
         self._channel = self._link.open(self.address)
         self._prediction = protocol.prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models = protocol.model_service_pb2_grpc.ModelServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)
+        if self._link.hop is not None:
+            self._hop = Hop(self._link.hop)
 
     def close(self) -> None:
-        """Close the channel; calls that run end with Unavailable."""
+        """Close the channel and the hop; calls that run end with Unavailable."""
         if self._channel is not None:
             self._channel.close()
+        if self._hop is not None:
+            self._hop.close()
 
-    def predict(self, request: Any, timeout_s: float, metadata: Metadata = ()) -> Any:
-        """Send a Predict request and wait for its answer; `metadata` go along with it.
+    def predict(self, asked: Asked, timeout_s: float) -> dict[str, Array]:
+        """Run a signature and wait for its outputs: over the hop where that can be done, or else over gRPC.
 
         Raises:
-            grpc.RpcError: as gRPC reports it; see `in_our_words`.
+            grpc.RpcError: as gRPC reports it, or would; see `in_our_words`.
+            ModelFailed: the answer can't be read.
         """
-        return self._prediction.Predict(
-            request, timeout=timeout_s, metadata=(protocol.PREFERS_CONTENT, *self._link.metadata, *metadata)
-        )
+        if self._hop is not None and asked.gives_numbers:
+            try:
+                outputs = self._hop.call(
+                    asked.model, asked.version, asked.signature_name, asked.outputs, asked.inputs,
+                    asked.metadata, timeout_s,
+                )  # fmt: skip
+            except HopError as error:
+                raise errors.HopFailed(error) from error
+            if outputs is not None:
+                return outputs
+        metadata = (protocol.PREFERS_CONTENT, time_left(timeout_s), *self._link.metadata, *asked.metadata)
+        return read_response(self._prediction.Predict(to_request(asked), timeout=timeout_s, metadata=metadata))
 
     def metadata(self, request: Any, timeout_s: float) -> Any:
         """Send a GetModelMetadata request and wait for its answer; raises as `predict` does."""
-        return self._prediction.GetModelMetadata(request, timeout=timeout_s, metadata=self._link.metadata)
+        along = (time_left(timeout_s), *self._link.metadata)
+        return self._prediction.GetModelMetadata(request, timeout=timeout_s, metadata=along)
 
     def ask_health(self) -> Any:
         """Ask how it is; the answer is for `note_health`.
@@ -137,7 +137,7 @@ class Peer:
             self.empty = not self.ready and not any(each.status == serving for each in answer.statuses.values())
         elif code in _NOT_MADE and self._lists_health:
             self._lists_health, self.alive = False, True  # asked the other way next time
-        elif code in _GONE:
+        elif code in errors.GONE:
             self.note_death()
         elif code in _SILENT:
             self._silences += 1
@@ -226,61 +226,3 @@ def _state(number: int) -> State:
         return State(number)
     except ValueError:  # an open enum
         return State.UNKNOWN
-
-
-class VersionGone(NotFound):
-    """The peer does not have the version that was asked for: it was swapped out since."""
-
-
-def in_our_words(error: Any, peer: Peer) -> SignpostError:
-    """An error of a call in the words of `service.errors`.
-
-    Args:
-        error: what gRPC raised (`grpc.RpcError`, which is also the call).
-        peer: the peer that was called.
-    """
-    code, text = error.code(), without_paths(_SOCKET.sub("", str(error.details() or "").strip()))
-    if text == protocol.STILL_LOADING:
-        return Unavailable(text)
-    if code is grpc.StatusCode.NOT_FOUND:
-        return VersionGone(text)
-    if code is grpc.StatusCode.UNAUTHENTICATED:
-        return Unavailable(f"The engine at {peer.shown} does not take this gateway's API key; its operator can help.")
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
-        return TooLarge(f"The request is larger than the engine at {peer.shown} takes: {text}")
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED or _is_overload(code, text):
-        return Overloaded(text, retry_after_s=1.0)
-    if code is grpc.StatusCode.FAILED_PRECONDITION:
-        return UnfitSignature(text)
-    if code in _REFUSED_INPUT:
-        return InvalidRequest(text)
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineExceeded(f"No answer within the deadline from the engine at {peer.shown}.")
-    if code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS):
-        return ModelFailed(text or "The model failed.")
-    return Unavailable(f"The engine at {peer.shown} can't answer ({text or code.name}); try again.")
-
-
-def surely_did_not_run(error: Any) -> bool:
-    """Whether a call that failed so was never run, so that another peer may be asked: not sent, refused, or unknown."""
-    code, text = error.code(), str(error.details() or "")
-    return (
-        code is grpc.StatusCode.NOT_FOUND
-        or text == protocol.STILL_LOADING
-        or _is_overload(code, text)
-        or (code is grpc.StatusCode.UNAVAILABLE and text.startswith(_NEVER_SENT))
-    )
-
-
-def is_lost(error: Any) -> bool:
-    """Whether the connection itself seems to be gone, so that the peer should be looked at at once."""
-    text = str(error.details() or "")
-    return error.code() in _GONE and text != protocol.STILL_LOADING and not _is_overload(error.code(), text)
-
-
-def _is_overload(code: grpc.StatusCode, text: str) -> bool:
-    # Signpost: "The queue is full: …", "The queue is too long for …" and `admission.too_many`; TF Serving: "The batch
-    # scheduling queue … is full".
-    return code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED) and (
-        ("queue" in text and ("full" in text or "too long" in text)) or text.startswith(TOO_MANY)
-    )

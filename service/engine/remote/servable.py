@@ -7,20 +7,20 @@ the local engine, and starts none.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from service import protocol
 from service.engine.batched_servable import BatchedServable
 from service.engine.batching.batcher import Batcher, Unjoinable
 from service.engine.batching.parameters import BatchingParameters
 from service.engine.classifier import blank, read_classes
+from service.engine.remote.asked import Asked
 from service.errors import InvalidRequest, ModelFailed, Unavailable, UnfitSignature
+from service.hop import messages
 from service.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Signature
 from service.telemetry.carried import Metadata, carried
 
-# Sends a Predict request for a version of a model and returns the response: request, model, version, deadline, and
-# what goes along with it as metadata.
-Send = Callable[[Any, str, int, float, Metadata], Any]
+# Makes a call and returns the outputs; given up at the deadline (`time.monotonic()`).
+Send = Callable[[Asked, float], dict[str, Array]]
 
 
 class RemoteServable(BatchedServable):
@@ -40,13 +40,14 @@ class RemoteServable(BatchedServable):
         self,
         name: str,
         version: int,
+        *,
         signatures: Mapping[str, Signature],
         send: Send,
         parameters: BatchingParameters | None,
         unjoined: Mapping[str, str],
     ) -> None:
         """Make an empty queue for each signature that is joined; `learn_classes` completes an image classifier."""
-        super().__init__(name, version, signatures, unjoined)
+        super().__init__(name, version, signatures=signatures, unjoined=unjoined)
         self._send = send
         if parameters is not None:
             self.batchers = {key: _CallBatcher(self, key, parameters) for key in signatures if key not in unjoined}
@@ -88,18 +89,10 @@ class RemoteServable(BatchedServable):
         Raises:
             SignpostError: the engine's error in our words.
         """
-        request = protocol.predict_pb2.PredictRequest()
-        request.model_spec.name = self.name
-        request.model_spec.version.value = self.version
-        request.model_spec.signature_name = signature_name
-        request.output_filter.extend(outputs)
-        for name, array in inputs.items():
-            request.inputs[name].CopyFrom(protocol.to_tensor_proto(array))
-        response = self._send(request, self.name, self.version, deadline, metadata)
-        try:
-            answer = {name: protocol.from_tensor_proto(tensor) for name, tensor in response.outputs.items()}
-        except InvalidRequest as error:  # the engine's fault, not the client's
-            raise ModelFailed(f"The engine's answer can't be read: {error}") from error
+        specs = self.signatures[signature_name].outputs
+        gives_numbers = all(messages.carries(specs[name].dtype) for name in outputs or specs)
+        asked = Asked(self.name, self.version, signature_name, inputs, outputs, metadata, gives_numbers)
+        answer = self._send(asked, deadline)
         if lacking := set(outputs) - answer.keys():
             raise ModelFailed(f"The engine's answer lacks the output {min(lacking)!r}.")
         return answer

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from service.errors import SettingsError
+from service.telemetry.tensorflow_noise import held_back
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,10 @@ class DeviceSettings:
         inter_op_threads: operations that run at the same time; 0 means `threads`.
         memory_fraction: share of each GPU's memory, taken at once; 0 lets it grow.
         mixed_precision: compute in 16 bits where that is safe: bfloat16 on a CPU, float16 on a GPU.
+        stderr_folder: where to keep what TensorFlow's libraries write while they are imported; see
+            `service.telemetry.tensorflow_noise`.
+        pad_batches: run only sizes of batches that ran before a version served; None does so on a GPU, where a first
+            run takes up to a second.
         cpu_devices: on a host without a GPU, how many devices to make of its CPU, each with a copy of every model;
             the tests show on them what several GPUs do.
     """
@@ -46,6 +51,8 @@ class DeviceSettings:
     inter_op_threads: int = 0
     memory_fraction: float = 0.0
     mixed_precision: bool = False
+    stderr_folder: Path | None = None
+    pad_batches: bool | None = None
     cpu_devices: int = 1
 
 
@@ -67,7 +74,8 @@ def _set_tensorflow_up(device: DeviceSettings) -> None:
     # of the import's time again, and afterwards stop every thread for a tenth of a second each time.
     gc.disable()
     try:
-        import tensorflow as tf
+        with held_back(device.stderr_folder):
+            import tensorflow as tf
     finally:
         gc.freeze()
         gc.enable()
@@ -85,6 +93,7 @@ def _set_tensorflow_up(device: DeviceSettings) -> None:
             "TensorFlow sees no GPU although one was asked for (%s); models run on the CPU. `nvidia-smi` tells whether "
             "the driver is there; --require-gpu makes this an error.",
             reason,
+            extra={"once": True},
         )
     for number, gpu in enumerate(gpus):
         try:
@@ -123,6 +132,11 @@ def gpu_memory() -> dict[str, dict[str, int]]:
 def has_gpu() -> bool:
     """Whether TensorFlow, which is set up already, sees a GPU."""
     return bool(sys.modules["tensorflow"].config.list_physical_devices("GPU"))
+
+
+def pads(device: DeviceSettings) -> bool:
+    """Whether batches are padded to sizes that ran before; TensorFlow is set up already."""
+    return has_gpu() if device.pad_batches is None else device.pad_batches
 
 
 def placements(tf: Any, device: DeviceSettings) -> list[str]:

@@ -99,7 +99,7 @@ def _freeze(tf: Any, session: Any, graph_def: Any, definition: Definition, names
     try:
         frozen = convert_variables_to_constants_from_session_graph(session, needed, ends)
     except Exception as error:
-        log.info("Running as it is what can't be frozen: %s", first_line(error))
+        log.info("Running as it is what can't be frozen: %s", first_line(error), extra={"once": True})
         return None
     if _VARIABLES & operations_behind(frozen, ends):
         return None

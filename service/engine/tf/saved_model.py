@@ -10,8 +10,9 @@ needs, as with Keras 3 models written by `tf.saved_model.save`, TensorFlow 2's d
 """
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,9 +39,12 @@ class Loaded:
 
     Attributes:
         runs: a function for each signature; of one that can't be run it raises UnfitSignature, which says why.
+        devices: of each that can be run, the function on each device.
         trials: the same as `drafts`, but a run is given up after some seconds, as far as TensorFlow can.
         drafts: the same functions on what was loaded, until `settle`. What runs in a session makes it keep another copy
             of the model for each set of outputs it was ever asked for, so whatever is only tried belongs there.
+        in_float32: a signature on the first device without mixed precision, as long as the context lasts; None where
+            it can't be frozen, which mixed precision does not change.
         refused: why signatures can't be run, by name.
         settle: gives back the memory of what nothing runs on.
         release: gives all memory back.
@@ -48,8 +52,10 @@ class Loaded:
     """
 
     runs: Mapping[str, Run]
+    devices: Mapping[str, Sequence[Run]]
     drafts: Mapping[str, Run]
     trials: Mapping[str, Run]
+    in_float32: Callable[[str], AbstractContextManager[Run | None]]
     refused: Mapping[str, str]
     settle: Callable[[], None]
     release: Callable[[], None]
@@ -73,9 +79,22 @@ def load(folder: Path, definition: Definition, device: DeviceSettings) -> Loaded
     refused = {name: why for name in definition.signatures if (why := definition.why_not_run(name))}
     opened = _open(tf, folder, definition, [name for name in definition.signatures if name not in refused], device)
     runs: dict[str, Run] = {}
+    devices: dict[str, Sequence[Run]] = {}
     drafts: dict[str, Run] = {}
     trials: dict[str, Run] = {}
     sessions: list[Any] = []
+
+    @contextmanager
+    def in_float32(name: str) -> Iterator[Run | None]:
+        frozen = next((each for each in opened.frozen if name in each.ends), None)
+        if frozen is None:
+            yield None
+            return
+        session = open_session(tf, frozen.graph_def, replace(device, mixed_precision=False), places[0])
+        try:
+            yield run_of(tf, session, frozen.ends[name], device)
+        finally:
+            session.close()
 
     def settle() -> None:
         drafts.clear()
@@ -84,8 +103,8 @@ def load(folder: Path, definition: Definition, device: DeviceSettings) -> Loaded
             opened.close()
 
     def release() -> None:
-        runs.clear()
-        drafts.clear()
+        for functions in (runs, devices, drafts):
+            functions.clear()
         for session in sessions:
             session.close()
         opened.close()
@@ -103,14 +122,16 @@ def load(folder: Path, definition: Definition, device: DeviceSettings) -> Loaded
             own = [open_session(tf, frozen.graph_def, device, place) for place in places]
             sessions += own
             for name, ends in frozen.ends.items():
-                runs[name] = Replicas([run_of(tf, session, ends, device) for session in own])
-        runs.update((name, draft) for name, draft in drafts.items() if name not in runs)
+                devices[name] = [run_of(tf, session, ends, device) for session in own]
+                runs[name] = Replicas(devices[name])
+        for name in drafts.keys() - runs.keys():
+            runs[name], devices[name] = drafts[name], [drafts[name]]
     except BaseException:
         release()
         raise
     for name, why in refused.items():
         runs[name] = _refusing(name, without_paths(why))
-    return Loaded(runs, drafts, trials, refused, settle, release, len(places))
+    return Loaded(runs, devices, drafts, trials, in_float32, refused, settle, release, len(places))
 
 
 def _open(tf: Any, folder: Path, definition: Definition, names: list[str], device: DeviceSettings) -> Opened:
@@ -119,7 +140,12 @@ def _open(tf: Any, folder: Path, definition: Definition, names: list[str], devic
     except Exception as error:
         if not definition.has_objects:
             raise
-        log.info("TensorFlow 1's loader can't run %s, so TensorFlow 2's does: %s", folder, first_line(error))
+        log.info(
+            "TensorFlow 1's loader can't run %s, so TensorFlow 2's does: %s",
+            folder,
+            first_line(error),
+            extra={"once": True},
+        )
         try:
             return open_functions(tf, folder, definition, names)
         except Exception as second:

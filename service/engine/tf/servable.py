@@ -1,39 +1,38 @@
 """A version of a model as TensorFlow runs it: its signatures, batched, behind the interface of a servable."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
-from service import store
-from service.engine.batched_servable import BATCHING_IS_OFF, NOT_OPEN, BatchedServable, Stopped
-from service.engine.batching.batcher import Batcher, Run
+import numpy as np
+
+from service.engine.batched_servable import BatchedServable, Stopped
+from service.engine.batching.batcher import Batcher, Run, Unjoinable
+from service.engine.batching.measured import gain_of_pairs
 from service.engine.batching.parameters import BatchingParameters
-from service.engine.classifier import blank, computed, read_classes
+from service.engine.batching.warm_batcher import WarmBatcher
+from service.engine.batching.warmer import Sample
 from service.engine.inputs import unfit_shape
 from service.engine.joining.recheck import Recheck
-from service.engine.joining.row_test import why_not_joined
 from service.engine.joining.shape_judge import ShapeJudge
-from service.engine.tf import definition, errors, saved_model, trial
-from service.engine.tf.definition import Definition
-from service.engine.tf.device import DeviceSettings, give_memory_back, has_gpu, import_tensorflow
-from service.engine.tf.saved_model import Loaded
-from service.errors import InvalidRequest, LoadFailed, ModelFailed
-from service.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Signature
+from service.engine.tf.device import give_memory_back
+from service.errors import InvalidRequest, ModelFailed, SignpostError
+from service.interface import Answer, Array, Call, Signature
 
-SERVE_TAG: Final = "serve"
+log = logging.getLogger(__name__)
 
 # How far numbers may differ that are the same but for rounding, as a share of the largest: other sizes of batches are
-# computed by other kernels. In 16 bits, and in those of TF32 on a GPU, they round more coarsely.
-_TOLERANCE: Final = 1e-4
-_COARSE_TOLERANCE: Final = 0.02
+# computed by other kernels.
+TOLERANCE: Final = 1e-4
+# How many times as much has to come of two batches at a time, which hold memory for two.
+_GAIN: Final = 1.1
 
 
 class TensorflowServable(BatchedServable):
-    """One loaded version; see `service.interface.Servable`. Made by `load`.
+    """One loaded version; see `service.interface.Servable`. Made by `service.engine.tf.loading`.
 
     Args:
         name: the model's name.
@@ -46,41 +45,106 @@ class TensorflowServable(BatchedServable):
         tolerance: see `row_test.rounding`.
         judges: for each signature that takes other shapes than it declares, what judges those.
         stopped: told of each signature whose requests are not joined any more.
+        devices: where only sizes are to run that ran before, the function of each signature on each device.
+        used: told of each kind of requests that comes and has not run at every size, with its signature.
     """
 
     def __init__(
         self,
         name: str,
         version: int,
+        *,
         signatures: Mapping[str, Signature],
         runs: Mapping[str, Run],
         parameters: BatchingParameters | None,
         release: Callable[[], None],
         unjoined: Mapping[str, str],
-        tolerance: float = _TOLERANCE,
+        tolerance: float = TOLERANCE,
         judges: Mapping[str, ShapeJudge] = MappingProxyType({}),
         stopped: Stopped = lambda *_: None,
+        devices: Mapping[str, Sequence[Run]] = MappingProxyType({}),
+        used: Callable[[str, Sample], None] = lambda *_: None,
     ) -> None:
         """Put the parts together."""
-        super().__init__(name, version, signatures, unjoined, stopped)
+        super().__init__(name, version, signatures=signatures, unjoined=unjoined, stopped=stopped)
         self._judges = judges
         self._runs = runs
         self._release = release
         self._rechecks: list[Recheck] = []
+        self._devices = devices
+        self._used = used
+        self._warm: dict[str, WarmBatcher] = {}
         if parameters is not None:
             self.batchers = {
                 each: self._batcher(each, parameters, tolerance) for each in signatures if each not in unjoined
             }
 
     def _batcher(self, signature_name: str, parameters: BatchingParameters, tolerance: float) -> Batcher:
-        run = self._runs[signature_name]
+        image = self.signatures[signature_name].image is not None
         if not parameters.row_test:  # joined as asked for, whatever comes of it
-            return Batcher(run, parameters)
+            # Nobody asked for padding, in which a row that depends on others would get another answer.
+            padded = image or bool(parameters.allowed_batch_sizes)
+            return self._make_batcher(signature_name, parameters, padded)
         stop = partial(self.stop_joining, signature_name)
-        eager = self.signatures[signature_name].image is None  # what only the row test has shown
-        recheck = Recheck(run, parameters.recheck_share, tolerance, stop, eager)
+        # At first all are looked at of what only the row test has shown.
+        run, share = self._runs[signature_name], parameters.recheck_share
+        recheck = Recheck(run, share=share, tolerance=tolerance, differed=stop, eager=not image)
         self._rechecks.append(recheck)
-        return Batcher(run, parameters, joined=recheck.note if parameters.recheck_share else None, unjoinable=stop)
+        joined = recheck.note if parameters.recheck_share else None
+        return self._make_batcher(signature_name, parameters, True, joined=joined, unjoinable=stop)
+
+    def _make_batcher(self, name: str, parameters: BatchingParameters, padded: bool, **told: Any) -> Batcher:
+        devices = self._devices.get(name)
+        if devices is None or not padded:
+            return Batcher(self._runs[name], parameters, **told)
+        full_name = f"{self.name} version {self.version}, signature {name!r}"
+        batcher = self._warm[name] = WarmBatcher(
+            self._runs[name],
+            parameters.with_sizes(),
+            devices=devices,
+            name=full_name,
+            used=partial(self._note_used, name),
+            **told,
+        )
+        return batcher
+
+    def _note_used(self, name: str, sample: Sample) -> None:
+        if self.signatures[name].image is not None:  # any pixels will do, and a client's are nobody's business
+            sample = Sample({each: np.zeros_like(row) for each, row in sample.row.items()}, sample.outputs)
+        self._used(name, sample)
+
+    def warm_up(self, signature_name: str, samples: Iterable[Sample]) -> None:
+        """Run kinds of requests at every size, where only sizes are to run that ran before."""
+        if signature_name not in self._warm:
+            return
+        for sample in samples:
+            try:
+                self._warm[signature_name].warmer.warm_up(sample)
+            except (SignpostError, Unjoinable) as error:  # its first runs will be beside the queue
+                log.debug("%s version %d, %r, is not warm: %s", self.name, self.version, signature_name, error)
+
+    def run_in_pairs(self, signature_name: str, sample: Sample) -> None:
+        """Run two batches at a time on each device from now on, if that is left to measuring and measures quicker."""
+        batcher = self._warm.get(signature_name)
+        if batcher is None or not batcher.may_pair:
+            return
+        try:
+            gain = gain_of_pairs(self._devices[signature_name][0], sample, batcher.most_rows)
+        except SignpostError as error:  # the device has no memory for two
+            log.debug("%s version %d was not measured in pairs of batches: %s", self.name, self.version, error)
+            return
+        if gain >= _GAIN:
+            batcher.at_once *= 2
+        log.info(
+            "%s version %d: two batches of %d at a time give %.2f times as many answers; %s run at a time.",
+            self.name, self.version, batcher.most_rows, gain, batcher.at_once,
+            extra={"once": f"pairs {self.name} {self.version}"},
+        )  # fmt: skip
+
+    def note_warm(self, signature_name: str, sample: Sample) -> None:
+        """Note that a kind of requests has run at every size."""
+        if signature_name in self._warm:
+            self._warm[signature_name].warmer.mark(sample.kind)
 
     def run_alone(self, inputs: Mapping[str, Array], call: Call) -> Answer:
         """Run a call by itself."""
@@ -121,128 +185,9 @@ class TensorflowServable(BatchedServable):
     def close(self) -> None:
         """Fail what waits and give the memory back."""
         super().close()
+        for batcher in self._warm.values():  # also those that join nothing any more
+            batcher.close()
         for recheck in self._rechecks:
             recheck.close()
         self._release()
         give_memory_back()
-
-
-def load(
-    folder: Path,
-    name: str,
-    version: int,
-    parameters: BatchingParameters | None,
-    device: DeviceSettings,
-    warm_up_times: int = 1,
-    tags: Iterable[str] = (SERVE_TAG,),
-    stopped: Stopped = lambda *_: None,
-) -> TensorflowServable:
-    """Load a version, check its golden samples on this device, warm it up, and test which requests may be joined.
-
-    Args:
-        folder: the version's folder, a SavedModel.
-        name: the model's name.
-        version: the version's number.
-        parameters: how its requests are batched; None runs each by itself.
-        device: how TensorFlow uses the device.
-        warm_up_times: how often each request of its warm-up file runs; 0 leaves the file alone.
-        tags: those of the graph to serve.
-        stopped: told of each signature whose requests are not joined any more.
-
-    Raises:
-        LoadFailed: the folder is not a SavedModel that can be served, or gives other scores than were recorded.
-    """
-    found = definition.read(folder, tags)
-    default = found.signatures.get(DEFAULT_SIGNATURE)
-    size = None if default is None or found.why_not_run(DEFAULT_SIGNATURE) else default.image
-    try:
-        loaded = saved_model.load(folder, found, device)
-        if parameters is not None:  # a batch for each device at the same time
-            parameters = replace(parameters, num_batch_threads=max(parameters.num_batch_threads, loaded.copies))
-    except Exception as error:
-        raise LoadFailed(f"{folder} can't be loaded: {errors.first_line(error)}") from error
-    try:
-        runs = loaded.runs
-        classes = () if size is None else read_classes(loaded.drafts[DEFAULT_SIGNATURE]({"image": blank(size, 1)}, ()))
-        largest = None
-        wanted = ("scores",) if default is None or size is None else default.image_outputs
-        if size is not None:
-            sizes = parameters.sizes(few=not has_gpu()) if parameters is not None else (1,)
-            largest = trial.warm_up(runs[DEFAULT_SIGNATURE], size, sizes, loaded.copies, wanted)
-        real = _replay_warmup_file(folder / store.WARMUP, found.signatures, runs, bool(classes), warm_up_times, device)
-        for _ in range(loaded.copies):  # each call goes to the next device
-            trial.check_golden(folder, runs, wanted)
-        tolerance = _COARSE_TOLERANCE if device.mixed_precision or has_gpu() else _TOLERANCE
-        unjoined = _find_unjoined(folder, found, loaded, parameters, real, tolerance)
-        loaded.settle()
-        servable = TensorflowServable(
-            name, version, found.signatures, runs, parameters, loaded.release, unjoined, tolerance,
-            _judges(found, loaded, device), stopped,
-        )  # fmt: skip
-        servable.classes = classes
-        if largest is not None and largest < max(sizes):
-            servable.limit_batches(largest)
-    except Exception as error:
-        loaded.release()
-        give_memory_back()
-        if isinstance(error, LoadFailed):
-            raise
-        raise LoadFailed(f"{folder} does not run: {errors.first_line(error)}") from error
-    give_memory_back()
-    return servable
-
-
-def _judges(found: Definition, loaded: Loaded, device: DeviceSettings) -> dict[str, ShapeJudge]:
-    tf = import_tensorflow(device)
-    return {
-        name: ShapeJudge(tf, outline, found.signatures[name])
-        for name, outline in found.outlines.items()
-        if name not in loaded.refused
-    }
-
-
-def _find_unjoined(
-    folder: Path,
-    found: Definition,
-    loaded: Loaded,
-    parameters: BatchingParameters | None,
-    real: Mapping[str, Sequence[Mapping[str, Array]]],
-    tolerance: float,
-) -> dict[str, str]:
-    """Why requests of a signature are not to be joined, for each of which they are not."""
-    unjoined: dict[str, str] = {}
-    golden = trial.golden_inputs(folder)
-    for name, signature in found.signatures.items():
-        if name in loaded.refused:
-            unjoined[name] = f"it can't be run: {loaded.refused[name]}"
-        elif parameters is None:
-            unjoined[name] = BATCHING_IS_OFF
-        elif not signature.batchable:
-            unjoined[name] = NOT_OPEN
-        elif parameters.row_test and signature.image is None:
-            known = [*real.get(name, ()), *(each for each in golden if each.keys() == signature.inputs.keys())]
-            reason = found.why_calls_differ(name) or why_not_joined(
-                loaded.trials[name], signature, known, tolerance, parameters.max_batch_size
-            )
-            if reason:
-                unjoined[name] = reason
-    return unjoined
-
-
-def _replay_warmup_file(
-    path: Path,
-    signatures: Mapping[str, Signature],
-    runs: Mapping[str, Run],
-    is_classifier: bool,
-    times: int,
-    device: DeviceSettings,
-) -> dict[str, list[Mapping[str, Array]]]:
-    """Run the requests of a warm-up file, if there is one; returns their inputs by signature."""
-    if not times or not path.is_file():
-        return {}
-    if is_classifier:
-        classifier, signature = runs[DEFAULT_SIGNATURE], signatures[DEFAULT_SIGNATURE]
-        # As requests are run: TensorFlow prepares, and keeps, a graph for each set of outputs.
-        runs = {**runs, DEFAULT_SIGNATURE: lambda inputs, outputs: classifier(inputs, computed(outputs, signature))}
-    records = import_tensorflow(device).data.TFRecordDataset(str(path)).as_numpy_iterator()
-    return trial.replay(records, path, signatures, runs, times)

@@ -1,16 +1,20 @@
 """What a version goes through before it serves: warm at every batch size, warm-up file replayed, scores checked."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from service import examples, protocol, store
-from service.engine.batching.batcher import Run
-from service.engine.classifier import blank
+from service.engine.batching.batcher import Run, Unjoinable
+from service.engine.batching.warmer import Sample, Used, run_sizes, sample_of
+from service.engine.classifier import blank, computed
 from service.engine.inputs import check_inputs
-from service.errors import DeviceOutOfMemory, LoadFailed
+from service.engine.joining.row_test import one_row
+from service.engine.tf.device import DeviceSettings, import_tensorflow
+from service.errors import LoadFailed
 from service.interface import DEFAULT_SIGNATURE, Array, ImageSize, Signature
 
 # How far a score may be from the one that the trainer recorded. Other processors and kernels round differently;
@@ -22,43 +26,60 @@ _MOST_RECORDS: Final = 1000
 Inputs = Mapping[str, Array]
 
 
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A request of a warm-up file: its inputs, and the outputs that it wants."""
+
+    inputs: Inputs
+    outputs: tuple[str, ...]
+
+
 def warm_up(
-    run: Run, size: ImageSize, batches: Sequence[int], copies: int = 1, outputs: tuple[str, ...] = ("scores",)
+    devices: Sequence[Run], size: ImageSize, batches: Sequence[int], outputs: tuple[str, ...] = ("scores",)
 ) -> int:
     """Run an image classifier at every batch size once, so that no request pays for what a first run sets up.
 
     Args:
-        run: the function.
+        devices: the function on each device.
         size: of its images.
         batches: the batch sizes, the smallest first.
-        copies: on how many devices it is; each runs every size.
         outputs: that requests will want; `scores` is among them.
 
     Returns:
-        The largest size for which the device has memory.
+        The largest size for which every device has memory.
 
     Raises:
         DeviceOutOfMemory: not even the smallest fits.
         LoadFailed: it has not one row of scores for each image.
     """
-    largest = batches[0]
-    for rows in batches:
-        try:
-            for _ in range(copies):
-                scores = run({"image": blank(size, rows)}, outputs)["scores"]
-                if len(scores) != rows:
-                    raise LoadFailed(f"It gives {len(scores)} rows of scores for {rows} images; it needs one for each.")
-        except DeviceOutOfMemory:
-            if rows == batches[0]:
-                raise
-            return largest
-        largest = rows
-    return largest
+    try:
+        return run_sizes(devices, scores(size, outputs), batches)
+    except Unjoinable as error:
+        raise LoadFailed(f"It needs one row of scores for each image, but {error}.") from error
+
+
+def replay_file(
+    path: Path,
+    signatures: Mapping[str, Signature],
+    runs: Mapping[str, Run],
+    is_classifier: bool,
+    times: int,
+    device: DeviceSettings,
+) -> dict[str, list[Asked]]:
+    """Run the requests of a warm-up file, if there is one; see `replay`. Nothing runs where `times` is 0."""
+    if not times or not path.is_file():
+        return {}
+    if is_classifier:
+        classifier, signature = runs[DEFAULT_SIGNATURE], signatures[DEFAULT_SIGNATURE]
+        # As requests are run: TensorFlow prepares, and keeps, a graph for each set of outputs.
+        runs = {**runs, DEFAULT_SIGNATURE: lambda inputs, outputs: classifier(inputs, computed(outputs, signature))}
+    records = import_tensorflow(device).data.TFRecordDataset(str(path)).as_numpy_iterator()
+    return replay(records, path, signatures, runs, times)
 
 
 def replay(
     records: Iterable[bytes], path: Path, signatures: Mapping[str, Signature], runs: Mapping[str, Run], times: int
-) -> dict[str, list[Inputs]]:
+) -> dict[str, list[Asked]]:
     """Run the requests of a warm-up file: Predict, Classify, Regress and MultiInference.
 
     Args:
@@ -69,12 +90,12 @@ def replay(
         times: how often each request runs.
 
     Returns:
-        The inputs of the requests, by signature.
+        The requests, by signature.
 
     Raises:
         LoadFailed: a record is none, or asks for what the version does not have.
     """
-    seen: dict[str, list[Inputs]] = {}
+    seen: dict[str, list[Asked]] = {}
     for number, record in enumerate(records):
         if number == _MOST_RECORDS:
             raise LoadFailed(f"{path} holds more than {_MOST_RECORDS} requests; keep the most typical ones.")
@@ -86,7 +107,7 @@ def replay(
             check_inputs(inputs, signatures[name])
             for _ in range(times):
                 runs[name]({**signatures[name].defaults, **inputs}, outputs)
-            seen.setdefault(name, []).append(inputs)
+            seen.setdefault(name, []).append(Asked(inputs, outputs))
     return seen
 
 
@@ -152,3 +173,36 @@ def _requests(log: Any, path: Path, signatures: Mapping[str, Signature]) -> list
     serialised = {examples.INPUT: examples.read_input(request.input)}
     names = [(asked(model_spec), method) for model_spec, method in tasks]
     return [(name, serialised, examples.outputs_of(signatures[name], method)) for name, method in names]
+
+
+def scores(size: ImageSize, outputs: tuple[str, ...]) -> Sample:
+    """What clients ask of an image classifier; `outputs` are its signature's `image_outputs`."""
+    return Sample({"image": blank(size, 1)}, outputs)
+
+
+def samples(
+    name: str, signature: Signature, is_classifier: bool, asked: Sequence[Asked], used: Used
+) -> Iterator[Sample]:
+    """What requests will ask of a signature: by default, as in the warm-up file, and as they asked other versions.
+
+    Other signatures than the default one are left to their first use, beside the queue, as few clients have one.
+
+    Args:
+        name: of the signature.
+        signature: its inputs and outputs.
+        is_classifier: whether it is the one by which images are classified.
+        asked: its requests in the warm-up file.
+        used: what requests asked of other versions.
+    """
+    rows = [each for each in asked if signature.has_rows(each.inputs)]
+    for each in rows:
+        outputs = computed(each.outputs, signature) if is_classifier else each.outputs
+        yield sample_of(each.inputs, outputs)
+    if is_classifier and signature.image is not None:
+        yield scores(signature.image, signature.image_outputs)
+    elif name == DEFAULT_SIGNATURE and (row := one_row(signature, [each.inputs for each in rows])) is not None:
+        yield Sample(row, ())
+    for sample in used.of(name):  # of another version, whose signature may have been another
+        fits = signature.has_rows(sample.row) and set(sample.outputs) <= set(signature.outputs)
+        if fits and all(row.dtype == signature.inputs[each].dtype for each, row in sample.row.items()):
+            yield sample

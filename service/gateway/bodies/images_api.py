@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from service import images
-from service.errors import InvalidRequest, TooLarge, UnsupportedMedia
+from service.errors import InvalidRequest, TooLarge, UnsupportedMedia, one_line
 from service.gateway.middleware.exchange import timings
 from service.images import ImageLimits
 from service.interface import DEFAULT_SIGNATURE, IN_DOMAIN, IN_DOMAIN_FROM, Array, Call, ImageSize, Servable
@@ -21,6 +21,10 @@ from service.telemetry.timings import Timings
 _DIGITS: Final = 6
 # Images of fewer bytes together are decoded sooner than threads have begun.
 _WORTH_THREADS_BYTES: Final = 32 * 1024
+
+
+class TooManyImages(TooLarge):
+    """The request holds more images than are taken."""
 
 
 def size_of(servable: Servable, signature_name: str) -> ImageSize:
@@ -53,7 +57,13 @@ def make_pool() -> Executor | None:
     )
 
 
-def decode(encoded: Sequence[bytes], size: ImageSize, limits: ImageLimits, pool: Executor | None = None) -> Array:
+def decode(
+    encoded: Sequence[bytes],
+    size: ImageSize,
+    limits: ImageLimits,
+    pool: Executor | None = None,
+    broken: dict[int, InvalidRequest] | None = None,
+) -> Array:
     """Decode the images of a request, timed as its stage "decode".
 
     Args:
@@ -61,12 +71,15 @@ def decode(encoded: Sequence[bytes], size: ImageSize, limits: ImageLimits, pool:
         size: of the pixels wanted.
         limits: what each image may cost.
         pool: threads that decode several side by side.
+        broken: takes what is wrong with each image that can't be decoded, by its place; None where one such image
+            fails the request.
 
     Returns:
-        uint8 array (N, H, W, C).
+        uint8 array (N, H, W, C), without the broken ones.
 
     Raises:
-        InvalidImage, TooLarge: an image that can't be decoded within the limits; the message tells which.
+        InvalidImage, TooLarge: an image, or the first where all are broken, can't be decoded within the limits; the
+            message tells which.
     """
     started_s = time.monotonic()
     pixels = np.empty((len(encoded), size.height, size.width, size.channels), dtype=np.uint8)
@@ -75,13 +88,23 @@ def decode(encoded: Sequence[bytes], size: ImageSize, limits: ImageLimits, pool:
         try:
             pixels[number] = images.decode(encoded[number], size.height, size.width, size.channels, limits)
         except InvalidRequest as error:
-            raise error if len(encoded) == 1 else type(error)(f"Image {number}: {error}") from error
+            if broken is None or len(encoded) == 1:
+                raise _of_image(number, len(encoded), error) from error
+            broken[number] = error
 
     apart = pool is not None and len(encoded) > 1 and sum(map(len, encoded)) >= _WORTH_THREADS_BYTES
     for _ in (pool.map if pool is not None and apart else map)(fill, range(len(encoded))):
         pass
     timings().add("decode", time.monotonic() - started_s)
-    return pixels
+    if not broken:
+        return pixels
+    if len(broken) == len(encoded):
+        raise _of_image(0, len(encoded), broken[0]) from broken[0]
+    return pixels[[number for number in range(len(encoded)) if number not in broken]]
+
+
+def _of_image(number: int, count: int, error: InvalidRequest) -> InvalidRequest:
+    return error if count == 1 else type(error)(f"Image {number}: {error}")
 
 
 def decode_one(image: bytes, size: ImageSize, limits: ImageLimits, into: Timings) -> Array:
@@ -104,12 +127,12 @@ def check_number(count: int, max_images: int) -> None:
 
     Raises:
         InvalidRequest: there are none.
-        TooLarge: there are more than `max_images`.
+        TooManyImages: there are more than `max_images`.
     """
     if count == 0:
         raise InvalidRequest("The request holds no image; send one as the body, or several as files of a form.")
     if count > max_images:
-        raise TooLarge(f"The request holds {count} images; at most {max_images} are taken.")
+        raise TooManyImages(f"The request holds {count} images; at most {max_images} are taken.")
 
 
 def for_images(call: Call, servable: Servable) -> Call:
@@ -141,6 +164,13 @@ def to_json(servable: Servable, outputs: Mapping[str, Array], top_k: int | None)
     return {"model": {"name": servable.name, "version": servable.version}, "predictions": predictions}
 
 
+def with_errors(answer: dict[str, Any], broken: Mapping[int, InvalidRequest]) -> dict[str, Any]:
+    """Put an `{"error": …}` into the answer in the place of each image that could not be decoded."""
+    for number, error in sorted(broken.items()):
+        answer["predictions"].insert(number, {"error": one_line(str(error))})
+    return answer
+
+
 def encode(answer: Mapping[str, Any]) -> bytes:
-    """Write what `to_json` made."""
-    return orjson.dumps(answer)
+    """Write what `to_json` made, with a line break at the end for people at a terminal."""
+    return orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE)

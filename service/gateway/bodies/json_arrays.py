@@ -7,6 +7,7 @@ import numpy as np
 
 from service.errors import InvalidRequest
 from service.gateway.bodies.b64 import decode_b64, decode_image, encode_b64, is_b64, is_data_url, text_or_b64
+from service.gateway.bodies.images_api import TooManyImages
 from service.gateway.bodies.json_numbers import shorten
 from service.interface import Array, TensorSpec
 
@@ -19,13 +20,17 @@ _KINDS: Final = {"f": "numbers", "i": "whole numbers", "u": "whole numbers", "b"
 _MOST_DIMENSIONS: Final = 32
 
 
-def to_array(values: Any, spec: TensorSpec, decode: DecodeImage | None = None) -> Array:
+def to_array(
+    values: Any, spec: TensorSpec, decode: DecodeImage | None = None, broken: dict[int, InvalidRequest] | None = None
+) -> Array:
     """Make the array of an input.
 
     Args:
         values: what the request has for it: a value, or lists of values of one shape.
         spec: the input; an empty list is of its element type.
         decode: for an image classifier, turns an encoded image into pixels.
+        broken: takes what is wrong with each encoded image that can't be decoded, by its place, which stays black; None
+            where one such image fails the request.
 
     Raises:
         InvalidRequest: the values are ragged, or not of the input's type.
@@ -33,7 +38,7 @@ def to_array(values: Any, spec: TensorSpec, decode: DecodeImage | None = None) -
     if spec.dtype.kind == "O":
         return _to_strings(values, spec)
     if decode is not None and isinstance(values, list) and any(map(_is_image, values)):
-        return _to_pixels(values, spec, decode)
+        return _to_pixels(values, spec, decode, broken)
     if _holds_text(values):  # of which NumPy would make strings, all as long as the longest: a body, terabytes
         raise InvalidRequest(_wrong_kind(spec, _KINDS[_wanted(spec)], takes_images=decode is not None))
     try:
@@ -136,20 +141,30 @@ def _is_image(value: Any) -> bool:
     return is_b64(value) or is_data_url(value)
 
 
-def _to_pixels(values: Sequence[Any], spec: TensorSpec, decode: DecodeImage) -> Array:
-    pixels = []
+def _to_pixels(
+    values: Sequence[Any], spec: TensorSpec, decode: DecodeImage, broken: dict[int, InvalidRequest] | None
+) -> Array:
+    found: dict[int, Array] = {}
+    first: InvalidRequest | None = None
     for number, value in enumerate(values):
-        pixels.append(_decoded(value, number, decode) if _is_image(value) else to_array(value, spec))
+        if not _is_image(value):
+            found[number] = to_array(value, spec)
+            continue
+        try:
+            found[number] = decode(decode_image(value))
+        except InvalidRequest as error:
+            of_image = type(error)(f"Image {number}: {error}")
+            if broken is None or isinstance(error, TooManyImages):
+                raise of_image from error
+            broken[number] = error
+            first = first or of_image
+    if first is not None and not found:
+        raise first
+    black = np.zeros_like(next(iter(found.values())))
+    pixels = [found.get(number, black) for number in range(len(values))]
     if len({each.shape for each in pixels}) != 1:
         raise _ragged(spec)
     return np.stack(pixels)  # (N, H, W, C)
-
-
-def _decoded(value: Any, number: int, decode: DecodeImage) -> Array:
-    try:
-        return decode(decode_image(value))
-    except InvalidRequest as error:
-        raise type(error)(f"Image {number}: {error}") from error
 
 
 def _to_strings(values: Any, spec: TensorSpec) -> Array:

@@ -9,6 +9,8 @@ import numpy as np
 from service.errors import InvalidRequest
 
 _BUT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+# No parser takes the depth as an argument: that of json is the interpreter's (994 in Python 3.11, 1,497 in 3.12, 9,998
+# in 3.13, of which the last two can not be set), that of orjson 1,024, and it takes no NaN. So it is counted here.
 # A string, or the rest of the body where it does not end: so nothing is read twice.
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 # Brackets that are looked at in one go, to bound the memory.

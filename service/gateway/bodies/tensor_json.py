@@ -85,19 +85,25 @@ def find_signature(signatures: Mapping[str, Signature], name: str) -> Signature:
     return signatures[name]
 
 
-def to_arrays(request: JsonRequest, signature: Signature, decode_image: DecodeImage | None) -> dict[str, Array]:
+def to_arrays(
+    request: JsonRequest,
+    signature: Signature,
+    decode_image: DecodeImage | None,
+    broken: dict[int, InvalidRequest] | None = None,
+) -> dict[str, Array]:
     """Make the arrays of a signature's inputs.
 
     Args:
         request: the parsed body.
         signature: what is to be fed.
         decode_image: for an image classifier, turns an encoded image into pixels.
+        broken: takes what is wrong with images that can't be decoded, by their rows; None where one fails the request.
 
     Raises:
         InvalidRequest: the values do not fit the signature.
     """
     columns = _columns_of_rows(request.values, signature) if request.rows else _columns(request.values, signature)
-    arrays = {name: to_array(values, signature.inputs[name], decode_image) for name, values in columns.items()}
+    arrays = {name: to_array(values, signature.inputs[name], decode_image, broken) for name, values in columns.items()}
     if not request.says_infinity:
         for name, array in arrays.items():
             if array.dtype.kind == "f" and np.isinf(array).any():

@@ -59,8 +59,8 @@ def note(servable: Servable, answer: Answer, metrics: Metrics, api: str) -> None
 
 
 def encode(answer: Mapping[str, Any]) -> bytes:
-    """Write TF Serving's JSON, in which numbers may be NaN or infinite."""
-    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+    """Write TF Serving's JSON, in which numbers may be NaN or infinite; with a line break at the end, as it does."""
+    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
 def to_response(answer: Mapping[str, Any], encode: Callable[[Mapping[str, Any]], bytes] = encode) -> Response:

@@ -7,7 +7,8 @@ from typing import Final
 from flask import Flask, request
 
 from service.admission import ARRIVAL, Arrival, too_many
-from service.errors import InvalidRequest, Overloaded
+from service.errors import Overloaded
+from service.telemetry.carried import milliseconds_in
 from service.telemetry.metrics import Metrics
 
 DEADLINE_HEADER: Final = "X-Request-Deadline-Ms"
@@ -53,9 +54,5 @@ def patience_of(text: str | None, arrived_s: float, most_s: float) -> tuple[floa
     """
     if text is None:
         return arrived_s + most_s, f"the service's {most_s * 1e3:.0f} ms"
-    if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) > 0):
-        raise InvalidRequest(
-            f"{DEADLINE_HEADER} must be a whole number of milliseconds, at least 1, not {text[:40]!r}."
-        )
-    allowed_s = min(most_s, int(text) / 1e3)
+    allowed_s = min(most_s, milliseconds_in(text, DEADLINE_HEADER) / 1e3)
     return arrived_s + allowed_s, f"the {allowed_s * 1e3:.0f} ms of {DEADLINE_HEADER}"

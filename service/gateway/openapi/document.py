@@ -200,7 +200,7 @@ def _headers(parameters: list[str]) -> Json:
 
 
 def _error(status: int, says: str) -> Json:
-    shown = {"one": {"error": examples.ERRORS[status]}} if status in examples.ERRORS else {}
+    shown = {name: {"error": message} for name, message in examples.ERRORS.get(status, {}).items()}
     return {"description": says, "content": schemas.json_of("Error", **shown)}
 
 

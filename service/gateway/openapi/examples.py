@@ -94,8 +94,14 @@ CONFIG_BODY: Final[Json] = {
 }
 CONFIG_ANSWER: Final = json_of("Reloaded", one={"models": ["sign_language"]})
 
+# Of each status, what is answered, by what was asked.
 ERRORS: Final = {
-    400: "The 5 bytes are no image: it is text; send a JPEG, PNG, WebP, GIF, BMP or TIFF file.",
-    404: "Could not find any versions of model letters; GET /v1/models lists what there is.",
-    415: "Content-Type text/html is not taken; send image/*, multipart/form-data with files, or application/json.",
+    400: {"one": "The 5 bytes are no image: it is text; send a JPEG, PNG, WebP, GIF, BMP or TIFF file."},
+    404: {
+        "run": "Servable not found for request: Latest(letters); GET /v1/models lists the models.",
+        "status": "Could not find any versions of model letters; GET /v1/models lists what there is.",
+    },
+    415: {
+        "one": "Content-Type text/html is not taken; send image/*, multipart/form-data with files, or application/json."
+    },
 }

@@ -282,6 +282,13 @@ QUERY: Final[Json] = {
         "schema": {"type": "integer", "minimum": 1},
         "example": 2,
     },
+    "all_or_nothing": {
+        "name": "all_or_nothing",
+        "in": "query",
+        "description": "Refuse the request where one of its images can't be decoded, instead of an error in its place.",
+        "schema": {"type": "boolean", "default": False},
+        "example": "true",
+    },
     "joining": {
         "name": "joining",
         "in": "query",

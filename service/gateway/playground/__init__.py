@@ -11,7 +11,6 @@ from service import images
 from service.config.settings import Settings
 from service.gateway.openapi.document import described
 from service.gateway.openapi.schemas import text_of
-from service.security.access import has_keys
 from service.version import __version__
 
 # All that the pages need is here: own scripts and styles, own images and those that the visitor brings (blob:).
@@ -34,7 +33,7 @@ _FURTHER: Final = (".tif", ".tiff", ".jp2", ".tga", ".ppm", ".avif")
 _HEIF: Final = (".heic", ".heif", ".hif")
 
 
-def blueprint(settings: Settings) -> Blueprint:
+def blueprint(settings: Settings, needs_key: bool) -> Blueprint:
     """The page at `/`, unless it is turned off, and the files that it and `/docs` load."""
     routes = Blueprint(
         "playground", __name__, static_folder="static", static_url_path="/static", template_folder="templates"
@@ -46,7 +45,7 @@ def blueprint(settings: Settings) -> Blueprint:
         @described("Pages", text_of("text/html"), access="open")
         def playground() -> Response:
             """The playground: a page to try the models on."""
-            return page("playground.html", needs_key=has_keys(settings), takes=_takes())
+            return page("playground.html", needs_key=needs_key, takes=_takes())
 
     return routes
 

@@ -69,7 +69,7 @@ def blueprint(settings: Settings, engine: Engine, config_override: Path | None =
         if config is None:
             raise NotFound(f"The store of {servable.name} is not here, so nothing more is known of it.")
         try:
-            folder = store.versions(config.base_path)[servable.version]
+            folder = config.look().versions[servable.version]
         except (KeyError, StoreError) as error:  # loaded, and gone from the disk since
             raise NotFound(f"{servable.name} version {servable.version} is not in the store any more.") from error
         return folder / store.EXTRA

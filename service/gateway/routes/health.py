@@ -38,7 +38,7 @@ def blueprint(engine: Engine, why_not: Callable[[], str]) -> Blueprint:
             name: "ready" if any(v.state is State.AVAILABLE for v in versions) else _why_not(name, status)
             for name, versions in status.models.items()
         }
-        if status.ready and (reason := why_not()):
+        if reason := status.waiting or (status.ready and why_not()):
             return jsonify(ready=False, models=models, waiting=reason), 503
         return jsonify(ready=status.ready, models=models), 200 if status.ready else 503
 

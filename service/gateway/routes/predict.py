@@ -10,7 +10,7 @@ from typing import Any, Final
 from flask import Blueprint, Response, request
 
 from service.config.settings import Settings
-from service.errors import InvalidRequest, UnsupportedMedia
+from service.errors import InvalidRequest, UnsupportedMedia, one_line
 from service.gateway.bodies import images_api, tensor_json
 from service.gateway.bodies.json_arrays import DecodeImage
 from service.gateway.middleware import calls
@@ -32,6 +32,10 @@ _VAGUE: Final = (
 )
 
 
+# Bytes; a body of fewer may have been typed, and an image of more without a single zero byte is a rare one.
+_MORE_THAN_TYPED: Final = 256
+
+
 def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint:
     """The `:predict` routes of a model, of a version and of a label."""
     routes = Blueprint("predict", __name__)
@@ -45,14 +49,15 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
         "Predict",
         examples.PREDICT_ANSWER,
         body=examples.PREDICT_BODY,
-        query=("top_k",),
+        query=("top_k", "all_or_nothing"),
         errors=RUNNING,
     )
     def predict(name: str, version: int | None = None, label: str | None = None) -> Response:
         """Run a model on images or tensors.
 
         An image as the body, or any number of them as the files of a form, are answered with classes and scores;
-        TensorFlow Serving's JSON is answered as TensorFlow Serving does.
+        TensorFlow Serving's JSON is answered as TensorFlow Serving does. Of several images, one that can't be decoded
+        has an error in its place, and the others their answers.
         """
         files = _read_images(settings.max_images)
         body = b"" if files is not None else request.get_data(cache=False)
@@ -67,11 +72,15 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
     def _predict_images(servable: Servable, files: list[bytes], call: Call) -> dict[str, Any]:
         top_k = _top_k()
         servable.check_room(call)
-        pixels = images_api.decode(files, images_api.size_of(servable, DEFAULT_SIGNATURE), limits, pool)
-        metrics.count_images(servable.name, servable.version, len(files))
-        answered(images=len(files))
+        broken = _broken()
+        try:
+            pixels = images_api.decode(files, images_api.size_of(servable, DEFAULT_SIGNATURE), limits, pool, broken)
+        except InvalidRequest as error:
+            raise type(error)(f"{error}{_hint(files)}") from error
+        metrics.count_images(servable.name, servable.version, len(pixels))
+        answered(images=len(pixels))
         answer = _run(servable, {"image": pixels}, images_api.for_images(call, servable))
-        return images_api.to_json(servable, answer.outputs, top_k)
+        return images_api.with_errors(images_api.to_json(servable, answer.outputs, top_k), broken or {})
 
     def _predict_json(servable: Servable, wanted: tensor_json.JsonRequest, call: Call) -> dict[str, Any]:
         if "top_k" in request.args:
@@ -81,9 +90,13 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
         signature = tensor_json.find_signature(servable.signatures, wanted.signature_name)
         size = signature.image
         decode = None if size is None else _decoder(servable, size)
-        inputs = tensor_json.to_arrays(wanted, signature, decode)
+        broken = _broken() if wanted.rows else None
+        inputs = tensor_json.to_arrays(wanted, signature, decode, broken)
         answer = _run(servable, inputs, replace(call, signature_name=wanted.signature_name))
-        return tensor_json.to_json(answer.outputs, wanted.rows)
+        told = tensor_json.to_json(answer.outputs, wanted.rows)
+        for row, error in (broken or {}).items():
+            told["predictions"][row] = {"error": one_line(str(error))}
+        return told
 
     def _decoder(servable: Servable, size: ImageSize) -> DecodeImage:
         number = itertools.count(1)
@@ -122,6 +135,25 @@ def _read_images(max_images: int) -> list[bytes] | None:
     if kind in _VAGUE and body.lstrip(b" \t\r\n").startswith((b"{", b"[")):
         return None
     return [body]
+
+
+def _broken() -> dict[int, InvalidRequest] | None:
+    """Where to note images that can't be decoded; None where one of them is to fail the request."""
+    text = request.args.get("all_or_nothing", "false").lower()
+    if text not in ("true", "false"):
+        raise InvalidRequest(f"all_or_nothing must be true or false, not {text[:40]!r}.")
+    return None if text == "true" else {}
+
+
+def _hint(files: list[bytes]) -> str:
+    """What to do about an image that `curl -d @FILE` has sent, which strips line breaks and zeros of the file."""
+    if request.mimetype != "application/x-www-form-urlencoded" or len(files) != 1:
+        return ""
+    [body] = files
+    stripped = len(body) > _MORE_THAN_TYPED and not any(byte in body for byte in (b"\r", b"\n", b"\0"))
+    return (
+        " It looks as if `curl -d` had sent it, which alters files; use curl --data-binary @FILE." if stripped else ""
+    )
 
 
 def _top_k() -> int | None:

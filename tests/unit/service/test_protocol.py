@@ -267,6 +267,7 @@ def python(program: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_speaking_the_protocol_needs_no_tensorflow_and_hides_none() -> None:
     """The trick of `service.protocol`; the real package must come when it is asked for afterwards."""
     program = """

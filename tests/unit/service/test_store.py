@@ -139,6 +139,25 @@ def test_a_version_given_for_its_model_is_told(tmp_path: Path) -> None:
     assert contents.passed_over == {tmp_path / "m" / "1": "is a version; the model's folder is the one above it, m."}
 
 
+@pytest.mark.parametrize(
+    ("name", "version"), [("models", 1), ("m", 1), ("3", 3), ("0", 0), ("9223372036854775808", 1), ("v2", 1)]
+)
+def test_a_base_path_that_is_itself_a_saved_model_is_a_version(tmp_path: Path, name: str, version: int) -> None:
+    """As where an object store's URI is one level too deep."""
+    put(tmp_path / name)
+    (tmp_path / name / "assets").mkdir()
+    assert store.look(tmp_path / name, itself=True) == store.Contents({version: tmp_path / name}, {}, is_model=True)
+
+
+def test_beside_a_version_a_saved_model_in_the_base_path_is_none(tmp_path: Path) -> None:
+    put(tmp_path / "m")
+    put(tmp_path / "m" / "7")
+    contents = store.look(tmp_path / "m", itself=True)
+    assert contents.versions == {7: tmp_path / "m" / "7"}
+    assert list(contents.passed_over) == [tmp_path / "m"]
+    assert store.look(tmp_path, itself=True) == store.look(tmp_path), "a store is no base path"
+
+
 def test_half_a_saved_model_makes_a_model(tmp_path: Path) -> None:
     (tmp_path / "m" / "1" / "variables").mkdir(parents=True)
     assert list(store.survey(tmp_path)) == ["m"]

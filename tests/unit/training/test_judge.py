@@ -14,6 +14,8 @@ from service.errors import SignpostError
 from training.commands import evaluate
 from training.data.circles import draw_dataset
 
+pytestmark = pytest.mark.slow  # TensorFlow
+
 
 @pytest.fixture(scope="module")
 def at(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -54,9 +56,19 @@ def test_the_page_stands_alone_and_shows_everything(at: Path) -> None:
     judge(at, "circles", at / "images")
     page = (at / "judged" / "report.html").read_text("utf-8")
     assert not re.findall(r'(?:src|href)="(?!data:)[^"]*"', page)
-    for heading in ("Confusion matrix", "Reliability", "Most confident mistakes", "Right answers", "Where it looks"):
+    for heading in ("Confusion matrix", "Reliability", "Most confident mistakes", "Right answers", "How to serve it"):
         assert f"<h2>{heading}</h2>" in page
-    for heading in ("First filters", "Feature maps", "Activations", "Each class", "Data", "Network", "Model card"):
+    for heading in (
+        "What the model looks at",
+        "A sample of the test images",
+        "First filters",
+        "Feature maps",
+        "Activations",
+        "Each class",
+        "Data",
+        "Network",
+        "Model card",
+    ):
         assert f"<h2>{heading}</h2>" in page
     for name in ("confusion_matrix", "reliability", "mistakes", "correct", "looked_at", "filters", "feature_maps"):
         with Image.open(at / "judged" / f"{name}.png") as picture:

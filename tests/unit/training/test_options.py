@@ -17,6 +17,8 @@ from training.options import Options
 from training.recipe import KINDS, OPTIMIZERS, Architecture, Recipe
 from training.schedule import Phase
 
+pytestmark = pytest.mark.slow  # TensorFlow
+
 # Commands, in a folder with `pets` (cat, dog), `days` (am and pm with cat and dog each), an image, and a store with the
 # model `m`, whose card names the classes a and b.
 WRONG = {

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -24,6 +25,8 @@ from training.loop import evaluate, fit
 from training.network import architectures, initial
 from training.output import export, gate
 from training.recipe import Architecture
+
+pytestmark = pytest.mark.slow  # TensorFlow
 
 
 def train(at: Path, *options: str, recipe: str = "circles") -> Result:
@@ -232,21 +235,70 @@ def test_a_version_that_answers_otherwise_is_not_published(tmp_path: Path, monke
     assert not (tmp_path / "store" / "circles").exists()
 
 
-def test_a_small_difference_of_the_scores_is_found_too() -> None:
+def difference(off: float, apart: float = 0.0) -> export.Difference:
+    """Of a version whose scores are off by so much, so that every class is another where it is much."""
     from training.data.datasets import dataset
 
     data = dataset(np.zeros((3, 4, 4, 1), dtype=np.uint8), np.zeros(3, dtype=int), ["a", "b"])
     scores = np.tile(np.array([[0.6, 0.4]], dtype=np.float32), (3, 1))
     known = np.ones(3, dtype=np.float32)
+    answered = scores + np.float32([-off, off])
+    loaded = export.Loaded(lambda _: answered, (4, 4, 1), ("a", "b"), lambda _: known - np.float32(apart))
+    return export.compare(loaded, data, scores, known, data.pixels, scores)
 
-    def loaded(scored: float = 0.0, told: float = 0.0) -> export.Loaded:
-        moved = np.float32([scored, -scored])
-        return export.Loaded(lambda _: scores + moved, (4, 4, 1), ("a", "b"), lambda _: known - np.float32(told))
 
-    export.check(loaded(), data, scores, known, data.pixels, scores)
-    for differing in (loaded(scored=0.01), loaded(told=0.2)):
-        with pytest.raises(TrainingError, match="0 of 3 classes differ"):
-            export.check(differing, data, scores, known, data.pixels, scores)
+def test_a_small_difference_of_the_scores_is_found_too() -> None:
+    about = export.check(difference(0.0), 3)
+    assert about == {"arithmetic": "float32", "tolerance": 1e-3, "largest_difference": 0.0, "other_classes": 0}
+    with pytest.raises(TrainingError, match=r"0 of 3 classes differ, scores by up to 0\.01"):
+        export.check(difference(0.01), 3)
+    with pytest.raises(TrainingError, match="3 of 3 classes differ"):
+        export.check(difference(0.2), 3)
+    with pytest.raises(TrainingError, match="scores by up to nan"):
+        export.check(difference(np.nan), 3)
+    with pytest.raises(TrainingError, match=r"in_domain, but other numbers by up to 0\.2"):
+        export.check(difference(0.0, apart=0.2), 3)
+
+
+def test_what_tf32_changes_is_told_and_refuses_nothing() -> None:
+    about, says = export.tell_tf32(difference(0.0032), 3)
+    assert about == {"arithmetic": "TF32", "tolerance": 0.02, "largest_difference": 0.0032, "other_classes": 0}
+    assert "up to 0.0032 and 0 of 3 test images get another class." in says
+    assert "NVIDIA_TF32_OVERRIDE=0" not in says
+    about, says = export.tell_tf32(difference(0.15), 3)
+    assert (about["largest_difference"], about["other_classes"]) == (0.15, 3)
+    assert "more than 0.02, so a GPU may refuse to serve it; NVIDIA_TF32_OVERRIDE=0" in says
+
+
+def test_on_a_gpu_float32_decides_and_the_card_tells_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU as far as a CPU can be one: what is computed in TF32 is off by what that was seen to change."""
+    import tensorflow as tf
+
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled
+    real = export.load_version
+
+    def load(folder: Path) -> export.Loaded:
+        loaded = real(folder)
+        return replace(loaded, run=lambda images: loaded.run(images) + np.float32(0.003 if enabled() else 0.0))
+
+    monkeypatch.setattr(export, "load_version", load)
+    monkeypatch.setattr(export, "computes_in_tf32", lambda: True)
+    result = train(tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "In TF32, as this GPU computes, scores differ by up to 0.003" in result.output
+    exact, coarse = json.loads((tmp_path / "store" / "circles" / "1" / store.MODEL_CARD).read_text())["checked"]
+    assert (exact["arithmetic"], coarse["arithmetic"], coarse["largest_difference"]) == ("float32", "TF32", 0.003)
+    assert exact["largest_difference"] < 1e-4
+    assert enabled()
+
+
+def test_memory_of_a_gpu_is_taken_as_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", "false")  # what the user says counts
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "")
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE")
+    train(tmp_path, "--set", "learning_rate=-1")
+    assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "false"
+    assert os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
 
 
 def sign_csv(*labels: int) -> str:

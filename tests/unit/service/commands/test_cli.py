@@ -61,7 +61,7 @@ def refusal(result: Result) -> str:
 
 
 # What the command leaves to `service.config.shape` unless it is told.
-CHOOSING = Settings(workers=AUTO, threads=AUTO, engine="auto")
+CHOOSING = Settings(workers=AUTO, threads=AUTO, engine="auto", max_batch_size=AUTO, num_batch_threads=AUTO)
 
 
 def test_the_shape_is_chosen_unless_it_is_told(started: list[Settings]) -> None:
@@ -142,14 +142,14 @@ def test_a_bad_variable_is_refused(started: list[Settings], monkeypatch: pytest.
 
 def test_a_missing_store_is_refused(tmp_path: Path) -> None:
     found = refusal(signpost("serve", "--store", tmp_path / "gone"))
-    assert f"There is no store at {tmp_path / 'gone'}; name an existing folder with --store." in found
+    assert f"There is no store at {tmp_path / 'gone'}; name an existing folder with --store, or make one" in found
 
 
 def test_an_empty_store_is_refused_and_told_how_to_fill_it(tmp_path: Path) -> None:
     (tmp_path / "empty" / "m").mkdir(parents=True)
     found = refusal(signpost("serve", "--store", tmp_path / "empty"))
     assert str(tmp_path / "empty") in found
-    assert "`signpost train circles` makes one" in found
+    assert "`signpost train circles` trains one" in found
 
 
 def test_a_store_that_is_a_file_is_refused(tmp_path: Path) -> None:

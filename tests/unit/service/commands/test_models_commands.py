@@ -18,6 +18,7 @@ from service.config.settings import Settings
 from service.gateway import create_app
 from service.gateway.routes.metrics import Metrics
 from service.interface import State, VersionStatus
+from service.security import access
 from tests.fakes import FakeEngine, classifier
 
 NOBODY = {"SIGNPOST_REST_API_PORT": "1"}
@@ -146,6 +147,18 @@ def test_what_lies_in_a_folder_and_is_no_version_is_told(store: Path) -> None:
     assert [config.name for config in ConfigFile(store).read()] == ["m", "n"]
 
 
+def test_a_base_path_that_is_itself_a_saved_model_is_listed_and_not_deleted(store: Path) -> None:
+    (store / "flat").mkdir()
+    (store / "flat/saved_model.pb").touch()
+    (store / "models.config").write_text(
+        'model_config_list { config { name: "flat" base_path: "flat" } config { name: "m" base_path: "m" } }'
+    )
+    assert listed(store)["flat", 1] == ("default", [])
+    assert "Version 1 of flat is the one that serves" in run(store, "remove", "flat", "1", code=2).output
+    run(store, "label", "flat", "stable", "1")
+    assert listed(store)["flat", 1] == ("default", ["stable"])
+
+
 def test_a_model_whose_folder_is_missing_hides_no_other(store: Path) -> None:
     (store / "models.config").write_text(
         'model_config_list { config { name: "m" base_path: "m" } config { name: "x" base_path: "gone" } }'
@@ -163,7 +176,12 @@ def service() -> Iterator[tuple[str, FakeEngine]]:
         "m": (VersionStatus(3, State.AVAILABLE), VersionStatus(2, State.AVAILABLE)),
         "n": (VersionStatus(1, State.END, "n/1 is broken."),),
     }
-    app = create_app(Settings(store=Path("/nowhere")), engine, Metrics(engine))
+    app = create_app(
+        Settings(store=Path("/nowhere")),
+        engine,
+        Metrics(engine),
+        admits=access.Access(),
+    )
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -238,3 +256,20 @@ def test_the_first_change_says_that_the_list_of_models_is_now_a_file(store: Path
     says = "models.config now says which models are served; add further ones to it."
     assert says in run(store, "label", "m", "stable", "2").stderr
     assert says not in run(store, "label", "m", "canary", "3").stderr
+
+
+def test_the_store_may_be_named_behind_the_subcommand(store: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def shown(*arguments: object, environment: dict[str, str] = NOBODY) -> Result:
+        return CliRunner().invoke(main, ["models", *map(str, arguments)], env=environment)
+
+    assert "0.9876 of 2,500" in shown("list", "--store", store).output
+    assert shown("label", "m", "stable", 2, "--store", store).exit_code == 0
+    assert listed(store)["m", 2] == ("wanted", ["stable"])
+    # What stands behind wins; a variable does not win over what is typed.
+    assert "0.9876 of 2,500" in shown("--store", elsewhere, "list", "--store", store).output
+    variable = {**NOBODY, "SIGNPOST_STORE": str(elsewhere)}
+    assert "0.9876 of 2,500" in shown("--store", store, "list", environment=variable).output
+    assert "0.9876 of 2,500" in shown("list", environment={**NOBODY, "SIGNPOST_STORE": str(store)}).output

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from service.config.settings import Settings
 from service.errors import Overloaded, SettingsError, Unavailable
 from service.gateway import create_app
 from service.gateway.routes.metrics import Metrics
+from service.security import access
+from tests import certificates
 from tests.fakes import FakeEngine, FakeServable, classifier, signature, spec
 from tests.unit.service.gateway.pictures import BLACK, GREY, WHITE
 
@@ -31,7 +34,12 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 def url(engine: FakeEngine) -> Iterator[str]:
-    app = create_app(Settings(max_image_bytes=5_000), engine, Metrics(engine))
+    app = create_app(
+        Settings(max_image_bytes=5_000),
+        engine,
+        Metrics(engine),
+        admits=access.Access(),
+    )
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -242,3 +250,40 @@ def test_what_the_model_does_not_know_is_said(url: str, engine: FakeEngine, fold
     words = " ".join(result.stdout.replace(str(folder), "").split())
     assert "C 100.0%" in words
     assert words.count("(not known)") == 1
+
+
+@pytest.mark.skipif(bool(certificates.MISSING), reason=certificates.MISSING)
+def test_a_certificate_of_ones_own_is_trusted_by_name_and_told_otherwise(engine: FakeEngine, tmp_path: Path) -> None:
+    pair = certificates.make(tmp_path, "ours")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    app = create_app(Settings(), engine, Metrics(engine), admits=access.Access())
+    server = make_server("127.0.0.1", 0, app, threaded=True, ssl_context=context)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    url = f"https://localhost:{server.port}"
+    (tmp_path / "a.png").write_bytes(WHITE)
+    try:
+        done = predict("--url", url, "--cacert", pair.certificate, tmp_path / "a.png")
+        assert done.exit_code == 0, done.output
+        assert "letters version 2" in done.output
+        distrusted = predict("--url", url, tmp_path / "a.png").output
+        assert f"The certificate of {url} is not trusted: self-signed certificate." in distrusted
+        assert "--cacert" in distrusted
+        plain = predict("--url", url.replace("https", "http"), tmp_path / "a.png").output
+        assert "does it listen on https://?" in plain
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_file_that_holds_no_certificate_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(WHITE)
+    done = predict("--url", "https://localhost:1", "--cacert", tmp_path / "a.png", tmp_path / "a.png")
+    assert done.exit_code == 2
+    assert "holds no certificate in PEM format" in done.output
+
+
+def test_who_asks_a_service_without_tls_for_it_is_told(url: str, folder: Path) -> None:
+    assert "does it listen on http://?" in predict("--url", url.replace("http", "https"), folder).output

@@ -50,6 +50,28 @@ def test_what_is_no_number_is_refused(each: dataclasses.Field[float]) -> None:
         Settings(**{each.name: float("nan")})
 
 
+@pytest.mark.parametrize(
+    ("engine", "addresses"),
+    [
+        ("shared", ()),
+        ("gpu:8500, unix:/run/s", ("gpu:8500", "unix:/run/s")),
+        ("dns:engines.default.svc:8500", ("dns:engines.default.svc:8500",)),
+        ("dns:a:8500,dns:b:8501,[::1]:8500", ("dns:a:8500", "dns:b:8501", "[::1]:8500")),
+    ],
+)
+def test_engines_elsewhere_are_addresses_or_names_of_several(engine: str, addresses: tuple[str, ...]) -> None:
+    assert Settings(engine=engine).engine_addresses == addresses
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["dns:engines", "dns::8500", "dns:///e:8500", "dns:e:0", "dns:e:x", "http://e:8500", "e", "e:8\u00b2", "a:1,"],
+)
+def test_what_is_no_address_is_refused_with_what_would_be_one(wrong: str) -> None:
+    with pytest.raises(SettingsError, match=r"--engine takes .*HOST:PORT, dns:NAME:PORT or unix:/PATH; .* is none of"):
+        Settings(engine=wrong)
+
+
 def test_the_log_level_is_one_of_four() -> None:
     with pytest.raises(SettingsError, match=r"--log-level must be debug, info, warning or error, not loud"):
         Settings(log_level="loud")

@@ -10,7 +10,8 @@ from service.config.shape import Host
 
 
 def auto(store: Path, **told: object) -> Settings:
-    return Settings(store=store, **{"workers": AUTO, "threads": AUTO, "engine": "auto", **told})  # type: ignore[arg-type]
+    choosing = {"workers": AUTO, "threads": AUTO, "engine": "auto", "max_batch_size": AUTO, **told}
+    return Settings(store=store, **choosing)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -28,8 +29,14 @@ def auto(store: Path, **told: object) -> Settings:
         (Host(8, 64_000, 0), {"engine": "shared"}, 4, "shared", 0),
         (Host(8, 64_000, 0), {"engine": "gpu-0:8500"}, 8, "gpu-0:8500", 0),
         (Host(1, 64_000, 1), {}, 1, "local", 0),
-        (Host(6, 64_000, 1), {}, 6, "shared", 0),
-        (Host(64, 64_000, 4), {}, 8, "shared", 0),
+        (Host(2, 64_000, 1), {}, 2, "shared", 0),
+        (Host(3, 64_000, 1), {}, 2, "shared", 0),
+        (Host(6, 64_000, 1), {}, 5, "shared", 0),
+        (Host(16, 120_000, 1), {}, 15, "shared", 0),
+        (Host(64, 64_000, 4), {}, 63, "shared", 0),
+        (Host(64, 4_000, 1), {}, 20, "shared", 0),
+        (Host(8, 0, 1), {}, 1, "local", 0),
+        (Host(64, 64_000, 0), {"engine": "shared"}, 8, "shared", 0),
         (Host(64, 64_000, 4), {"workers": 20}, 20, "shared", 0),
         (Host(64, 64_000, 1), {"workers": 1}, 1, "local", 0),
         (Host(64, 64_000, 1), {"engine": "local", "workers": 2}, 2, "local", 32),
@@ -42,6 +49,29 @@ def test_what_is_chosen(
     assert (chosen.workers, chosen.engine, chosen.tensorflow_threads) == (workers, engine, tensorflow_threads)
     assert chosen.threads == 16
     assert f"{workers} worker" in shape.tell(chosen, host)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "told", "rows"),
+    [
+        (0, {}, 32),
+        (1, {}, 64),
+        (1, {"engine": "local"}, 64),
+        (1, {"engine": "gpu-0:8500"}, 32),
+        (1, {"max_batch_size": 8}, 8),
+    ],
+)
+def test_how_large_batches_are(tmp_path: Path, gpus: int, told: dict[str, object], rows: int) -> None:
+    assert shape.choose(auto(tmp_path, **told), Host(8, 16_000, gpus)).max_batch_size == rows
+
+
+def test_why_there_are_so_many_workers_is_told_on_a_gpu(tmp_path: Path) -> None:
+    host = Host(16, 120_000, 1)
+    told = shape.tell(shape.choose(auto(tmp_path), host), host)
+    assert told.startswith("16 cores, 117.2 GiB free, 1 GPU: 15 workers of 16 threads, one engine process for all; ")
+    assert "a worker for each core but the engine's" in told
+    host = Host(16, 120_000, 0)
+    assert "decode" not in shape.tell(shape.choose(auto(tmp_path, engine="shared"), host), host)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ import pytest
 from service.config.settings import Settings
 from service.engine.batching.parameters import BatchingParameters
 from service.errors import SettingsError
-from service.gateway.routes import monitoring
-from service.parts import batching_config
+from service.parts import batching_config, monitoring_config
 from service.rpc import config
 
 FLAGS = BatchingParameters(max_batch_size=16, num_batch_threads=3)
@@ -96,15 +95,15 @@ def test_batching_can_be_turned_off(tmp_path: Path) -> None:
 )
 def test_monitoring_names_a_path(file: Path, text: str, path: str | None) -> None:
     file.write_text(text)
-    assert monitoring.read_path(file) == path
-    assert monitoring.read_path(None) is None
+    assert monitoring_config.read_path(file) == path
+    assert monitoring_config.read_path(None) is None
 
 
 @pytest.mark.parametrize("path", ["m", "/<x>", "/a?b"])
 def test_a_path_that_is_none_is_told(file: Path, path: str) -> None:
     file.write_text(f'prometheus_config {{ enable: true path: "{path}" }}')
     with pytest.raises(SettingsError, match="must begin with a slash"):
-        monitoring.read_path(file)
+        monitoring_config.read_path(file)
 
 
 @pytest.mark.parametrize(

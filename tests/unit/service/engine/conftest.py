@@ -21,7 +21,7 @@ def engine(tmp_path: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch) -> I
     """An engine that is not started, over an empty store; a folder is complete as soon as it is there."""
     monkeypatch.setattr(folders, "QUIET_S", 0.0)
     (tmp_path / "store").mkdir()
-    engine = LocalEngine(ConfigSource(tmp_path / "store").read, loader, POLL_S)
+    engine = LocalEngine(ConfigSource(tmp_path / "store").read, loader, poll_s=POLL_S)
     yield engine
     loader.may_load.set()
     engine.close()

@@ -6,6 +6,7 @@ from flask.testing import FlaskClient
 from service.config.settings import Settings
 from service.gateway import create_app
 from service.gateway.routes.metrics import Metrics
+from service.security import access
 from tests.fakes import FakeEngine, classifier
 
 
@@ -24,4 +25,4 @@ def settings() -> Settings:
 
 @pytest.fixture
 def client(engine: FakeEngine, settings: Settings) -> FlaskClient:
-    return create_app(settings, engine, Metrics(engine)).test_client()
+    return create_app(settings, engine, Metrics(engine), admits=access.read(settings).access()).test_client()

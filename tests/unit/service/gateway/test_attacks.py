@@ -23,6 +23,7 @@ from service.engine.inputs import check_call
 from service.gateway import create_app
 from service.gateway.routes.metrics import Metrics
 from service.interface import Answer, Array, Call
+from service.security import access
 from tests.fakes import FakeEngine, FakeServable, classifier, signature, spec
 
 REQUESTS = 4000
@@ -66,7 +67,7 @@ def tensors() -> FakeServable:
 def app() -> Flask:
     engine = FakeEngine(strict(classifier("letters", 1, ("A", "B", "C"))), strict(tensors()), labels={"stable": 1})
     settings = Settings(max_body_bytes=50_000, max_image_bytes=20_000, max_image_pixels=100_000, max_images=3)
-    return create_app(settings, engine, Metrics(engine))
+    return create_app(settings, engine, Metrics(engine), admits=access.read(settings).access())
 
 
 def routes(app: Flask) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from service import images
 from service.config.settings import Settings
 from service.gateway import create_app, playground
 from service.gateway.routes.metrics import Metrics
+from service.security import access
 from tests.fakes import FakeEngine
 
 FOLDER = Path(playground.__file__).parent
@@ -64,7 +65,7 @@ def test_the_file_picker_offers_telephones_photographs_where_they_are_read(
 
 def test_it_can_be_turned_off(engine: FakeEngine, settings: Settings) -> None:
     off = dataclasses.replace(settings, playground=False)
-    client = create_app(off, engine, Metrics(engine)).test_client()
+    client = create_app(off, engine, Metrics(engine), admits=access.read(off).access()).test_client()
     assert client.get("/").status_code == 404
     assert "There is no /" in client.get("/").json["error"]
     assert client.get("/v1/models").status_code == 200

@@ -14,6 +14,7 @@ from service.gateway import create_app
 from service.gateway.middleware.unrouted import Unrouted
 from service.http.front import Front, Parts
 from service.parts.connection_counts import ConnectionCounts
+from service.security import access
 from service.telemetry.metrics import Metrics
 from tests.fakes import FakeEngine
 
@@ -101,7 +102,7 @@ def running(
 ) -> Iterator[Running]:
     """A front that takes connections at 127.0.0.1."""
     metrics, service, stop = Metrics(engine), Service(), threading.Event()
-    app = create_app(settings, engine, metrics)
+    app = create_app(settings, engine, metrics, admits=access.read(settings).access())
     queue = queue or FrontQueue(settings.threads)
     parts = Parts(
         settings=settings,

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -86,6 +87,19 @@ def test_a_client_that_does_not_read_is_left(pair: tuple[ClientSocket, socket.so
     service, _ = pair
     with pytest.raises(TooSlow, match=r"within 0\.3 s"):
         service.send_all(b"x" * 100_000_000)
+
+
+def test_each_answer_has_its_own_time(pair: tuple[ClientSocket, socket.socket]) -> None:
+    """Posted images have their bodies received elsewhere, so that nothing but answers is waited for."""
+    service, client = pair
+    answer = bytes(5_000_000)
+    for _ in range(2):
+        sender = threading.Thread(target=service.send_all, args=(answer,))
+        sender.start()
+        with client.makefile("rb") as received:
+            assert received.read(len(answer)) == answer
+        sender.join()
+        time.sleep(PATIENCE.answer_s * 1.1)  # between two requests
 
 
 def test_a_large_answer_arrives_whole(pair: tuple[ClientSocket, socket.socket]) -> None:

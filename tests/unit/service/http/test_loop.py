@@ -63,6 +63,32 @@ def test_a_number_that_is_used_again_is_another_file(loop: Loop) -> None:
     assert called == [0, 1, 2]
 
 
+def test_what_was_readable_is_not_told_of_the_next_file_with_its_number(loop: Loop) -> None:
+    called: list[str] = []
+    pairs = [socket.socketpair() for _ in range(2)]
+    fresh: list[tuple[socket.socket, socket.socket]] = []
+
+    def close_the_other(number: int) -> None:
+        called.append("first")
+        other = pairs[1 - number][0]
+        file = other.fileno()
+        loop.forget(file)
+        other.close()
+        fresh.append(socket.socketpair())
+        [again] = [each for each in fresh[0] if each.fileno() == file]
+        loop.await_bytes(again.fileno(), lambda: called.append("fresh"))
+
+    for number, (ours, theirs) in enumerate(pairs):
+        loop.await_bytes(ours.fileno(), lambda number=number: close_the_other(number))  # type: ignore[misc]
+        theirs.sendall(b"x")
+    loop.turn(5.0)
+    loop.turn(0.0)
+    assert called == ["first"]  # nothing came on the fresh one
+    for pair in (*pairs, *fresh):
+        for each in pair:
+            each.close()
+
+
 def test_other_threads_end_a_wait(loop: Loop) -> None:
     called: list[int] = []
     began_s = time.monotonic()

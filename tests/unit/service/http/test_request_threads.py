@@ -58,6 +58,26 @@ def test_more_than_the_limit_may_not_wait(threads: RequestThreads) -> None:
         job.go.set()
 
 
+def test_a_host_that_has_no_thread_to_give_loses_none_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    threads = RequestThreads(size=1, most_slow=3)
+    done = threading.Event()
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", start)
+        threads.submit(done.set)  # waits
+        assert not threads.step_aside()
+    other = threading.Event()
+    threads.submit(other.set)
+    assert done.wait(PATIENCE_S)
+    assert other.wait(PATIENCE_S)
+    for _ in range(3):
+        assert threads.step_aside()
+    assert not threads.step_aside()
+    threads.shutdown()
+
+
 def test_threads_that_are_too_many_end(threads: RequestThreads) -> None:
     slow = [Slow(threads) for _ in range(3)]
     for job in slow:

@@ -21,6 +21,8 @@ from tests.fakes import FakeEngine, FakeServable, classifier
 from tests.unit.service.gateway.pictures import BLACK, WHITE, flat
 from tests.unit.service.http.fronts import Running, Told, read_answers, running
 
+pytestmark = pytest.mark.slow  # thousands of requests
+
 CASES: Final = 1500
 # What differs from request to request, whoever answers it.
 OF_THE_MOMENT: Final = ("date", "server-timing", "retry-after")

@@ -38,7 +38,12 @@ def gateways():
     while True:
         signal.pause()
 """
-END = "\nsys.exit(Supervisor(engine, gateways, lambda: note('started'), runtime, 5.0).run())"
+END = """
+supervisor = Supervisor(
+    run_engine=engine, run_gateways=gateways, gateways_started=lambda: note("started"), runtime=runtime, drain_s=5.0
+)
+sys.exit(supervisor.run())
+"""
 
 
 def start(folder: Path, change: str = "") -> subprocess.Popen[str]:

@@ -35,8 +35,15 @@ def serving(settings: Settings, link_secret: str = "") -> Iterator[tuple[str, li
             raise InvalidRequest("No.")
         reloaded.append(config)
 
-    decides = access.from_settings(settings, link_secret)
-    server = GrpcServer(FakeEngine(classifier("m")), 4, 60.0, 1 << 20, reload=reload, access=decides)
+    decides = access.read(settings).access(link_secret)
+    server = GrpcServer(
+        FakeEngine(classifier("m")),
+        threads=4,
+        default_deadline_s=60.0,
+        max_message_bytes=1 << 20,
+        reload=reload,
+        access=decides,
+    )
     port = server.start("127.0.0.1:0")
     yield f"127.0.0.1:{port}", reloaded
     server.close(0)
@@ -97,7 +104,7 @@ def test_a_method_that_there_is_not_is_refused_like_any_other() -> None:
 
 @contextmanager
 def remote(address: str, link: Link) -> Iterator[RemoteEngine]:
-    engine = RemoteEngine([address], BatchingParameters(), ["m"], poll_s=0.05, link=link)
+    engine = RemoteEngine([address], BatchingParameters(), models=["m"], poll_s=0.05, link=link)
     engine.start()
     yield engine
     engine.close()

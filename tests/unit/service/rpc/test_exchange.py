@@ -38,7 +38,14 @@ def metrics(servable: FakeServable) -> Metrics:
 @pytest.fixture
 def address(servable: FakeServable, metrics: Metrics, tmp_path: Path) -> Iterator[str]:
     watch = Watch(metrics, access_log=True, link_secret="own")
-    server = GrpcServer(FakeEngine(servable), 4, 60.0, 1 << 20, metrics.serving, watch=watch)
+    server = GrpcServer(
+        FakeEngine(servable),
+        threads=4,
+        default_deadline_s=60.0,
+        max_message_bytes=1 << 20,
+        metrics=metrics.serving,
+        watch=watch,
+    )
     server.start(f"unix:{tmp_path / 'socket'}")
     yield f"unix:{tmp_path / 'socket'}"
     server.close(0)
@@ -122,7 +129,7 @@ def test_calls_are_counted_but_not_those_of_the_services_own_gateways(channel: g
 
 
 def test_the_ids_of_a_request_reach_the_engine_behind_a_remote_one(address: str, servable: FakeServable) -> None:
-    engine = RemoteEngine((address,), BatchingParameters(), ("letters",), poll_s=0.1, link=Link("own"))
+    engine = RemoteEngine((address,), BatchingParameters(), models=("letters",), poll_s=0.1, link=Link("own"))
     engine.start()
     try:
         wait_until(lambda: engine.status().ready)
@@ -139,7 +146,7 @@ def test_how_the_models_are_is_asked_too_often_to_be_told(
     address: str, caplog: pytest.LogCaptureFixture, channel: grpc.Channel
 ) -> None:
     caplog.set_level(logging.INFO, "signpost.access")
-    engine = RemoteEngine((address,), BatchingParameters(), ("letters",), poll_s=0.05, link=Link("own"))
+    engine = RemoteEngine((address,), BatchingParameters(), models=("letters",), poll_s=0.05, link=Link("own"))
     engine.start()
     try:
         wait_until(lambda: engine.status().ready)

@@ -74,11 +74,24 @@ def serving(
     metrics, repository = Metrics(engine), FakeRepository()
     watch = Watch(metrics, loading=loading)
     inference = InferenceService(
-        engine, 20.0, metrics, rules_of(settings), FrontQueue(4), repository, watch=watch, **more
+        engine,
+        default_deadline_s=20.0,
+        metrics=metrics,
+        rules=rules_of(settings),
+        queue=FrontQueue(4),
+        repository=repository,
+        watch=watch,
+        **more,
     )
-    decides = access.from_settings(settings)
+    decides = access.read(settings).access()
     server = GrpcServer(
-        engine, 4, 20.0, 1 << 20, access=decides, handlers=(inference.handler(),), on_refusal=inference.close
+        engine,
+        threads=4,
+        default_deadline_s=20.0,
+        max_message_bytes=1 << 20,
+        access=decides,
+        handlers=(inference.handler(),),
+        on_refusal=inference.close,
     )
     service = Service(f"127.0.0.1:{server.start('127.0.0.1:0')}", metrics, repository, server)
     with service.channel:

@@ -44,7 +44,12 @@ def address(loading: Loading, tmp_path: Path) -> Iterator[str]:
     watch = Watch(link_secret="own", loading=loading)
     reloads: list[Any] = []
     server = GrpcServer(
-        FakeEngine(classifier("m")), 4, 60.0, 1 << 20, watch=watch, reload=lambda config, _: reloads.append(config)
+        FakeEngine(classifier("m")),
+        threads=4,
+        default_deadline_s=60.0,
+        max_message_bytes=1 << 20,
+        watch=watch,
+        reload=lambda config, _: reloads.append(config),
     )
     address = f"unix:{tmp_path / 'socket'}"
     server.start(address)

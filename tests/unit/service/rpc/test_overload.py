@@ -22,7 +22,7 @@ def engine() -> FakeEngine:
 
 
 def serving(engine: FakeEngine, folder: Path, queue: FrontQueue | None) -> Iterator[grpc.Channel]:
-    server = GrpcServer(engine, 2, 7.5, 1 << 20, queue=queue)
+    server = GrpcServer(engine, threads=2, default_deadline_s=7.5, max_message_bytes=1 << 20, queue=queue)
     server.start("127.0.0.1:0", folder / "socket")
     with grpc.insecure_channel(f"unix:{folder / 'socket'}") as channel:
         yield channel

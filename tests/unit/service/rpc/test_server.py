@@ -61,7 +61,14 @@ def metrics() -> ServingMetrics:
 
 @pytest.fixture
 def channel(engine: FakeEngine, metrics: ServingMetrics, tmp_path: Path) -> Iterator[grpc.Channel]:
-    server = GrpcServer(engine, 4, 60.0, 1 << 20, metrics, [("grpc.max_connection_age_ms", 60_000)])
+    server = GrpcServer(
+        engine,
+        threads=4,
+        default_deadline_s=60.0,
+        max_message_bytes=1 << 20,
+        metrics=metrics,
+        channel_arguments=[("grpc.max_connection_age_ms", 60_000)],
+    )
     server.start("127.0.0.1:0", tmp_path / "socket")
     with grpc.insecure_channel(f"unix:{tmp_path / 'socket'}") as channel:
         yield channel
@@ -290,7 +297,7 @@ def test_another_configuration_is_put_in_place(engine: FakeEngine) -> None:
             raise SettingsError("none")
         asked.append((config, timeout_s))
 
-    server = GrpcServer(engine, 1, 60.0, 1 << 20, reload=reload)
+    server = GrpcServer(engine, threads=1, default_deadline_s=60.0, max_message_bytes=1 << 20, reload=reload)
     port = server.start("127.0.0.1:0")
     request = protocol.model_management_pb2.ReloadConfigRequest()
     try:
@@ -331,7 +338,7 @@ def test_calls_are_counted_by_models_that_there_are(stub: Any, metrics: ServingM
 
 
 def test_an_address_in_use_is_told(engine: FakeEngine, tmp_path: Path) -> None:
-    server = GrpcServer(engine, 1, 60.0, 1 << 20)
+    server = GrpcServer(engine, threads=1, default_deadline_s=60.0, max_message_bytes=1 << 20)
     with pytest.raises(SettingsError, match="--grpc_socket_path"):
         server.start("127.0.0.1:0", tmp_path / "missing" / "socket")
 
@@ -348,7 +355,13 @@ def test_with_a_file_for_tls_it_speaks_tls_only(engine: FakeEngine, tmp_path: Pa
     )  # fmt: skip
     config = tmp_path / "ssl.config"
     config.write_text(f"server_key: {json.dumps(key.read_text())} server_cert: {json.dumps(certificate.read_text())}")
-    server = GrpcServer(engine, 1, 60.0, 1 << 20, credentials=grpc_config.credentials(grpc_config.read_tls(config)))
+    server = GrpcServer(
+        engine,
+        threads=1,
+        default_deadline_s=60.0,
+        max_message_bytes=1 << 20,
+        credentials=grpc_config.credentials(grpc_config.read_tls(config)),
+    )
     port = server.start("127.0.0.1:0")
     try:
         trusted = grpc.ssl_channel_credentials(certificate.read_bytes())

@@ -36,7 +36,7 @@ BOTH = f"{PREDICT_KEY.line},{ADMIN_KEY.line}"
 def test_who_is_let_in(
     host: str, listed: str, secret: str | None, needed: keys.Role, answer: str | type[Exception]
 ) -> None:
-    decides = access.from_settings(Settings(host=host, api_keys=listed))
+    decides = access.read(Settings(host=host, api_keys=listed)).access()
     assert decides.needs_key == bool(listed)
     if isinstance(answer, str):
         assert decides.admit(secret, needed) == answer
@@ -47,28 +47,27 @@ def test_who_is_let_in(
 
 
 def test_this_services_own_gateways_have_a_key_of_their_own() -> None:
-    assert access.from_settings(Settings(api_keys=BOTH), "link").admit("link", "admin") == "this-service"
+    assert access.read(Settings(api_keys=BOTH)).access("link").admit("link", "admin") == "this-service"
     with pytest.raises(Unauthenticated):
-        access.from_settings(Settings(api_keys=BOTH)).admit("", "predict")
+        access.read(Settings(api_keys=BOTH)).access().admit("", "predict")
 
 
 def test_keys_of_the_file_and_of_the_variable_add_up(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(PREDICT_KEY.line)
     settings = Settings(api_keys_file=tmp_path / "keys", api_keys=ADMIN_KEY.line)
-    access.check(settings)
-    decides = access.from_settings(settings)
+    decides = access.read(settings).access()
     assert {decides.admit(PREDICT, "predict"), decides.admit(ADMIN, "admin")} == {"camera", "ops"}
 
 
 def test_a_service_that_nobody_could_use_does_not_start(tmp_path: Path) -> None:
-    access.check(Settings())
+    assert not access.read(Settings()).needs_key
     with pytest.raises(SettingsError, match="can't be read"):
-        access.check(Settings(api_keys_file=tmp_path / "keys"))
+        access.read(Settings(api_keys_file=tmp_path / "keys"))
     (tmp_path / "keys").write_text("# none\n")
     with pytest.raises(SettingsError, match="no API key"):
-        access.check(Settings(api_keys_file=tmp_path / "keys"))
+        access.read(Settings(api_keys_file=tmp_path / "keys"))
     with pytest.raises(SettingsError, match="Entry 2 of --api-keys"):
-        access.check(Settings(api_keys=f"{ADMIN_KEY.line},{PREDICT}"))
+        access.read(Settings(api_keys=f"{ADMIN_KEY.line},{PREDICT}"))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +83,8 @@ def test_a_service_that_nobody_could_use_does_not_start(tmp_path: Path) -> None:
     ],
 )
 def test_what_an_operator_is_told_at_the_start(chosen: dict[str, Any], said: list[str]) -> None:
-    advice = access.advice(Settings(**chosen))
+    settings = Settings(**chosen)
+    advice = access.advice(settings, access.read(settings).needs_key)
     assert len(advice) == len(said)
     assert all(part in sentence for part, sentence in zip(said, advice, strict=True))
 

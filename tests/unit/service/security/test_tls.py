@@ -141,7 +141,13 @@ def test_a_renewed_certificate_is_taken_up_and_a_broken_one_is_not(ours: Pair, t
 
 @contextmanager
 def serving(files: TlsFiles) -> Iterator[str]:
-    server = GrpcServer(FakeEngine(classifier("m")), 1, 60.0, 1 << 20, credentials=tls.grpc_credentials(files))
+    server = GrpcServer(
+        FakeEngine(classifier("m")),
+        threads=1,
+        default_deadline_s=60.0,
+        max_message_bytes=1 << 20,
+        credentials=tls.grpc_credentials(files),
+    )
     yield f"localhost:{server.start('127.0.0.1:0')}"
     server.close(0)
 

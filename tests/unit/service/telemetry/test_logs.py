@@ -3,7 +3,11 @@
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +17,7 @@ from PIL import Image
 from service.images import decode
 from service.telemetry import logs
 from service.telemetry.logs import Answered
+from service.telemetry.tensorflow_noise import held_back
 
 Log = Callable[[], str]
 EVIL = "a\nb\r\x1b[2Jc\u2028d\x00e\u202ef\x85g"
@@ -126,3 +131,50 @@ def test_nothing_of_an_image_is_told_however_much_is_asked_for(root: logging.Log
     logging.getLogger("x").debug("Told.")
     assert log().endswith(" DEBUG Told.\n")
     assert log().count("\n") == 1
+
+
+def log_in_another_process(folder: Path, *messages: str) -> str:
+    """What a process named `worker 7` writes of messages that concern the whole service."""
+    program = (
+        "import logging, pathlib, sys; from service.telemetry import logs\n"
+        "logs.configure('info', False); logs.name_process('worker 7', pathlib.Path(sys.argv[1]))\n"
+        "for message in sys.argv[2:]: logging.warning('%s', message, extra={'once': True})\n"
+        "logging.warning('mine')"
+    )
+    command = [sys.executable, "-c", program, str(folder), *messages]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stderr
+
+
+def test_what_concerns_the_whole_service_is_logged_by_one_process(root: logging.Logger, tmp_path: Path) -> None:
+    log = written(root, as_json=False)
+    logs.name_process("worker 6", tmp_path)
+    for _ in range(2):  # whoever was first may say so again
+        logging.getLogger("x").warning("The store is gone.", extra={"once": True})
+    logging.getLogger("x").warning("I am slow.")
+    assert [line.partition(" WARNING ")[2] for line in log().splitlines()] == [
+        "The store is gone.",
+        "The store is gone.",
+        "worker 6: I am slow.",
+    ]
+    others = log_in_another_process(tmp_path, "The store is gone.", "It is back.")
+    assert [line.partition(" WARNING ")[2] for line in others.splitlines()] == ["It is back.", "worker 7: mine"]
+
+
+def test_without_a_place_to_note_it_a_message_comes_twice_rather_than_never(
+    root: logging.Logger, tmp_path: Path
+) -> None:
+    log = written(root, as_json=True)
+    logs.name_process("worker 6", tmp_path / "gone")
+    logging.getLogger("x").warning("The store is gone.", extra={"once": True})
+    assert json.loads(log())["message"] == "The store is gone."
+
+
+def test_the_log_does_not_go_through_the_descriptor_that_libraries_write_to(
+    root: logging.Logger, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    root.handlers.clear()
+    logs.configure("info", as_json=False)
+    with held_back(tmp_path):
+        os.write(2, b"I0000 noise\n")
+        logging.getLogger("x").warning("Heard.")
+    assert [line.split()[-1] for line in capfd.readouterr().err.splitlines()] == ["Heard."]

@@ -41,6 +41,7 @@ def test_what_stands_in_the_way_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     assert tracing.from_environment(on) is None
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_without_them() -> None:
     program = (
         "import sys, service.process.launcher, service.process.worker\n"

@@ -5,6 +5,8 @@ import pytest
 
 from training.loop.evaluate import calibration_error, interval, measure, softmax
 
+pytestmark = pytest.mark.slow  # TensorFlow
+
 
 def test_what_is_counted() -> None:
     scores = np.array([[0.9, 0.1, 0], [0.2, 0.7, 0.1], [0.6, 0.4, 0], [0, 0.5, 0.5]], dtype=np.float32)

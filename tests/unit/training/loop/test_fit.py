@@ -19,6 +19,8 @@ from training.network.folding import fold
 from training.recipe import Architecture, Recipe
 from training.schedule import Phase
 
+pytestmark = pytest.mark.slow  # TensorFlow
+
 
 def run(
     recipe: Recipe = RECIPE,
@@ -45,6 +47,18 @@ def test_it_learns_and_tells_how() -> None:
     assert listener.steps == 4 * 6
     assert fitted.history[-1]["loss"] < 0.7 * fitted.history[0]["loss"]
     assert fitted.history[-1]["val_accuracy"] >= 0.9
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_it_learns_in_16_bits_and_goes_on_where_it_was(tmp_path: Path, precision: str) -> None:
+    recipe = replace(RECIPE, precision=precision)
+    listener = Listener()
+    whole = run(recipe, listener=listener)
+    assert listener.epochs[-1]["val_accuracy"] >= 0.8
+    assert all(weight.dtype == np.float32 for weight in whole.weights)
+    with pytest.raises(Interrupted):
+        run(recipe, listener=Listener(interrupt_in_epoch=3), keep=tmp_path)
+    assert same(run(recipe, keep=tmp_path, resume=True), whole)
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.loop.progress import Bar, Lines, describe, for_terminal
+from training.loop.progress import Bar, Lines, describe, duration, for_terminal, speed
 
 NUMBERS = {"loss": 0.5, "accuracy": 0.75, "seconds": 2.0, "images_per_s": 321.4}
 
@@ -36,3 +36,25 @@ def test_the_bar_ends_with_the_same_line(capsys: pytest.CaptureFixture[str]) -> 
     printed = " ".join(capsys.readouterr().out.split())
     assert "epoch 1/2: loss 0.5000" in printed
     assert "done with [/b]" in printed
+
+
+def test_an_epoch_that_takes_long_says_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    shown = Lines()
+    for step in range(1, 61):
+        clock[0] += 1.0
+        shown.step(3, 4, step, 60, NUMBERS)  # after --resume: two epochs are done
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "epoch 3/4: 33% done, loss 0.5000, accuracy 0.7500; about 2 min left",
+        "epoch 3/4: 67% done, loss 0.5000, accuracy 0.7500; about 80 s left",
+    ]
+
+
+def test_a_slow_training_is_not_told_as_no_images_a_second() -> None:
+    assert speed(321.4) == "321 images/s"
+    assert speed(0.3) == "3.3 s per image"
+    assert [duration(seconds) for seconds in (0.2, 100, 600, 9000)] == ["1 s", "2 min", "10 min", "2.5 h"]

@@ -18,6 +18,8 @@ from training.network.architectures import build
 from training.output import export
 from training.recipe import Architecture, Recipe
 
+pytestmark = pytest.mark.slow  # TensorFlow
+
 # Keras writes HDF5 through a protocol of NumPy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

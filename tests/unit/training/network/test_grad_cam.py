@@ -10,6 +10,8 @@ from training.network.architectures import BACKBONE, build
 from training.network.grad_cam import grad_cam
 from training.recipe import Architecture
 
+pytestmark = pytest.mark.slow  # TensorFlow
+
 
 def test_it_looks_where_the_evidence_is() -> None:
     pixels = np.zeros((2, 16, 16, 1), dtype=np.uint8)
@@ -44,6 +46,7 @@ def test_every_network_with_places_explains_itself(how: Architecture, places: tu
 
 
 def test_a_frozen_backbone_explains_itself_too() -> None:
+    keras.utils.set_random_seed(0)  # a network of random weights may find that nothing speaks for its answer
     how = Architecture("transfer", backbone="MobileNet", backbone_options=(("alpha", 0.25),))
     network = build(how, (64, 64, 3), 2)
     network.get_layer(BACKBONE).trainable = False

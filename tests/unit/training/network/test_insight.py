@@ -8,6 +8,8 @@ from training.network import insight
 from training.network.architectures import build
 from training.recipe import Architecture
 
+pytestmark = pytest.mark.slow  # TensorFlow
+
 HOW = Architecture("cnn", widths=(4, 6), normalise=False)
 
 

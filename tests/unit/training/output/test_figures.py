@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from training.output import figures
+
+pytestmark = pytest.mark.slow  # TensorFlow
 
 CLASSES = ("a$x^$b", "[b]", "50 %", "<i>")
 

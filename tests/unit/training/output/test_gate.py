@@ -9,7 +9,10 @@ import pytest
 from service import store
 from service.config.config_edit import ConfigFile, with_label
 from training.loop.evaluate import interval
-from training.output.gate import card_before, compare, move_stable, stable_version
+from training.output.card import facts_in_words
+from training.output.gate import card_before, compare, how_to_serve, move_stable, stable_version
+
+pytestmark = pytest.mark.slow  # TensorFlow
 
 
 def card(correct: int, fingerprint: str = "same") -> dict[str, Any]:
@@ -68,3 +71,17 @@ def test_a_configuration_that_can_not_be_read_stops_no_training(two_versions: Pa
     (two_versions / "models.config").write_text("model_config_list {")
     assert stable_version(two_versions, "m") is None
     assert card_before(two_versions, "m") == (10, {"number": 10})
+
+
+def test_what_was_published_is_told_how_to_be_served(two_versions: Path) -> None:
+    assert how_to_serve(two_versions, "m").startswith(f"Serve it with: signpost serve --store {two_versions} (")
+    (two_versions / "models.config").write_text('model_config_list { config { name: "n" base_path: "n" } }')
+    told = how_to_serve(two_versions, "m")
+    assert told.startswith(f"{two_versions / 'models.config'} does not list it. Add config {{ name: ")
+    (two_versions / "models.config").write_text("model_config_list {")
+    assert "once this is mended: Error parsing" in how_to_serve(two_versions, "m")
+
+
+def test_facts_are_told_in_words() -> None:
+    facts = {"skipped": {"no image": 2, "empty": 0}, "images_in_no_class_folder": 0, "classes": ["a", "b"], "copies": 3}
+    assert list(facts_in_words(facts)) == [("skipped", "2 (no image)"), ("classes", "a, b"), ("copies", "3")]

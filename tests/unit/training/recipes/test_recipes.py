@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from training import recipes
+from training.commands import train
 from training.data.request import Request
 from training.errors import TrainingError
 from training.recipes import rock_paper_scissors, sign_language_photos
@@ -94,6 +96,7 @@ def test_circles_draws_other_images_for_the_test(tmp_path: Path) -> None:
     assert not set(data.train.digests()) & set(data.test.digests())
 
 
+@pytest.mark.slow
 def test_the_command_line_does_not_wait_for_keras() -> None:
     code = (
         "import sys, training.commands; from training import recipes; [recipes.get(n) for n in recipes.NAMES];"
@@ -101,3 +104,12 @@ def test_the_command_line_does_not_wait_for_keras() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_each_recipe_has_a_line_in_the_help() -> None:
+    said = CliRunner().invoke(train, ["--help"], terminal_width=200).output
+    assert [name for name, _ in recipes.summaries()] == list(recipes.NAMES)
+    for name, summary in recipes.summaries():
+        assert summary.endswith(".")
+        assert f"{name} " in said
+    assert "Counting circles: the recipe to try first" in said

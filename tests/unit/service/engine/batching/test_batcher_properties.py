@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from hypothesis import given, settings
@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from service.engine.batching.batcher import Batcher
 from service.engine.batching.objective import Objective
 from service.engine.batching.parameters import BatchingParameters
+from service.engine.batching.warm_batcher import WarmBatcher
+from service.engine.batching.warmer import sample_of
 from service.errors import (
     Abandoned,
     DeadlineExceeded,
@@ -36,6 +38,7 @@ class Sent:
     values: list[int]
     deadline_s: float = LONG_S
     leaves: bool = False
+    outputs: tuple[str, ...] = ()
 
     @property
     def poisoned(self) -> bool:
@@ -81,7 +84,11 @@ class Model:
 
 values = st.lists(st.one_of(st.integers(0, 50), st.integers(0, 50), st.just(int(POISON))), min_size=1, max_size=9)
 sent = st.builds(
-    Sent, values, st.sampled_from([LONG_S, LONG_S, LONG_S, 0.0, 0.001]), st.sampled_from([False, False, True])
+    Sent,
+    values,
+    st.sampled_from([LONG_S, LONG_S, LONG_S, 0.0, 0.001]),
+    st.sampled_from([False, False, True]),
+    st.sampled_from([(), (), ("y",)]),
 )
 callers = st.lists(
     st.builds(Caller, st.floats(0, 0.003), st.lists(sent, min_size=1, max_size=4)), min_size=1, max_size=12
@@ -96,7 +103,7 @@ def parameters(draw: st.DrawFn) -> BatchingParameters:
         batch_timeout_micros=draw(st.sampled_from([0, 0, 500])),
         max_enqueued_batches=draw(st.sampled_from([1, 2, 100])),
         num_batch_threads=draw(st.integers(1, 3)),
-        allowed_batch_sizes=draw(st.sampled_from([(), (size,)])),
+        allowed_batch_sizes=draw(st.sampled_from([(), (size,), BatchingParameters(max_batch_size=size).sizes()])),
         max_queue_s=draw(st.sampled_from([0.0, 0.001, 10.0])),
         objective=draw(st.sampled_from([None, Objective(0.99, 0.0005), Objective(0.9, 0.01)])),
     )
@@ -109,7 +116,7 @@ def told(batcher: Batcher, caller: Caller) -> list[Answer | SignpostError]:
     wanted = [
         (
             {"x": np.array(each.values, dtype=np.float64).reshape(-1, 1)},
-            Call(now + each.deadline_s, abandoned=gone if each.leaves else None),
+            Call(now + each.deadline_s, outputs=each.outputs, abandoned=gone if each.leaves else None),
         )
         for each in caller.sent
     ]
@@ -175,9 +182,31 @@ def test_every_caller_gets_exactly_one_answer_its_own(
     assert model.most_at_once <= rules.num_batch_threads
     # No batch may be that large again, unless one instance is padded to so many.
     if failed := [run for run in model.runs if run > max(memory, rules.padded(1))]:
-        assert batcher.most_rows <= min(failed) // 2
+        assert batcher.most_rows < min(failed)
     assert batcher.queued_rows == 0
     if closes is None and memory >= max(1, *rules.allowed_batch_sizes, 1):  # it is idle and alive afterwards
         [again] = told(batcher, Caller(0.0, [Sent([1])]))
         assert isinstance(again, Answer)
         assert again.outputs["y"].tolist() == [[2]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(callers=callers, rules=parameters(), memory=st.sampled_from([1, 2, 5, 100, 100]), warm=st.booleans())
+def test_so_it_is_beside_the_queue_and_nothing_else_runs_than_the_sizes(
+    callers: list[Caller], rules: BatchingParameters, memory: int, warm: bool
+) -> None:
+    rules = replace(rules, allowed_batch_sizes=()).with_sizes()
+    model = Model(memory)
+    threads = threading.active_count()
+    batcher = WarmBatcher(model, rules, devices=[model], name="m")
+    if warm:
+        batcher.warmer.warm_up(sample_of({"x": np.ones((1, 1))}, ()))
+    with ThreadPoolExecutor(len(callers)) as pool:
+        futures = [pool.submit(told, batcher, caller) for caller in callers]
+        assert not wait(futures, LONG_S).not_done
+    batcher.close()
+    for caller, future in zip(callers, futures, strict=True):
+        for each, result in zip(caller.sent, future.result(), strict=True):
+            check(each, result, rules, memory, closes=False)
+    assert threading.active_count() == threads
+    assert set(model.runs) <= set(rules.allowed_batch_sizes)

@@ -35,7 +35,7 @@ def made() -> Iterator[Callable[..., tuple[Recheck, Told]]]:
             return {"y": function(inputs["x"])}
 
         told = Told()
-        all_made.append(Recheck(run, share, 1e-4, told))
+        all_made.append(Recheck(run, share=share, tolerance=1e-4, differed=told))
         return all_made[-1], told
 
     yield make
@@ -80,6 +80,28 @@ def test_another_number_of_rows_is_found(made: Callable[..., tuple[Recheck, Told
     assert told.found == ["its output 'y' has 2 rows for 1 row of input"]
 
 
+def test_the_memory_of_a_batch_may_be_used_again_at_once(made: Callable[..., tuple[Recheck, Told]]) -> None:
+    """As that is which an engine process shares with gateways."""
+    may_look, done = threading.Event(), threading.Event()
+    seen: list[float] = []
+
+    def double(x: Array) -> Array:
+        assert may_look.wait(LONG_S)
+        seen.extend(x.tolist())
+        if len(seen) == 3:
+            done.set()
+        return x * 2
+
+    recheck, told = made(double)
+    inputs, answered = ROWS["x"].copy(), ROWS["x"] * 2
+    recheck.note({"x": inputs}, ("y",), {"y": answered})
+    inputs[:] = answered[:] = -1
+    may_look.set()
+    assert done.wait(LONG_S)
+    recheck.close()
+    assert (seen, told.found) == (ROWS["x"].tolist(), [])
+
+
 def test_only_a_share_is_looked_at(made: Callable[..., tuple[Recheck, Told]]) -> None:
     before = threading.active_count()
     recheck, _ = made(lambda x: x, share=0.0)
@@ -90,11 +112,11 @@ def test_only_a_share_is_looked_at(made: Callable[..., tuple[Recheck, Told]]) ->
 
 def test_the_first_batches_are_all_looked_at_where_only_a_test_has_shown_anything() -> None:
     told = Told()
-    eager = Recheck(lambda inputs, _: {"y": inputs["x"] + 1}, 1e-12, 1e-4, told, eager=True)
+    eager = Recheck(lambda inputs, _: {"y": inputs["x"] + 1}, share=1e-12, tolerance=1e-4, differed=told, eager=True)
     note(eager, ROWS["x"])
     assert told.came.wait(LONG_S)
     eager.close()
-    off = Recheck(lambda inputs, _: {"y": inputs["x"] + 1}, 0.0, 1e-4, told, eager=True)
+    off = Recheck(lambda inputs, _: {"y": inputs["x"] + 1}, share=0.0, tolerance=1e-4, differed=told, eager=True)
     note(off, ROWS["x"])
     off.close()
     assert len(told.found) == 1

@@ -9,6 +9,8 @@ from service.engine.joining import shape_judge
 from service.engine.joining.shape_judge import ShapeJudge
 from service.engine.tf import definition
 
+pytestmark = pytest.mark.slow  # TensorFlow
+
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> definition.Definition:

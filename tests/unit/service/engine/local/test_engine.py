@@ -47,7 +47,7 @@ def test_what_is_there_at_the_start_is_loaded_side_by_side(folder: Path, loader:
         publish(folder, model, b"broken" if model == "b" else b"fine")
     together = min(threads, 3)
     loader.may_load.clear()
-    engine = LocalEngine(ConfigSource(folder).read, loader, POLL_S, threads)
+    engine = LocalEngine(ConfigSource(folder).read, loader, poll_s=POLL_S, load_threads=threads)
     try:
         engine.start()
         until(lambda: len(loader.tried) == together)

@@ -38,7 +38,7 @@ def engine(folder: Path, configs: Configs, loader: Loader, monkeypatch: pytest.M
     folder.mkdir()
     for _ in range(3):
         publish(folder)
-    engine = LocalEngine(configs, loader, POLL_S)
+    engine = LocalEngine(configs, loader, poll_s=POLL_S)
     engine.start()
     yield engine
     loader.may_load.set()

@@ -239,12 +239,36 @@ def test_a_model_laid_out_wrongly_says_so_to_whoever_asks_and_keeps_no_other_fro
     assert engine.status().reasons == {}
 
 
+def test_a_base_path_that_is_itself_a_saved_model_is_version_1_and_the_log_says_so(
+    folder: Path, loader: Loader, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "QUIET_S", 0.0)
+    caplog.set_level("INFO")
+    folder.mkdir()
+    (folder / store.SAVED_MODEL).touch()
+    engine = LocalEngine(lambda: [ModelConfig("m", folder)], loader, POLL_S)
+    engine.start()
+    try:
+        until(lambda: engine.status().ready)
+        settle(engine)
+        assert states(engine) == {1: State.AVAILABLE}
+        assert serving(engine) == serving(engine, ModelSpec("m", 1)) == 1
+        assert engine.status().reasons == {}
+        said = [each.getMessage() for each in caplog.records if "is itself a SavedModel" in each.getMessage()]
+        assert said == [f"{folder} is itself a SavedModel; it is served as m, version 1."]
+        (folder / "2").mkdir()
+        (folder / "2" / store.SAVED_MODEL).touch()
+        until(lambda: states(engine) == {2: State.AVAILABLE})
+    finally:
+        engine.close()
+
+
 def test_a_model_of_the_configuration_that_is_laid_out_wrongly_is_waited_for_and_says_so(
     folder: Path, loader: Loader
 ) -> None:
     (folder / "v1").mkdir(parents=True)
     (folder / "v1" / store.SAVED_MODEL).touch()
-    engine = LocalEngine(lambda: [ModelConfig("m", folder)], loader, POLL_S)
+    engine = LocalEngine(lambda: [ModelConfig("m", folder)], loader, poll_s=POLL_S)
     engine.start()
     try:
         until(lambda: engine.status().reasons != {})
@@ -261,7 +285,7 @@ def test_a_model_of_the_configuration_that_is_laid_out_wrongly_is_waited_for_and
 def test_a_policy_that_wants_none_of_the_versions_says_so(folder: Path, loader: Loader) -> None:
     publish(folder)
     configs = [ModelConfig("m", folder / "m", Specific(frozenset({7})))]
-    engine = LocalEngine(lambda: configs, loader, POLL_S)
+    engine = LocalEngine(lambda: configs, loader, poll_s=POLL_S)
     engine.start()
     try:
         until(lambda: "no version that m should serve; it holds 1." in engine.status().reasons.get("m", ""))

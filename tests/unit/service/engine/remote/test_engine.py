@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,11 @@ from service import errors
 from service.admission import too_many
 from service.engine.batching.parameters import BatchingParameters
 from service.engine.remote.engine import RemoteEngine
+from service.engine.remote.link import Link
+from service.hop.server import HopServer
 from service.interface import DEFAULT_SIGNATURE, Array, Call, ModelSpec, State, VersionStatus
+from service.parts.hop_calls import HopPrediction
+from service.rpc.exchange import Watch
 from service.rpc.server import GrpcServer
 from tests.fakes import FakeEngine, FakeServable, classifier, signature, spec
 from tests.unit.service.engine.versions import until
@@ -27,14 +32,20 @@ def soon(seconds: float = 20.0) -> float:
 
 
 class Peers:
-    """Starts peers over fake engines and engines over peers, and closes them all."""
+    """Starts peers over fake engines and engines over peers, and closes them all.
 
-    def __init__(self) -> None:
+    Args:
+        hop: a socket for the hop, by which the engine of `over` then asks its peer.
+    """
+
+    def __init__(self, hop: Path | None = None) -> None:
         self.servers: list[GrpcServer] = []
         self.engines: list[RemoteEngine] = []
+        self.hops: list[HopServer] = []
+        self.hop = hop
 
     def serve(self, engine: FakeEngine, address: str = "127.0.0.1:0") -> str:
-        server = GrpcServer(engine, 16, 20.0, 2**26)
+        server = GrpcServer(engine, threads=16, default_deadline_s=20.0, max_message_bytes=2**26)
         self.servers.append(server)
         port = server.start(address)
         return address if address.startswith("unix:") else f"127.0.0.1:{port}"
@@ -49,18 +60,21 @@ class Peers:
     def over(self, *servables: FakeServable, **labels: int) -> tuple[RemoteEngine, FakeEngine]:
         """A remote engine over one peer that is ready."""
         peer = FakeEngine(*servables, labels=labels)
-        engine = self.engine(self.serve(peer))
+        if self.hop is not None:
+            self.hops.append(HopServer(self.hop, HopPrediction(peer, Watch())))
+            self.hops[-1].start()
+        engine = self.engine(self.serve(peer), link=Link(hop=self.hop))
         until(lambda: engine.status().ready)
         return engine, peer
 
 
-@pytest.fixture
-def peers() -> Iterator[Peers]:
-    made = Peers()
+@pytest.fixture(params=["gRPC", "hop"])
+def peers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Peers]:
+    made = Peers(tmp_path / "hop.sock" if request.param == "hop" else None)
     yield made
     for engine in made.engines:
         engine.close()
-    for server in made.servers:
+    for server in (*made.servers, *made.hops):
         server.close(0.1)
 
 
@@ -339,6 +353,7 @@ def test_over_a_unix_socket(peers: Peers, tmp_path: object) -> None:
     assert ask(engine, 1) == [2]
 
 
+@pytest.mark.slow
 def test_it_never_imports_tensorflow() -> None:
     program = (
         "import sys, service.engine.remote.engine, service.gateway\n"

@@ -241,3 +241,34 @@ def golden(folder: Path, offset: float = 0.0) -> None:
     (folder / "assets.extra").mkdir(exist_ok=True)
     scores = np.stack([1 - bright, bright], axis=1).astype(np.float32) + np.float32(offset)
     np.savez(folder / "assets.extra" / "golden.npz", image=pixels, scores=scores)
+
+
+def explained(folder: Path) -> Path:
+    """The classifier, and beside it `explain` with a map of the pixels more."""
+    module = tf.Module()
+    image = spec("image", None, 2, 3, 3, dtype=tf.uint8)
+
+    def answer(image: Any) -> dict[str, Any]:
+        bright = tf.reduce_mean(tf.cast(image, tf.float32), axis=[1, 2, 3]) / 255
+        names = tf.tile(tf.constant([list(CLASSES)]), [tf.shape(image)[0], 1])
+        return {"scores": tf.stack([1 - bright, bright], axis=1), "classes": names}
+
+    @tf.function(input_signature=[image])
+    def classify(image: Any) -> dict[str, Any]:
+        return answer(image)
+
+    @tf.function(input_signature=[image])
+    def explain(image: Any) -> dict[str, Any]:
+        return {**answer(image), "heatmap": tf.reduce_mean(tf.cast(image, tf.float32), axis=3)}
+
+    return save(module, folder, serving_default=classify, explain=explain)
+
+
+def centred(folder: Path) -> Path:
+    """Numbers less their mean over the batch: rows that depend on each other."""
+
+    @tf.function(input_signature=[spec("x", None)])
+    def centre(x: Any) -> dict[str, Any]:
+        return {"y": x - tf.reduce_mean(x)}
+
+    return save(tf.Module(), folder, serving_default=centre)

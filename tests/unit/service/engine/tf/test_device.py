@@ -13,6 +13,8 @@ from service.engine.tf import device
 from service.engine.tf.device import DeviceSettings, count_gpus, placements
 from service.errors import SettingsError
 
+pytestmark = pytest.mark.slow  # TensorFlow
+
 
 def tensorflow(gpus: int) -> Any:
     """As much of TensorFlow as tells which GPUs there are."""

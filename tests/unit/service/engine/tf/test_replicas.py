@@ -128,10 +128,10 @@ def test_a_single_row_that_does_not_fit_fails_and_the_next_is_tried() -> None:
 
 def test_the_warm_up_finds_the_largest_batch_that_fits_on_every_device() -> None:
     small, large = Small(fits=5), Small(fits=100)
-    assert trial.warm_up(Replicas([small, large]), ImageSize(2, 2, 1), (1, 2, 4, 8, 16), copies=2) == 4
+    assert trial.warm_up([small, large], ImageSize(2, 2, 1), (1, 2, 4, 8, 16)) == 4
     assert small.batches[:3] == large.batches[:3] == [1, 2, 4]
     with pytest.raises(DeviceOutOfMemory):
-        trial.warm_up(Small(fits=0), ImageSize(2, 2, 1), (1, 2))
+        trial.warm_up([Small(fits=0)], ImageSize(2, 2, 1), (1, 2))
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), min_size=1, max_size=6))

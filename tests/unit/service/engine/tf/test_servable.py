@@ -12,12 +12,14 @@ import pytest
 from service import protocol, store
 from service.engine.batching.parameters import BatchingParameters
 from service.engine.joining import row_test
-from service.engine.tf import graph_loader, saved_model, servable
+from service.engine.tf import graph_loader, loading, saved_model
 from service.engine.tf import session as tf_session
 from service.engine.tf.device import DeviceSettings
 from service.engine.tf.servable import TensorflowServable
 from service.errors import InvalidRequest, LoadFailed, NotFound, Unavailable, UnfitSignature
 from service.interface import Array, Call
+
+pytestmark = pytest.mark.slow  # TensorFlow
 
 LONG_S = 60.0
 Load = Callable[..., TensorflowServable]
@@ -46,7 +48,7 @@ def load() -> Iterator[Load]:
 
     def load(folder: Path, stopped: Any = lambda *_: None) -> TensorflowServable:
         parameters = BatchingParameters(max_batch_size=4)
-        loaded.append(servable.load(folder, "m", 3, parameters, DeviceSettings(threads=1), stopped=stopped))
+        loaded.append(loading.load(folder, "m", 3, parameters, DeviceSettings(threads=1), stopped=stopped))
         return loaded[-1]
 
     yield load
@@ -277,7 +279,7 @@ def test_joined_as_tensorflow_serving_does_or_not_at_all_where_it_is_asked_for(m
         (BatchingParameters(row_test=False), {"serving_default", "centre", "repeat", "count", "noise"}),
         (None, set()),
     ):
-        model = servable.load(models / "strangers", "m", 1, parameters, DeviceSettings(threads=1))
+        model = loading.load(models / "strangers", "m", 1, parameters, DeviceSettings(threads=1))
         assert set(model.batchers) == joined
         assert set(model.unjoined) == set(model.signatures) - joined
         assert ask(model, x=floats(1, 2))["y"].tolist() == [2, 4]
@@ -543,7 +545,7 @@ def test_after_close_requests_are_told_to_come_again(load: Load, models: Path) -
 
 
 def test_without_batching_each_request_runs_by_itself(models: Path) -> None:
-    model = servable.load(models / "classifier", "m", 3, None, DeviceSettings(threads=1))
+    model = loading.load(models / "classifier", "m", 3, None, DeviceSettings(threads=1))
     try:
         answer = model.predict({"image": np.concatenate([WHITE] * 5)}, Call(time.monotonic() + LONG_S))
         assert answer.outputs["scores"].shape == (5, 2)
@@ -554,7 +556,7 @@ def test_without_batching_each_request_runs_by_itself(models: Path) -> None:
 
 def test_in_16_bits_the_scores_stay_close(models: Path) -> None:
     device = DeviceSettings(intra_op_threads=1, inter_op_threads=1, mixed_precision=True)
-    model = servable.load(models / "classifier", "m", 3, BatchingParameters(max_batch_size=4), device)
+    model = loading.load(models / "classifier", "m", 3, BatchingParameters(max_batch_size=4), device)
     try:
         np.testing.assert_allclose(ask(model, image=WHITE)["scores"], [[0, 1]], atol=0.02)
     finally:
@@ -563,14 +565,14 @@ def test_in_16_bits_the_scores_stay_close(models: Path) -> None:
 
 def test_a_graph_is_found_by_its_tags(models: Path) -> None:
     parameters = BatchingParameters()
-    servable.load(models / "classifier", "m", 3, parameters, DeviceSettings(threads=1), tags=("serve",)).close()
+    loading.load(models / "classifier", "m", 3, parameters, DeviceSettings(threads=1), tags=("serve",)).close()
     with pytest.raises(LoadFailed, match="no graph tagged 'gpu, serve'"):
-        servable.load(models / "classifier", "m", 3, parameters, DeviceSettings(threads=1), tags=("serve", "gpu"))
+        loading.load(models / "classifier", "m", 3, parameters, DeviceSettings(threads=1), tags=("serve", "gpu"))
 
 
 def test_every_device_gets_a_copy_and_all_give_the_same_scores(models: Path) -> None:
     device = DeviceSettings(cpu_devices=3)  # TensorFlow's stand-in for three GPUs
-    loaded = servable.load(models / "classifier", "m", 1, BatchingParameters(), device)
+    loaded = loading.load(models / "classifier", "m", 1, BatchingParameters(), device)
     try:
         size = loaded.signatures["serving_default"].image
         assert size is not None

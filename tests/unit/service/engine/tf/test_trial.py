@@ -124,7 +124,9 @@ def test_every_batch_size_is_warmed() -> None:
         sizes.append(len(inputs["image"]))
         return {"scores": np.zeros((min(4, len(inputs["image"])), 3))}
 
-    trial.warm_up(run, ImageSize(2, 3, 3), (1, 2, 4))
+    trial.warm_up([run], ImageSize(2, 3, 3), (1, 2, 4))
     assert sizes == [1, 2, 4]
-    with pytest.raises(LoadFailed, match="gives 4 rows of scores for 5 images; it needs one for each"):
-        trial.warm_up(run, ImageSize(2, 3, 3), (1, 5))
+    with pytest.raises(
+        LoadFailed, match="one row of scores for each image, but its output 'scores' has 4 rows for 5 rows"
+    ):
+        trial.warm_up([run], ImageSize(2, 3, 3), (1, 5))

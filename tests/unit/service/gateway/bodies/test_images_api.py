@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 from werkzeug.datastructures import FileStorage, MultiDict
 
 from service.config.settings import Settings
@@ -125,10 +126,50 @@ def test_what_is_no_image_is_400_and_told(client: FlaskClient, engine: FakeEngin
     assert engine.servables[1].asked == []
 
 
-def test_the_bad_image_of_several_is_named(client: FlaskClient) -> None:
-    answer = client.post(LETTERS, **form(WHITE, b"no image"))
+def test_a_bad_image_among_several_has_an_error_in_its_place(client: FlaskClient) -> None:
+    answer = client.post(f"{LETTERS}?top_k=3", **form(WHITE, b"no image", BLACK))
+    assert answer.status_code == 200
+    first, second, third = answer.json["predictions"]
+    assert (first["class"], third["class"]) == (WHITE_ENTRY["class"], BLACK_ENTRY["class"])
+    assert second.keys() == {"error"}
+    assert second["error"].startswith("The 8 bytes are no image")
+
+
+def test_all_or_nothing_refuses_the_request_for_one_bad_image(client: FlaskClient) -> None:
+    answer = client.post(f"{LETTERS}?all_or_nothing=true", **form(WHITE, b"no image"))
     assert answer.status_code == 400
     assert answer.json["error"].startswith("Image 1: The 8 bytes are no image")
+    assert client.post(f"{LETTERS}?all_or_nothing=true", **form(WHITE, WHITE)).status_code == 200
+    answer = client.post(f"{LETTERS}?all_or_nothing=maybe", **form(WHITE))
+    assert answer.status_code == 400
+    assert "all_or_nothing must be true or false, not 'maybe'" in answer.json["error"]
+
+
+def test_where_every_image_is_bad_the_first_one_tells_why(client: FlaskClient) -> None:
+    answer = client.post(LETTERS, **form(b"no image", b"nor this"))
+    assert answer.status_code == 400
+    assert answer.json["error"].startswith("Image 0: The 8 bytes are no image")
+
+
+def test_a_file_that_curl_has_altered_is_answered_with_the_right_flag(client: FlaskClient) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (40, 40, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    sent = bytes(byte for byte in file.getvalue() if byte not in b"\r\n\0")  # what `curl -d @FILE` makes of it
+    answer = client.post(LETTERS, data=sent, content_type="application/x-www-form-urlencoded")
+    assert answer.status_code == 400
+    assert answer.json["error"].endswith("use curl --data-binary @FILE.")
+    for data, kind in ((sent, "image/png"), (b"no image", "application/x-www-form-urlencoded")):
+        assert "--data-binary" not in client.post(LETTERS, data=data, content_type=kind).json["error"]
+
+
+def test_an_answer_ends_with_a_line_break(client: FlaskClient) -> None:
+    for answer in (
+        client.post(LETTERS, data=WHITE, content_type="image/png"),
+        client.post(LETTERS, json={"instances": [{"b64": base64.b64encode(WHITE).decode()}]}),
+    ):
+        assert answer.data.endswith(b"}\n")
+        assert int(answer.headers["Content-Length"]) == len(answer.data)
 
 
 def test_a_form_without_files_is_400(client: FlaskClient) -> None:

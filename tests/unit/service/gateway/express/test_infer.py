@@ -15,6 +15,7 @@ from service.gateway.middleware.calls import FAILURE, Failure
 from service.gateway.routes.metrics import Metrics
 from service.interface import Array
 from service.oip.tensors import to_bytes
+from service.security import access
 from service.security.access import Access
 from tests.fakes import FakeEngine, FakeServable, signature, spec
 from tests.unit.service.gateway.express.test_lane import counted, parse, post
@@ -68,7 +69,7 @@ def test_it_answers_and_counts_as_flask_does(
 ) -> None:
     of_flask, of_express = Metrics(engine), Metrics(engine)
     path = f"/v2/models/letters{at}/infer"
-    client = create_app(settings, engine, of_flask).test_client()
+    client = create_app(settings, engine, of_flask, admits=access.read(settings).access()).test_client()
     expected = client.post(path, data=sent[0], headers={LENGTH: str(sent[1]), "X-Request-ID": "seven"})
     assert expected.status_code == 200, expected.text
     lane = Express(settings, engine, of_express, Access())
@@ -122,7 +123,7 @@ def test_anything_else_is_left_to_flask(lane: Express, sent: tuple[bytes, int]) 
 def test_what_became_of_the_model_s_run_is_told_by_flask_which_runs_nothing_again(
     engine: FakeEngine, settings: Settings
 ) -> None:
-    client = create_app(settings, engine, Metrics(engine)).test_client()
+    client = create_app(settings, engine, Metrics(engine), admits=access.read(settings).access()).test_client()
     whole, length = SENT["pixels"]
     answer = client.post(
         "/v2/models/letters/infer",

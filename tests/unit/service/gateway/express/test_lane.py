@@ -77,7 +77,7 @@ def counted(metrics: Metrics) -> dict[tuple[str, ...], float]:
 )
 def test_it_answers_and_counts_as_flask_does(engine: FakeEngine, settings: Settings, path: str) -> None:
     of_flask, of_express = Metrics(engine), Metrics(engine)
-    client = create_app(settings, engine, of_flask).test_client()
+    client = create_app(settings, engine, of_flask, admits=access.read(settings).access()).test_client()
     headers = {"X-Request-ID": "seven"}
     expected = client.post(path, data=WHITE, content_type="image/png", headers=headers)
     lane = Express(settings, engine, of_express, Access())
@@ -188,7 +188,7 @@ def test_a_model_that_is_no_image_classifier_is_left_to_flask(express: Express, 
 def test_who_has_no_key_is_left_to_flask(engine: FakeEngine, metrics: Metrics) -> None:
     secret, key = keys.make("someone", "predict")
     settings = Settings(api_keys=key.line)
-    lane = Express(settings, engine, metrics, access.from_settings(settings))
+    lane = Express(settings, engine, metrics, access.read(settings).access())
     answers = answer(
         lane,
         [post(WHITE), post(WHITE, headers=f"X-API-Key: {secret}\r\n"), post(WHITE, headers="X-API-Key: no\r\n")],

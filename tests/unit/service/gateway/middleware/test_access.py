@@ -10,7 +10,7 @@ from service.config.settings import Settings
 from service.errors import DeadlineExceeded, NotFound, SettingsError, Unavailable
 from service.gateway import create_app
 from service.gateway.routes.metrics import Metrics
-from service.security import keys
+from service.security import access, keys
 from tests.fakes import FakeEngine
 from tests.unit.service.gateway.pictures import WHITE
 
@@ -39,7 +39,13 @@ def reloaded() -> list[Any]:
 
 
 def make(engine: FakeEngine, settings: Settings, reloaded: list[Any]) -> Flask:
-    return create_app(settings, engine, Metrics(engine), reload=lambda message, _timeout_s: reloaded.append(message))
+    return create_app(
+        settings,
+        engine,
+        Metrics(engine),
+        admits=access.read(settings).access(),
+        reload=lambda message, _timeout_s: reloaded.append(message),
+    )
 
 
 @pytest.fixture
@@ -122,7 +128,7 @@ def test_the_description_tells_of_keys_where_they_are_on(guarded: Flask, engine:
             assert ("security" in operation) == (path not in OPEN), path
             assert ({"401", "403"} <= operation["responses"].keys()) == (path not in OPEN), path
     assert document["paths"][RELOAD]["post"]["security"][0] == {"bearer": ["admin"]}
-    off = create_app(Settings(), engine, Metrics(engine))
+    off = create_app(Settings(), engine, Metrics(engine), admits=access.Access())
     assert "securitySchemes" not in off.test_client().get("/openapi.json").json["components"]
     shown = " ".join(guarded.test_client().get("/docs").text.split())
     assert shown.count("Needs an API key of the role admin, as") == 3  # reload, load, unload
@@ -149,7 +155,9 @@ def test_what_is_no_configuration_is_told_and_changes_nothing(guarded: Flask, re
 
 
 def test_a_process_that_cannot_reload_says_so(engine: FakeEngine) -> None:
-    answer = create_app(Settings(), engine, Metrics(engine)).test_client().post(RELOAD, data=CONFIG)
+    answer = (
+        create_app(Settings(), engine, Metrics(engine), admits=access.Access()).test_client().post(RELOAD, data=CONFIG)
+    )
     assert answer.status_code == 501
 
 
@@ -161,7 +169,7 @@ def test_an_error_of_the_reload_is_answered(engine: FakeEngine, error: Exception
     def reload(_message: Any, _timeout_s: float) -> None:
         raise error
 
-    app = create_app(Settings(), engine, Metrics(engine), reload=reload)
+    app = create_app(Settings(), engine, Metrics(engine), admits=access.Access(), reload=reload)
     answer = app.test_client().post(RELOAD, data=CONFIG)
     assert answer.status_code == status
     assert answer.json["error"] == "No."

@@ -12,6 +12,7 @@ from service.errors import Unavailable
 from service.gateway import create_app
 from service.gateway.routes.metrics import Metrics
 from service.interface import Queue
+from service.security import access
 from tests.fakes import FakeEngine, classifier
 from tests.unit.service.gateway.pictures import BLACK, WHITE
 
@@ -121,7 +122,7 @@ def test_what_waits_is_told_and_falls_back_to_zero() -> None:
     servable = classifier()
     engine = FakeEngine(servable)
     metrics = Metrics(engine)
-    page = create_app(Settings(), engine, metrics).test_client()
+    page = create_app(Settings(), engine, metrics, admits=access.Access()).test_client()
     servable.queue = Queue(7)
     metrics.note_queues(engine.queued())
     assert 'signpost_queue_instances{model="fake",version="1"} 7.0' in page.get("/metrics").text
@@ -142,7 +143,7 @@ def test_the_log_tells_of_each_request_and_holds_nothing_secret(
     engine: FakeEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "signpost.access")
-    client = create_app(Settings(access_log=True), engine, Metrics(engine)).test_client()
+    client = create_app(Settings(access_log=True), engine, Metrics(engine), admits=access.Access()).test_client()
     headers = {"X-Request-ID": "mine", "Authorization": "Bearer hidden", "X-Forwarded-For": "198.51.100.7"}
     told = answered(client, caplog, f"{LETTERS}?key=hidden", data=WHITE, headers=headers)
     assert told.items() >= {

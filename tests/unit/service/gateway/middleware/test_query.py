@@ -12,7 +12,7 @@ LETTERS = "/v1/models/letters:predict"
 def test_a_parameter_that_is_nearly_one_is_refused_and_told(client: FlaskClient, name: str) -> None:
     answer = client.post(LETTERS, query_string={name: "1"}, data=WHITE, content_type="image/png")
     assert answer.status_code == 400
-    assert f"no parameter {name!r}; did you mean top_k? It has top_k." in answer.json["error"]
+    assert f"no parameter {name!r}; did you mean top_k? It has top_k, all_or_nothing." in answer.json["error"]
 
 
 @pytest.mark.parametrize("name", ["utm_source", "_", "trace", "", "x" * 4000, "é"])

@@ -16,7 +16,7 @@ from service.gateway import create_app
 from service.gateway.routes.metrics import Metrics
 from service.interface import Array, Call, State, VersionStatus
 from service.oip.tensors import to_bytes
-from service.security import keys
+from service.security import access, keys
 from tests.fakes import FakeEngine, FakeRepository, FakeServable, classifier, signature, spec
 from tests.unit.service.gateway.pictures import BLACK, WHITE
 
@@ -49,7 +49,9 @@ def repository() -> FakeRepository:
 
 @pytest.fixture
 def client(engine: FakeEngine, settings: Settings, repository: FakeRepository) -> FlaskClient:
-    return create_app(settings, engine, Metrics(engine), repository=repository).test_client()
+    return create_app(
+        settings, engine, Metrics(engine), admits=access.read(settings).access(), repository=repository
+    ).test_client()
 
 
 def x(*values: float, **changed: Any) -> dict[str, Any]:
@@ -270,10 +272,12 @@ def test_models_are_loaded_and_unloaded_by_name(client: FlaskClient, repository:
 def test_loading_needs_the_role_of_an_admin(engine: FakeEngine, settings: Settings) -> None:
     secret, key = keys.make("camera", "predict")
     guarded = Settings(api_keys=key.line)
-    client = create_app(guarded, engine, Metrics(engine), repository=FakeRepository()).test_client()
+    client = create_app(
+        guarded, engine, Metrics(engine), admits=access.read(guarded).access(), repository=FakeRepository()
+    ).test_client()
     headers = {"X-API-Key": secret}
     assert client.post("/v2/repository/models/double/load").status_code == 401
     assert client.post("/v2/repository/models/double/load", headers=headers).status_code == 403
     assert client.post("/v2/repository/index", headers=headers).status_code == 200
-    elsewhere = create_app(settings, engine, Metrics(engine)).test_client()
+    elsewhere = create_app(settings, engine, Metrics(engine), admits=access.read(settings).access()).test_client()
     assert elsewhere.post("/v2/repository/models/double/load").status_code == 501

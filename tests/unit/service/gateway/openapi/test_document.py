@@ -21,11 +21,11 @@ from service.gateway.openapi import document as openapi
 from service.gateway.openapi.examples import ERRORS, EXAMPLE_IMAGE
 from service.gateway.routes.metrics import Metrics
 from service.interface import Array, Call
-from service.security import keys
+from service.security import access, keys
 from tests.fakes import FakeEngine, FakeRepository, FakeServable, classifier, classifier_signature, signature, spec
 
 Json = dict[str, Any]
-MONITORING = 'prometheus_config { enable: true path: "/monitoring" }'
+MONITORING = "/monitoring"
 
 
 def half_plus_two() -> FakeServable:
@@ -62,10 +62,17 @@ def app(tmp_path: Path) -> Flask:
     extra.mkdir(parents=True)
     (extra.parent / "saved_model.pb").write_bytes(b"graph")
     (extra / "model_card.json").write_text("{}")
-    (tmp_path / "monitoring.config").write_text(MONITORING)
     engine = FakeEngine(letters, half_plus_two(), labels={"stable": 1})
-    settings = Settings(store=tmp_path, monitoring_config_file=tmp_path / "monitoring.config")
-    return create_app(settings, engine, Metrics(engine), reload=lambda *_: None, repository=FakeRepository())
+    settings = Settings(store=tmp_path)
+    return create_app(
+        settings,
+        engine,
+        Metrics(engine),
+        admits=access.read(settings).access(),
+        reload=lambda *_: None,
+        repository=FakeRepository(),
+        monitoring_path=MONITORING,
+    )
 
 
 @pytest.fixture
@@ -171,15 +178,18 @@ def test_each_example_of_an_answer_has_its_form_and_its_request(document: Json) 
 def test_the_examples_of_errors_are_what_is_answered(app: Flask, document: Json) -> None:
     client = app.test_client()
     url = "/v1/models/sign_language:predict"
-    answers = [
-        client.post(url, data=b"x = 1", content_type="image/png"),
-        client.get("/v1/models/letters"),
-        client.post(url, data=b"x", content_type="text/html"),
-    ]
-    assert {answer.status_code: answer.json["error"] for answer in answers} == ERRORS
-    for status, error in ERRORS.items():
+    answers = {
+        (400, "one"): client.post(url, data=b"x = 1", content_type="image/png"),
+        (404, "run"): client.post("/v1/models/letters:predict", data=b"x", content_type="image/png"),
+        (404, "status"): client.get("/v1/models/letters"),
+        (415, "one"): client.post(url, data=b"x", content_type="text/html"),
+    }
+    assert {asked: answer.status_code for asked, answer in answers.items()} == {asked: asked[0] for asked in answers}
+    shown = {(status, name): error for status, errors in ERRORS.items() for name, error in errors.items()}
+    assert {asked: answer.json["error"] for asked, answer in answers.items()} == shown
+    for (status, name), error in shown.items():
         media = document["components"]["responses"][f"Error{status}"]["content"]["application/json"]
-        assert media["examples"]["one"]["value"] == {"error": error}
+        assert media["examples"][name]["value"] == {"error": error}
 
 
 def test_each_operation_has_commands_that_name_this_service(app: Flask) -> None:
@@ -197,7 +207,8 @@ def test_each_operation_has_commands_that_name_this_service(app: Flask) -> None:
 def test_where_keys_are_on_the_commands_send_one(tmp_path: Path) -> None:
     engine = FakeEngine(classifier("sign_language", 1, ("A", "B")))
     keys.append(tmp_path / "keys", keys.make("ops", "admin")[1])
-    app = create_app(Settings(store=tmp_path, api_keys_file=tmp_path / "keys"), engine, Metrics(engine))
+    settings = Settings(store=tmp_path, api_keys_file=tmp_path / "keys")
+    app = create_app(settings, engine, Metrics(engine), admits=access.read(settings).access())
     paths = app.test_client().get("/openapi.json").json["paths"]
     (command,) = paths["/v1/models"]["get"]["x-codeSamples"]
     assert '-H "X-API-Key: $SIGNPOST_API_KEY"' in command["source"]
@@ -250,6 +261,8 @@ def test_the_page_shows_every_operation_and_loads_nothing_from_elsewhere(app: Fl
 
 
 def test_without_the_playground_the_description_stays(engine: FakeEngine) -> None:
-    client: FlaskClient = create_app(Settings(playground=False), engine, Metrics(engine)).test_client()
+    client: FlaskClient = create_app(
+        Settings(playground=False), engine, Metrics(engine), admits=access.Access()
+    ).test_client()
     assert "/" not in client.get("/openapi.json").json["paths"]
     assert 'href="."' not in client.get("/docs").text

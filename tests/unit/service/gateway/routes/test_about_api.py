@@ -9,6 +9,7 @@ from service.config.settings import Settings
 from service.gateway import create_app
 from service.gateway.routes.about_api import FILES
 from service.gateway.routes.metrics import Metrics
+from service.security import access
 from tests.fakes import FakeEngine
 
 
@@ -31,7 +32,7 @@ def store(tmp_path: Path) -> Path:
 
 
 def client_of(engine: FakeEngine, settings: Settings) -> FlaskClient:
-    return create_app(settings, engine, Metrics(engine)).test_client()
+    return create_app(settings, engine, Metrics(engine), admits=access.read(settings).access()).test_client()
 
 
 @pytest.fixture

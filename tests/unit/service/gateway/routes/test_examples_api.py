@@ -12,6 +12,7 @@ from service.config.settings import Settings
 from service.gateway import create_app
 from service.gateway.routes.metrics import Metrics
 from service.interface import Array, Call
+from service.security import access
 from tests.fakes import FakeEngine, FakeServable, signature, spec
 
 STRINGS = spec("inputs", "DT_STRING", -1)
@@ -41,7 +42,7 @@ def metrics() -> Metrics:
 @pytest.fixture
 def client(settings: Settings, metrics: Metrics) -> FlaskClient:
     engine = FakeEngine(FakeServable(run, SIGNATURES, "M", 7), labels={"Stable": 7})
-    return create_app(settings, engine, metrics).test_client()
+    return create_app(settings, engine, metrics, admits=access.read(settings).access()).test_client()
 
 
 @pytest.mark.parametrize("at", ["", "/versions/7", "/labels/Stable"])
@@ -65,7 +66,7 @@ def test_the_context_counts_where_an_example_says_nothing(client: FlaskClient) -
 
 def test_what_is_no_number_is_written_as_javascript_does(client: FlaskClient) -> None:
     body = b'{"examples": [{"x": NaN}, {"x": -Infinity}]}'
-    assert client.post("/v1/models/M:regress", data=body).get_data() == b'{"results":[NaN,-Infinity]}'
+    assert client.post("/v1/models/M:regress", data=body).get_data() == b'{"results":[NaN,-Infinity]}\n'
 
 
 def test_paths_are_taken_in_any_case(client: FlaskClient) -> None:

@@ -18,6 +18,7 @@ from service.gateway import create_app
 from service.gateway.middleware.http_errors import STATUSES
 from service.gateway.routes.metrics import Metrics
 from service.interface import DEFAULT_SIGNATURE, Array, Call
+from service.security import access
 from tests.fakes import FakeEngine, FakeServable, signature, spec
 from tests.unit.service.gateway.pictures import WHITE, flat
 
@@ -89,7 +90,7 @@ def test_scores_that_are_no_number_are_answered(client: FlaskClient, engine: Fak
     engine.servables.append(FakeServable(lambda inputs, _: {"y": inputs["x"] / 0}, {DEFAULT_SIGNATURE: one}, "odd"))
     with np.errstate(divide="ignore", invalid="ignore"):
         answer = post(client, "/v1/models/odd:predict", {"instances": [1, 0]})
-    assert answer.text == '{"predictions":[Infinity,NaN]}'  # as TF Serving prints them
+    assert answer.text == '{"predictions":[Infinity,NaN]}\n'  # as TF Serving prints them
 
 
 def test_the_deadline_is_that_of_the_settings(client: FlaskClient, engine: FakeEngine, settings: Settings) -> None:
@@ -190,6 +191,26 @@ def test_a_body_beyond_the_limit_is_413(client: FlaskClient, kind: str) -> None:
     assert "20000 bytes" in answer.json["error"]
 
 
+def test_a_bad_image_among_instances_has_an_error_in_its_place(client: FlaskClient) -> None:
+    good, bad = {"b64": base64.b64encode(WHITE).decode()}, {"b64": base64.b64encode(b"no image").decode()}
+    answer = post(client, LETTERS, {"instances": [bad, good, {"b64": "?"}]})
+    assert answer.status_code == 200
+    first, second, third = answer.json["predictions"]
+    assert first == {"error": "The 8 bytes are no image: it is text; send a JPEG, PNG, WebP, GIF, BMP or TIFF file."}
+    assert second["scores"] == [0.0, 0.0, 1.0]
+    assert "base64" in third["error"]
+    for url, document in (
+        (f"{LETTERS}?all_or_nothing=true", {"instances": [good, bad]}),
+        (LETTERS, {"inputs": [good, bad]}),  # its answer is a tensor, which has no room for an error
+    ):
+        answer = post(client, url, document)
+        assert answer.status_code == 400
+        assert answer.json["error"].startswith("Image 1: ")
+    answer = post(client, LETTERS, {"instances": [bad, bad]})
+    assert answer.status_code == 400
+    assert answer.json["error"].startswith("Image 0: ")
+
+
 def test_too_many_encoded_images_in_json_are_413(client: FlaskClient) -> None:
     answer = post(client, LETTERS, {"instances": [{"b64": base64.b64encode(WHITE).decode()}] * 4})
     assert answer.status_code == 413
@@ -268,6 +289,11 @@ def test_every_error_of_ours_has_a_status_of_its_own_row() -> None:
 
 
 def test_a_large_image_within_the_limits_of_the_settings_is_taken(engine: FakeEngine) -> None:
-    client = create_app(Settings(max_image_pixels=250_000), engine, Metrics(engine)).test_client()
+    client = create_app(
+        Settings(max_image_pixels=250_000),
+        engine,
+        Metrics(engine),
+        admits=access.Access(),
+    ).test_client()
     assert client.post(LETTERS, data=flat(0, "BMP", (500, 500)), content_type="image/bmp").status_code == 200
     assert client.post(LETTERS, data=flat(0, "BMP", (501, 500)), content_type="image/bmp").status_code == 413

@@ -1,0 +1,1 @@
+"""Checks a GPU host; not part of the wheel."""

@@ -1,0 +1,1 @@
+"""Tests of the service, a file for each of its modules."""
