@@ -16,6 +16,7 @@ from service.engine.rejecting import RejectingEngine
 from service.gateway import create_app
 from service.gateway.routes.metrics import Metrics
 from service.interface import DEFAULT_SIGNATURE, Engine
+from service.security.access import Access
 from tests.fakes import FakeEngine, FakeServable, classifier, signature, spec
 from tests.unit.service.gateway.pictures import BLACK, GREY, WHITE, flat
 
@@ -233,7 +234,7 @@ def test_another_content_type_is_415(client: FlaskClient, content_type: str) -> 
 def test_strangers_are_told_and_rejected_where_that_is_wanted(settings: Settings, reject: bool) -> None:
     telling = FakeEngine(classifier("letters", 2, ("A", "B", "C"), tells=True))
     engine: Engine = RejectingEngine(telling) if reject else telling
-    client = create_app(settings, engine, Metrics(engine)).test_client()
+    client = create_app(settings, engine, Metrics(engine), admits=Access()).test_client()
     black, white = client.post(LETTERS, **form(BLACK, WHITE)).json["predictions"]
     assert white == WHITE_ENTRY | {"in_domain": True}
     rejected = {"class": None, "score": 0.0, "scores": dict.fromkeys("ABC", 0.0)}

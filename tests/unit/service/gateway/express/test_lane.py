@@ -210,6 +210,6 @@ def test_strangers_are_told_as_by_flask(settings: Settings, reject: bool) -> Non
     metrics = Metrics(engine)
     lane = Express(settings, engine, metrics, Access())
     bodies = [parse(each)[2] for each in answer(lane, [post(BLACK), post(WHITE)], keep_alive=True)]
-    client = create_app(settings, engine, metrics).test_client()
+    client = create_app(settings, engine, metrics, admits=Access()).test_client()
     assert bodies == [client.post(LETTERS, data=each, content_type="image/png").json for each in (BLACK, WHITE)]
     assert [body["predictions"][0]["in_domain"] for body in bodies] == [False, True]  # type: ignore[index]

@@ -73,7 +73,7 @@ def test_what_is_usual_enough(headers: str) -> None:
         request(headers="Host: h\r\nContent-Type: image/png\r\nExpect: 100-continue\r\n"),
         request(headers="Host: h\r\nContent-Type: image/png\r\nContent-Encoding: gzip\r\n"),
         request(headers="Host: h\r\nContent-Type: image/png\r\nOrigin: http://h\r\n"),
-        request().replace(b"Content-Length: 13", b"Transfer-Encoding: chunked"),
+        request().replace(b"Content-Length: 14", b"Transfer-Encoding: chunked"),
         request(body=b""),
         request(body=b"x" * (LIMIT + 1)),
     ],
