@@ -11,6 +11,9 @@ camera frames, `*-crop*` are cut around the hand; both are reported apart.
 
 The background must not matter, nor where the hand is: hands before black are pasted onto photographs of other things,
 all are cropped, turned, shifted and seen in other light. They are mirrored too, as some sign with the left hand.
+
+No version of it ships yet: no training has been finished. After four epochs of a run of five it was right on 0.52 of the
+validation's stranger, from 0.23 on the frozen features, and still rising.
 """
 
 from dataclasses import replace
@@ -112,7 +115,7 @@ RECIPE = Recipe(
         grey=0.2,
         cutout=0.15,
     ),
-    phases=(Phase(epochs=5),),
+    phases=(Phase(epochs=10),),
     batch_size=32,
     learning_rate=4e-4,
     warmup=0.1,
