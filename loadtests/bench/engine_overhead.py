@@ -27,7 +27,7 @@ from loadtests.raw import client
 from loadtests.subject import pictures
 from loadtests.subject.served import served
 from service.config import shape
-from service.config.settings import Settings
+from service.config.settings import AUTO, Settings
 from service.engine.batching.parameters import BatchingParameters
 from service.engine.remote.engine import RemoteEngine
 from service.engine.remote.link import Link
@@ -63,13 +63,14 @@ class _Found:
 @click.option("--gateways", default=0, show_default=True, help="Of a shared engine; 0 is as many as it chooses itself.")
 def main(store: Path, model: str, callers: int, seconds: float, rounds: int, gateways: int) -> None:
     """Measure and print the tables."""
-    workers = gateways or shape.choose(Settings(engine="shared"), shape.look()).workers
+    chosen = shape.choose(Settings(store=store, engine="shared", workers=gateways or AUTO), shape.look())
+    workers = chosen.workers
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         os.environ["TMPDIR"] = str(folder)  # the services' private folders are found there
-        local = engines.local_engine(
-            plan.make(Settings(store=store)), _runtime(folder), ServingMetrics(), lambda *_: None
-        )
+        # On the same threads of TensorFlow as the engine process.
+        planned = plan.make(replace(chosen, engine="local"))
+        local = engines.local_engine(planned, _runtime(folder), ServingMetrics(), lambda *_: None)
         stack.callback(local.close)
         local.start()
         _wait(lambda: local.status().ready)

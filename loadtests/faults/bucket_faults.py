@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import random
+import re
 import signal
 import tempfile
 import threading
@@ -47,12 +48,15 @@ class Bucket:
     Attributes:
         files: what each consists of.
         number: of the last one.
+        there: those that have not been deleted.
+        withdrawn: those that were deleted while they were the latest, perhaps while an engine read them.
     """
 
     s3: S3Server
     files: dict[str, bytes]
     number: int = 0
     there: list[int] = field(default_factory=list)
+    withdrawn: set[int] = field(default_factory=set)
 
     def content(self, number: int) -> dict[str, bytes]:
         """What a version consists of."""
@@ -218,6 +222,7 @@ class Faults:
 
     def _withdraw(self) -> None:
         if len(self._bucket.there) > 1:
+            self._bucket.withdrawn.add(self._bucket.there[-1])
             self._bucket.remove(self._bucket.there[-1])
 
 
@@ -268,6 +273,7 @@ def main(interruptions: int, seed: int, flags: tuple[str, ...]) -> None:
                     bucket.publish()
                     wait_until(lambda: service.serves_only(_MODEL, bucket.number))
             said = (Path(name) / "serve.log").read_text()
+    failed = {int(number) for number in re.findall(rf"{_MODEL}/(\d+) can't be loaded", said)}
     measured = {
         "seed": seed,
         "interruptions": dict(sorted(faults.count.items())),
@@ -275,12 +281,13 @@ def main(interruptions: int, seed: int, flags: tuple[str, ...]) -> None:
         "versions_copied": len(seen.versions),
         "versions_loaded": said.count(f"Loaded {_MODEL}"),
         "partial": len(seen.partial),
-        "loads_failed": said.count(" ERROR ") - said.count("The process that copies the store ended"),
+        "loads_failed": len(failed - bucket.withdrawn),
+        "loads_failed_as_it_left_the_bucket": len(failed & bucket.withdrawn),
         "answers": seen.statuses[200],
         "answers_lost": seen.statuses.total() - seen.statuses[200],
     }
     click.echo(json.dumps(measured, indent=1))
-    for reason in seen.partial[:5]:
+    for reason in [*seen.partial[:5], *(line for line in said.splitlines() if "be loaded" in line)][:10]:
         click.echo(reason, err=True)
     if measured["partial"] or measured["loads_failed"] or measured["answers_lost"]:
         raise SystemExit(1)

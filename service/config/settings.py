@@ -147,7 +147,8 @@ class Settings:
     )
     num_batch_threads: int = _setting(
         1,
-        "Batches of one model that may run at the same time; auto is 1, or 2 on each GPU where that is quicker.",
+        "Batches of one model that may run at the same time; auto is 1, or 2 on each GPU where that is quicker, or one "
+        "for each core where a shared engine has no GPU.",
         1,
         256,
         auto=True,

@@ -76,7 +76,10 @@ def look(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) ->
 
 
 def choose(settings: Settings, host: Host) -> Settings:
-    """The settings with a number for each that is to be chosen by the host; `num_batch_threads` is for the engine."""
+    """The settings with a number for each that is to be chosen by the host.
+
+    With a GPU, and in workers that have models, `num_batch_threads` is left to the engine.
+    """
     engine, workers = settings.engine, settings.workers
     if workers == AUTO:
         if engine == "shared" or (engine == "auto" and host.gpus):
@@ -88,9 +91,12 @@ def choose(settings: Settings, host: Host) -> Settings:
             workers = max(1, min(host.cores, int(host.memory_mb * _SHARE / each_mb)))
     if engine == "auto":
         engine = "shared" if host.gpus and workers > 1 else "local"
-    tensorflow_threads = settings.tensorflow_threads
+    tensorflow_threads, batches = settings.tensorflow_threads, settings.num_batch_threads
     if engine == "local" and workers > 1 and not tensorflow_threads:
         tensorflow_threads = max(1, host.cores // workers)
+    if engine == "shared" and not host.gpus:  # as with workers that have a model each: no core waits for another
+        tensorflow_threads = tensorflow_threads or 1
+        batches = max(1, host.cores // tensorflow_threads) if batches == AUTO else batches
     threads = settings.threads if settings.threads != AUTO else _THREADS
     rows = settings.max_batch_size
     if rows == AUTO:
@@ -101,14 +107,15 @@ def choose(settings: Settings, host: Host) -> Settings:
         workers=workers,
         threads=threads,
         tensorflow_threads=tensorflow_threads,
+        num_batch_threads=batches,
         max_batch_size=rows,
     )
 
 
 def _before_engine(host: Host) -> int:
     """Workers that decode for an engine process."""
-    if not host.gpus:  # half of the cores are the models'
-        return min(max(1, host.cores // 2), _BEFORE_CPU)
+    if not host.gpus:  # while one waits for the models, another one decodes
+        return min(host.cores, _BEFORE_CPU)
     fit = max(1, int(host.memory_mb * _SHARE / _GATEWAY_MB))
     return min(fit, host.cores - 1 if host.cores > 2 else host.cores)
 
@@ -130,7 +137,11 @@ def tell(settings: Settings, host: Host) -> str:
     workers = f"{settings.workers} worker{'s' if settings.workers > 1 else ''} of {settings.threads} threads"
     if settings.engine == "shared":
         models = "one engine process for all"
-        if host.gpus:
+        if not host.gpus:
+            batches, threads = settings.num_batch_threads, settings.tensorflow_threads
+            models += f", {batches} batch{'es' if batches > 1 else ''} at a time, "
+            models += f"each in {threads} thread{'s' if threads > 1 else ''} of TensorFlow"
+        else:
             models += (
                 "; a GPU answers faster than all cores decode photographs, so there is a worker for each core but the "
                 "engine's, as far as the memory goes"

@@ -53,6 +53,7 @@ class Hop:
         self._open: set[_Connection] = set()
         self._idle: list[_Connection] = []  # of these; the one that was used last is the last
         self._not_before_s = 0.0
+        self._told: set[str] = set()
         self._is_closed = False
 
     def call(
@@ -77,7 +78,7 @@ class Hop:
             except ConnectionError:  # nobody was at its other end any more
                 continue
             except OSError as error:
-                log.warning("A call to the engine process goes over gRPC: %s.", error.strerror or error)
+                self._tell(error)
                 return None
             except Malformed as error:
                 log.error("The answer of the engine process can't be read: %s", error)
@@ -107,12 +108,18 @@ class Hop:
         try:
             made = _Connection(self._path, min(_OPEN_S, deadline - time.monotonic()))
         except OSError as error:
-            self._not_before_s = time.monotonic() + _AGAIN_S
-            if not isinstance(error, _NOT_THERE):
-                log.warning("Calls to the engine process go over gRPC: %s.", error.strerror or error)
+            self._tell(error)
             return None
         self._note(made)
         return made
+
+    def _tell(self, error: OSError) -> None:
+        """Tell why calls go over gRPC, each reason once, and open no connection for a moment."""
+        self._not_before_s = time.monotonic() + _AGAIN_S
+        reason = error.strerror or str(error)
+        if not isinstance(error, _NOT_THERE) and reason not in self._told:
+            self._told.add(reason)
+            log.warning("Calls to the engine process go over gRPC, by which they take longer: %s.", reason)
 
     def _note(self, connection: "_Connection") -> None:
         with self._lock:
@@ -181,7 +188,7 @@ class _Connection:
             self._region = fresh = region.make(size)
         message = messages.write(request._replace(tensors=self._region.write(inputs)))
         if len(message) > messages.MOST_BYTES:
-            raise OSError(f"it takes {len(message)} bytes to say what it is")
+            raise OSError("one has more inputs than fit into a message")
         sockets.send(self._socket, message, fresh)
 
     def _receive(self) -> dict[str, Array]:

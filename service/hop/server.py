@@ -2,8 +2,8 @@
 
 The threads are started by one that accepts, and that one by `start`; all end with `close`. The death of a connection's
 thread closes the connection, and the gateway tells its caller that the engine can't answer; a connection that can't be
-accepted, or has no thread, is closed, and the gateway goes over gRPC. An error in the thread that accepts is logged,
-and it goes on.
+accepted, has no thread or is one too many, is closed, and the gateway goes over gRPC. An error in the thread that
+accepts is logged, and it goes on.
 """
 
 import contextlib
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 Run = Callable[[Request, Mapping[str, Array], Callable[[], bool]], Mapping[str, Array]]
 
 _BACKLOG: Final = 1024
+# Connections at a time: each has two files, of the 1,024 that a process may have open unless it is told otherwise.
+MOST: Final = 256
 # Seconds without accepting after it failed (no file is left, for one).
 _PAUSE_S: Final = 0.1
 # What is told of a connection that the other end has closed.
@@ -97,6 +99,9 @@ class HopServer:
             connection.close()
             return
         with self._changed:
+            if len(self._connections) >= MOST:
+                connection.close()
+                return
             self._connections.add(connection)
         threading.Thread(target=self._serve, args=(connection,), name="hop-call", daemon=True).start()
 

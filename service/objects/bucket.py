@@ -3,7 +3,6 @@
 Every call has a deadline. What goes wrong is told in a sentence that is the same each time, and so can be told once.
 """
 
-import importlib
 import importlib.util
 import os
 import re
@@ -231,9 +230,11 @@ def endpoint(environment: Mapping[str, str]) -> str:
 
 def _library() -> Any:
     check_installed("A store in object storage")
-    for module in ("obstore.store", "obstore.exceptions"):
-        importlib.import_module(module)
-    return importlib.import_module("obstore")
+    import obstore
+    import obstore.exceptions
+    import obstore.store
+
+    return obstore
 
 
 def _of_environment(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -55,6 +55,14 @@ def is_url(where: Path | str) -> bool:
     return _ADDRESS.fullmatch(str(where)) is not None
 
 
+def are_named_in(config: Path) -> bool:
+    """Whether a configuration on this host may name addresses."""
+    try:
+        return "://" in config.read_text()
+    except (OSError, UnicodeDecodeError):  # whoever reads it next says what is wrong
+        return False
+
+
 def parse(where: Path | str, what: str) -> Url | None:
     """Read an address.
 

@@ -14,7 +14,7 @@ from service.config.settings import Settings
 from service.engine.tf import device
 from service.errors import SettingsError
 from service.gateway.express.lane import why_not_express
-from service.objects.mirror import configs
+from service.objects import urls
 from service.parts import plan
 from service.parts.plan import Plan
 from service.parts.runtime import Runtime, private_folder
@@ -45,12 +45,18 @@ def mirrored(settings: Settings, folder: Path) -> Iterator[Settings]:
     Raises:
         SettingsError, StoreError: see `service.objects.mirror`.
     """
+    named = (settings.store, settings.model_base_path, settings.model_config_file)
+    config = settings.model_config_file or settings.store / config_source.CONFIG_NAME
+    if not (any(each is not None and urls.is_url(each) for each in named) or urls.are_named_in(config)):
+        yield settings
+        return
+    from service.objects.mirror import configs  # only where something may have to be copied
+    from service.process import mirror_process
+
     source = configs.from_settings(settings)
     if source is None:
         yield settings
         return
-    from service.process import mirror_process  # only where something is mirrored
-
     with mirror_process.mirroring(source, folder, settings.store_poll_seconds):
         yield configs.localise(settings, source)
 

@@ -12,6 +12,7 @@ import logging
 import os
 import select
 import signal
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,9 +28,11 @@ from service.objects.mirror.mirror import Look, Mirror
 from service.objects.mirror.told import Told
 from service.objects.mirror.view import QUIET_S
 from service.process.parent import die_with
+from service.telemetry import logs
 
 log = logging.getLogger(__name__)
 
+_STDERR: Final = 2
 # Seconds for which the mirror may be silent while the service waits for the first models.
 _SILENCE_S: Final = 120.0
 _BEAT_S: Final = 1.0
@@ -109,6 +112,7 @@ def run(source: Source, service: Path, poll_s: float, report: int | None) -> Non
         poll_s: seconds between two looks.
         report: a pipe on which a start waits; None where nobody does.
     """
+    logs.name_process(f"mirror {os.getpid()}", service)
     start = _Start(report)
     mirror = Mirror(source, service, told=Told(source.where, service / NUMBERS), beat=start.beat)
     failures = 0
@@ -215,7 +219,7 @@ def judge(look: Look | None, error: SignpostError | None, has_copy: bool, attemp
 
 def _guard(parent: int, report: int, work: Callable[[int | None], None]) -> None:
     """Run the mirror in a process of its own, again and again."""
-    _become(parent, report)
+    _become(parent)
     deaths, waiting = 0, report
     while True:
         own, since_s = os.getpid(), time.monotonic()
@@ -237,18 +241,18 @@ def _guard(parent: int, report: int, work: Callable[[int | None], None]) -> None
 
 
 def _mirror(parent: int, report: int, work: Callable[[int | None], None]) -> None:
-    _become(parent, report)
+    _become(parent)
     work(report if report >= 0 else None)
 
 
-def _become(parent: int, report: int) -> None:
+def _become(parent: int) -> None:
     """Be a process that ends with its parent and by nothing else, and keeps no socket of the service open."""
     die_with(parent, signal.SIGKILL)
     for meant in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(meant, signal.SIG_IGN)
     for each in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
-        if each > 2 and each != report:
-            with suppress(OSError):  # the one that listed them
+        with suppress(OSError):  # the one that listed them is closed already
+            if stat.S_ISSOCK(os.fstat(each).st_mode) and each > _STDERR:
                 os.close(each)
 
 

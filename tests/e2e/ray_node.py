@@ -1,13 +1,14 @@
 """One node of Ray, in a virtual environment of its own, with the application that `deploy/ray/serve.yaml` describes."""
 
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,8 +125,16 @@ def _config(port: int, http_port: int, store: Path, replicas: int) -> dict[str, 
 
 
 def _free_ports() -> tuple[int, int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return one.getsockname()[1], other.getsockname()[1]
+    """Two ports that are free, and that no connection takes while Ray starts: the system gives those from 32768 on."""
+    found: list[int] = []
+    # Ray's own workers take those below 20000.
+    for port in random.sample(range(20000, 32000), 200):
+        with suppress(OSError), socket.create_server(("", port)):
+            found.append(port)
+        if len(found) == 2:
+            break
+    first, second = found
+    return first, second
 
 
 def _name(process: psutil.Process) -> str:

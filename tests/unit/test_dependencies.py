@@ -26,8 +26,8 @@ IMPORTED_AS: Final = {
 }
 # Extras of other packages and of development; `gpu` only has more of TensorFlow.
 NOT_OF_THE_SERVICE: Final = {"dev", "gpu", "loadtest", "train"}
-# What stands behind another package that is imported, or is imported by its name as a string.
-NEVER_IMPORTED: Final = {"obstore", "opentelemetry-exporter-otlp-proto-http"}
+# What stands behind another package that is imported, and is never imported itself.
+NEVER_IMPORTED: Final = {"opentelemetry-exporter-otlp-proto-http"}
 # What only the project runs; it may use all the tools of development.
 NOT_IN_THE_WHEEL: Final = ("asking", "bench", "exports", "faults", "raw")
 

@@ -12,8 +12,8 @@ camera frames, `*-crop*` are cut around the hand; both are reported apart.
 The background must not matter, nor where the hand is: hands before black are pasted onto photographs of other things,
 all are cropped, turned, shifted and seen in other light. They are mirrored too, as some sign with the left hand.
 
-No version of it ships yet: no training has been finished. After four epochs of a run of five it was right on 0.52 of the
-validation's stranger, from 0.23 on the frozen features, and still rising.
+No version of it ships yet: no training has been finished. After four epochs of a run of five it was right on 0.52 of
+the validation's stranger, from 0.23 on the frozen features, and still rising.
 """
 
 from dataclasses import replace

@@ -192,7 +192,7 @@ def from_settings(settings: Settings) -> Source | None:
         return None  # which has its own message
     if config is None and settings.model_base_path is None and store is None:
         config = settings.store / CONFIG_NAME  # if there is one
-    if isinstance(config, Path) and store is None and not _names_urls(config):
+    if isinstance(config, Path) and store is None and not urls.are_named_in(config):
         config = None
     first = store or base or config
     if first is None or (base is None and settings.model_base_path is not None):
@@ -212,11 +212,3 @@ def localise(settings: Settings, source: Source) -> Settings:
     if source.store is not None:
         settings = replace(settings, store=source.root)
     return replace(settings, model_config_file=source.root / CONFIG_NAME) if source.config is not None else settings
-
-
-def _names_urls(config: Path) -> bool:
-    """Whether a configuration on this host may name addresses."""
-    try:
-        return "://" in config.read_text()
-    except (OSError, UnicodeDecodeError):  # whoever reads it next says what is wrong
-        return False

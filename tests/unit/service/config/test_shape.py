@@ -26,7 +26,8 @@ def auto(store: Path, **told: object) -> Settings:
         (Host(8, 64_000, 0), {"tensorflow_threads": 4}, 8, "local", 4),
         (Host(8, 64_000, 0), {"workers": 3}, 3, "local", 2),
         (Host(8, 64_000, 0), {"workers": 1}, 1, "local", 0),
-        (Host(8, 64_000, 0), {"engine": "shared"}, 4, "shared", 0),
+        (Host(8, 64_000, 0), {"engine": "shared"}, 8, "shared", 1),
+        (Host(8, 64_000, 0), {"engine": "shared", "tensorflow_threads": 4}, 8, "shared", 4),
         (Host(8, 64_000, 0), {"engine": "gpu-0:8500"}, 8, "gpu-0:8500", 0),
         (Host(1, 64_000, 1), {}, 1, "local", 0),
         (Host(2, 64_000, 1), {}, 2, "shared", 0),
@@ -36,7 +37,7 @@ def auto(store: Path, **told: object) -> Settings:
         (Host(64, 64_000, 4), {}, 63, "shared", 0),
         (Host(64, 4_000, 1), {}, 20, "shared", 0),
         (Host(8, 0, 1), {}, 1, "local", 0),
-        (Host(64, 64_000, 0), {"engine": "shared"}, 8, "shared", 0),
+        (Host(64, 64_000, 0), {"engine": "shared"}, 8, "shared", 1),
         (Host(64, 64_000, 4), {"workers": 20}, 20, "shared", 0),
         (Host(64, 64_000, 1), {"workers": 1}, 1, "local", 0),
         (Host(64, 64_000, 1), {"engine": "local", "workers": 2}, 2, "local", 32),
@@ -63,6 +64,23 @@ def test_what_is_chosen(
 )
 def test_how_large_batches_are(tmp_path: Path, gpus: int, told: dict[str, object], rows: int) -> None:
     assert shape.choose(auto(tmp_path, **told), Host(8, 16_000, gpus)).max_batch_size == rows
+
+
+@pytest.mark.parametrize(
+    ("host", "told", "batches"),
+    [
+        (Host(8, 64_000, 0), {"engine": "shared"}, 8),
+        (Host(8, 64_000, 0), {"engine": "shared", "tensorflow_threads": 4}, 2),
+        (Host(8, 64_000, 0), {"engine": "shared", "num_batch_threads": 3}, 3),
+        (Host(8, 64_000, 0), {}, AUTO),
+        (Host(8, 64_000, 1), {}, AUTO),
+    ],
+)
+def test_how_many_batches_run_at_a_time(tmp_path: Path, host: Host, told: dict[str, object], batches: int) -> None:
+    chosen = shape.choose(auto(tmp_path, **{"num_batch_threads": AUTO, **told}), host)
+    assert chosen.num_batch_threads == batches
+    if chosen.engine == "shared" and not host.gpus:
+        assert f"one engine process for all, {batches} batches at a time, each in" in shape.tell(chosen, host)
 
 
 def test_why_there_are_so_many_workers_is_told_on_a_gpu(tmp_path: Path) -> None:

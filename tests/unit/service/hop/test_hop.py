@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.hop import client, messages, region, sockets
+from service.hop import client, messages, region, server, sockets
 from service.hop.client import Hop
 from service.hop.messages import HopError, Reply, Request
 from service.hop.server import HopServer
@@ -205,9 +205,14 @@ def test_what_it_does_not_carry_is_left_to_grpc(ends: Ends, inputs: dict[str, Ar
     assert ends.ask(inputs) is None
 
 
-def test_a_call_that_takes_too_many_words_is_left_to_grpc(ends: Ends, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_call_that_takes_too_many_words_is_left_to_grpc(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(client, "_AGAIN_S", 0.0)
     assert ends.ask({f"{number:0999d}": np.zeros(1) for number in range(70)}) is None
-    assert "goes over gRPC: it takes" in caplog.text
+    assert "go over gRPC, by which they take longer: one has more inputs than fit" in caplog.text
+    assert ends.ask({f"{number:0999d}": np.zeros(1) for number in range(70)}) is None
+    assert len(caplog.records) == 1  # once is enough
     assert ends.ask() is not None
 
 
@@ -346,15 +351,37 @@ def test_the_answer_to_another_call_is_not_taken(
     assert ends.ask() is not None
 
 
+def test_connections_beyond_a_bound_are_left_to_grpc(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MOST", 1)
+    monkeypatch.setattr(client, "_AGAIN_S", 0.0)
+    began, may_end = threading.Event(), threading.Event()
+
+    def hang(_request: Request, inputs: Mapping[str, Array], _left: object) -> Mapping[str, Array]:
+        began.set()
+        assert may_end.wait(LONG_S)
+        return inputs
+
+    ends.run = hang
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ends.ask)
+        assert began.wait(LONG_S)
+        assert ends.ask() is None
+        may_end.set()
+        assert asking.result(LONG_S) is not None
+    assert ends.ask() is not None
+
+
 def test_without_memory_calls_are_left_to_grpc(
     ends: Ends, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(client, "_AGAIN_S", 0.0)
+
     def none(*_: object) -> int:
         raise OSError(12, "Cannot allocate memory")
 
     monkeypatch.setattr(os, "memfd_create", none)
     assert ends.ask() is None
-    assert "goes over gRPC: Cannot allocate memory" in caplog.text
+    assert "take longer: Cannot allocate memory" in caplog.text
     monkeypatch.undo()
 
     def large(*_: object) -> Mapping[str, Array]:
@@ -398,7 +425,7 @@ def test_an_engine_that_does_not_take_up_a_connection_is_not_waited_for_long(
             assert hop.call("m", 1, "s", (), {"x": np.zeros(1)}, (), LONG_S) is None
         assert time.monotonic() - began_s < LONG_S / 2
         hop.close()
-    assert caplog.text.count("go over gRPC: timed out") == 1  # for the next second nobody tries again
+    assert caplog.text.count("take longer: timed out") == 1  # for the next second nobody tries again
 
 
 def test_nothing_is_left_open(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def servable() -> FakeServable:
 
 @pytest.fixture
 def address(servable: FakeServable) -> Iterator[str]:
-    server = GrpcServer(FakeEngine(servable), 1, 20.0, 1 << 20)
+    server = GrpcServer(FakeEngine(servable), threads=1, default_deadline_s=20.0, max_message_bytes=1 << 20)
     yield f"127.0.0.1:{server.start('127.0.0.1:0')}"
     server.close(0)
 

@@ -246,7 +246,7 @@ def test_a_base_path_that_is_itself_a_saved_model_is_version_1_and_the_log_says_
     caplog.set_level("INFO")
     folder.mkdir()
     (folder / store.SAVED_MODEL).touch()
-    engine = LocalEngine(lambda: [ModelConfig("m", folder)], loader, POLL_S)
+    engine = LocalEngine(lambda: [ModelConfig("m", folder)], loader, poll_s=POLL_S)
     engine.start()
     try:
         until(lambda: engine.status().ready)

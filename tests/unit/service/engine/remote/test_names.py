@@ -238,7 +238,9 @@ def test_over_tls_the_certificate_must_be_the_names(
         pair = certificates.make(tmp_path, host, f"DNS:{host}")
         files = [(pair.key.read_bytes(), pair.certificate.read_bytes())]
         credentials = grpc.ssl_server_credentials(files)
-        server = GrpcServer(FakeEngine(echo()), 4, 20.0, 2**26, credentials=credentials)
+        server = GrpcServer(
+            FakeEngine(echo()), threads=4, default_deadline_s=20.0, max_message_bytes=2**26, credentials=credentials
+        )
         peers.servers.append(server)
         at[host] = f"127.0.0.1:{server.start('127.0.0.1:0')}"
     authorities = b"".join(path.read_bytes() for path in tmp_path.glob("*.pem"))

@@ -126,14 +126,14 @@ def test_base_paths_of_a_configuration_become_folders_of_the_copy(tmp_path: Path
 
 def test_nothing_reaches_for_object_storage_without_an_address() -> None:
     program = (
-        "import sys, service.commands.cli, service.process.launcher, service.process.worker, training.run\n"
+        "import sys, service.commands.cli, service.process.launcher, service.process.worker, training.options\n"
         "import service.commands.models_commands\n"
-        "from service.objects.mirror import configs\n"
+        "from pathlib import Path\n"
         "from service.config.settings import Settings\n"
-        "assert configs.from_settings(Settings()) is None\n"
-        "found = [name for name in sys.modules if name.startswith(('obstore', 'boto'))]\n"
-        "assert not found, found\n"
-        "assert 'service.objects.mirror.mirror' not in sys.modules"
+        "from service.process.launcher import mirrored\n"
+        "with mirrored(Settings(), Path()) as settings: assert settings == Settings()\n"
+        "found = [name for name in sys.modules if name.startswith(('obstore', 'boto', 'service.objects.mirror.'))]\n"
+        "assert found == ['service.objects.mirror.metrics'], found\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
