@@ -10,12 +10,8 @@ A checkout is a folder with `service/` in it; both run in this environment.
 import json
 import os
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -23,34 +19,16 @@ import click
 
 from loadtests.raw import client
 from loadtests.subject import pictures
-from loadtests.subject.served import Served
+from loadtests.subject.served import served
 
-_PATIENCE_S: Final = 180.0
 _HEALTH: Final = b"GET /healthz HTTP/1.1\r\nHost: bench\r\n\r\n"
 
 
-@contextmanager
-def _serving(checkout: Path, store: Path) -> Iterator[Served]:
-    with tempfile.TemporaryDirectory() as folder:
-        ready, log = Path(folder, "ready.json"), Path(folder, "log")
-        module = "service.commands.cli" if (checkout / "service" / "commands").is_dir() else "service.cli"
-        program = f"import sys; sys.path.insert(0, {str(checkout)!r}); from {module} import main; main()"
-        command = [sys.executable, "-c", program, "serve", "--store", str(store)]
-        command += ["--port=0", "--rest_api_port=0", "--ready-file", str(ready)]
-        began_s = time.monotonic()
-        with log.open("w") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=output, cwd=checkout)
-        try:
-            while not (ready.exists() and ready.read_text()):
-                if process.poll() is not None or time.monotonic() > began_s + _PATIENCE_S:
-                    raise click.ClickException(f"The service of {checkout} does not get ready:\n{log.read_text()}")
-                time.sleep(0.1)
-            ports = json.loads(ready.read_text())
-            ready_s = time.monotonic() - began_s
-            yield Served(process.pid, ports["rest_api_port"], ports["port"] or 0, ready_s, log)
-        finally:
-            process.terminate()
-            process.wait(_PATIENCE_S)
+def _signpost(checkout: Path) -> tuple[str, ...]:
+    """The command of a checkout."""
+    module = "service.commands.cli" if (checkout / "service" / "commands").is_dir() else "service.cli"
+    program = f"import sys; sys.path.insert(0, {str(checkout)!r}); from {module} import main; main()"
+    return sys.executable, "-c", program
 
 
 def _requests() -> dict[str, list[bytes]]:
@@ -78,7 +56,7 @@ def main(before: Path, after: Path, rounds: int, seconds: float) -> None:
     click.echo(f"{os.cpu_count()} cores; medians of {rounds} rounds; before | after")
     with ExitStack() as held:
         store = (after / "model_store").resolve()
-        services = [held.enter_context(_serving(each.resolve(), store)) for each in (before, after)]
+        services = [held.enter_context(served(store, signpost=_signpost(each.resolve()))) for each in (before, after)]
         for name, requests in _requests().items():
             for clients in (1, 32):
                 found: list[list[tuple[float, float, float, float]]] = [[], []]

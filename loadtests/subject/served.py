@@ -14,7 +14,7 @@ from typing import Final
 
 import click
 
-_SIGNPOST: Final = Path(sys.executable).with_name("signpost")
+SIGNPOST: Final = (str(Path(sys.executable).with_name("signpost")),)
 _PATIENCE_S: Final = 120.0
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
@@ -64,15 +64,20 @@ class Served:
 
 
 @contextmanager
-def served(store: Path, arguments: Sequence[str] = ()) -> Iterator[Served]:
+def served(store: Path, arguments: Sequence[str] = (), *, signpost: Sequence[str] = SIGNPOST) -> Iterator[Served]:
     """Run `signpost serve` with these arguments until the context ends.
+
+    Args:
+        store: of the models.
+        arguments: further ones.
+        signpost: what `signpost` is, if not the command of this environment.
 
     Raises:
         click.ClickException: it does not get ready.
     """
     with tempfile.TemporaryDirectory() as folder:
         ready, log = Path(folder, "ready.json"), Path(folder, "log")
-        command = [str(_SIGNPOST), "serve", "--store", str(store), "--port=0", "--rest_api_port=0"]
+        command = [*signpost, "serve", "--store", str(store), "--port=0", "--rest_api_port=0"]
         command += ["--ready-file", str(ready), *arguments]
         began_s = time.monotonic()
         with log.open("w") as output:

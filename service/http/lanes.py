@@ -165,8 +165,7 @@ class Lanes:
             self._usual.submit(request)
 
     def _gather(self, request: Request, post: Post) -> None:
-        length = post.head.length
-        post.body = request.data if len(request.data) == length else request.data[:length]
+        post.body = request.data[: post.head.length]
         arrival = request.conn.arrival = self._queue.join()
         self._gathered.setdefault(post.name, []).append(_Waiting(request, post, arrival))
 
@@ -251,7 +250,7 @@ class Lanes:
             ended.append((conn, False, b""))
             return
         kept = keeps and head.keeps
-        rest = one.request.data[len(one.post.body) :] if len(one.request.data) > len(one.post.body) else b""
+        rest = one.request.data[len(one.post.body) :]
         if sent == len(answer):
             ended.append((conn, kept, rest))
         else:

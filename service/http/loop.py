@@ -70,7 +70,7 @@ class Loop:
         """End a wait; signal handlers may do so too."""
         if not self._is_woken:
             self._is_woken = True
-            with contextlib.suppress(OSError):  # closed, or told more often than can be counted
+            with contextlib.suppress(OSError, ValueError):  # told more often than can be counted, or closed
                 os.eventfd_write(self._wakes, 1)
 
     def turn(self, wait_s: float) -> None:

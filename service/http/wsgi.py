@@ -182,7 +182,6 @@ def _environment(request: Request, body: Body) -> dict[str, Any]:
         "SCRIPT_NAME": "",
         "PATH_INFO": unquote_to_bytes(path).decode("latin-1") if "%" in path else path,
         "QUERY_STRING": query,
-        "RAW_URI": head.target,
         "SERVER_NAME": conn.server[0],
         "SERVER_PORT": conn.server[1],
         "SERVER_PROTOCOL": f"HTTP/1.{head.minor}",

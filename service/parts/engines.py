@@ -90,10 +90,10 @@ def _socket(runtime: Runtime) -> str:
     return f"unix:{runtime.engine_socket}"
 
 
-def front_queue(plan: Plan, runtime: Runtime, threads: int) -> FrontQueue:
-    """Where requests wait for one of a worker's threads."""
+def front_queue(plan: Plan, threads: int, refusals: "memoryview[float] | None" = None) -> FrontQueue:
+    """Where requests wait for one of a worker's threads; `refusals` are those that its workers share."""
     always = max(threads + 1, held_always(plan.settings.max_batch_size, plan.settings.workers))
-    return FrontQueue(threads, Admission(always, plan.settings.max_queue_ms / 1e3, refusals=runtime.refusals))
+    return FrontQueue(threads, Admission(always, plan.settings.max_queue_ms / 1e3, refusals=refusals))
 
 
 def canary_engine(plan: Plan, engine: Engine, compared: Compared) -> CanaryEngine:
@@ -148,7 +148,7 @@ def grpc_server(
     While `loading` says that the first models are still being loaded, it answers this service's own gateways only.
     """
     threads = plan.settings.grpc_max_threads or plan.settings.threads
-    queue = front_queue(plan, runtime, threads)
+    queue = front_queue(plan, threads, runtime.refusals)
     watch = _watch(plan, runtime, metrics, traces, loading)
     inference = InferenceService(
         engine,

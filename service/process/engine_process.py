@@ -74,7 +74,7 @@ def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
     address = engines.grpc_address(plan, runtime)
     hop.start()
     server.start(address, plan.settings.grpc_socket_path, runtime.engine_socket)
-    log.info("gRPC listens on %s.", address)
+    log.info("gRPC listens on %s (engine process %d).", address, os.getpid())
     while not engine.status().ready and not _closed(lifeline, 0.05):
         pass
     runtime.engine_ready.touch()

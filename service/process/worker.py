@@ -93,7 +93,7 @@ class Worker:
             repository=repository,
             monitoring_path=plan.monitoring_path,
         )
-        self.front_queue = engines.front_queue(plan, runtime, settings.threads)
+        self.front_queue = engines.front_queue(plan, settings.threads, runtime.refusals)
         self.unrouted = Unrouted(metrics, settings.access_log)
         self._watcher = threading.Thread(target=self._watch, name="announcer", daemon=True)
 

@@ -14,7 +14,7 @@ from typing import Final
 from grpc_health.v1 import health_pb2_grpc
 
 from service import protocol
-from service.admission import Admission, CountedPool, FrontQueue, held_always
+from service.admission import CountedPool
 from service.config import config_source
 from service.config.settings import Settings
 from service.engine.local.engine import LocalEngine
@@ -75,9 +75,7 @@ class Replica:
         self._tracing = tracing.from_environment(os.environ)
         self._health = HealthService()
         threads = settings.grpc_max_threads or settings.threads
-        queue = FrontQueue(
-            threads, Admission(max(threads + 1, held_always(settings.max_batch_size)), settings.max_queue_ms / 1e3)
-        )
+        queue = engines.front_queue(planned, threads)
         watch = Watch(metrics, settings.access_log, self._tracing)
         deadline_s = settings.rest_api_timeout_in_ms / 1e3
         handlers = Handlers()

@@ -64,6 +64,20 @@ def code_of(error: errors.SignpostError) -> grpc.StatusCode:
 
 
 @contextmanager
+def ending(tell: Callable[[str], None]) -> Iterator[None]:
+    """Tell how the context ended, by the name of a gRPC code; what it raises goes on."""
+    status = "INTERNAL"
+    try:
+        yield
+        status = "OK"
+    except errors.SignpostError as error:
+        status = code_of(error).name
+        raise
+    finally:
+        tell(status)
+
+
+@contextmanager
 def errors_to(context: Context) -> Iterator[None]:
     """End the call with the code of an error of ours; no other error's text leaves the process."""
     try:

@@ -3,14 +3,14 @@
 import hmac
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote
 
 from service import errors, protocol
 from service.interface import Answer, Servable
-from service.rpc.errors import Context, code_of, errors_to
+from service.rpc.errors import Context, ending, errors_to
 from service.telemetry.carried import DEADLINE, REQUEST_ID, as_mapping, milliseconds_in, request_id_in
 from service.telemetry.logs import Answered
 from service.telemetry.metrics import Metrics
@@ -127,18 +127,9 @@ class Exchange:
         if self._watch.metrics is not None and not self.is_own:
             self._watch.metrics.count_batch(self.model, int(self.version), answer.batch_rows, rows=answer.rows)
 
-    @contextmanager
-    def told(self, sizes: Callable[[], tuple[int, int]]) -> Iterator[None]:
+    def told(self, sizes: Callable[[], tuple[int, int]]) -> AbstractContextManager[None]:
         """Go through it and `end` it; `sizes`, asked then, are the bytes of the request and of the answer."""
-        status = "INTERNAL"
-        try:
-            yield
-            status = "OK"
-        except errors.SignpostError as error:
-            status = code_of(error).name
-            raise
-        finally:
-            self.end(status, *(sizes() if self._watch.access_log else (None, None)))
+        return ending(lambda status: self.end(status, *(sizes() if self._watch.access_log else (None, None))))
 
     def end(self, status: str, bytes_in: int | None, bytes_out: int | None) -> None:
         """Tell everybody how it ended."""

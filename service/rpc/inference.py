@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from service.oip import about, inference, repository, rpc, statistics
 from service.oip.messages import SERVICE, message
 from service.oip.repository import Repository
 from service.oip.requests import Rules, spec_of
-from service.rpc.errors import Context, code_of, errors_to, has_left
+from service.rpc.errors import Context, code_of, ending, errors_to, has_left
 from service.rpc.exchange import Exchange, Watch, begin, exchange
 from service.rpc.streams import Streams
 from service.telemetry.metrics import Metrics
@@ -228,21 +228,16 @@ class InferenceService:
             current.timings.add("encode", time.monotonic() - started_s)
             return wanted.options
 
-    @contextmanager
-    def _counted(self, name: str, current: Exchange) -> Iterator[None]:
+    def _counted(self, name: str, current: Exchange) -> AbstractContextManager[None]:
         """Count a request under TF Serving's names too."""
         started_s = time.monotonic()
-        status = "INTERNAL"
-        try:
-            yield
-            status = "OK"
-        except errors.SignpostError as error:
-            status = code_of(error).name
-            raise
-        finally:
+
+        def count(status: str) -> None:
             # What is no model must not become a label of a metric.
             if current.model or name in self._engine.status().models:
                 self._metrics.serving.count_request(name, "Infer", "GRPC", status, time.monotonic() - started_s)
+
+        return ending(count)
 
     def _call(self, context: Context, current: Exchange, timeout_us: int) -> Call:
         deadline, limit = current.patience(self._default_deadline_s)

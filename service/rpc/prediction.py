@@ -9,7 +9,7 @@ from typing import Any, Final
 from service import errors, examples, protocol, signature_messages
 from service.admission import FrontQueue, too_many
 from service.interface import DEFAULT_SIGNATURE, Answer, Call, Engine, Servable
-from service.rpc.errors import Context, code_of, has_left
+from service.rpc.errors import Context, ending, has_left
 from service.rpc.exchange import Exchange, Watch, exchange
 from service.telemetry.serving_metrics import ServingMetrics
 
@@ -152,8 +152,14 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
         arrival = self._queue.arrival()
         arrived_s = None if arrival is None else arrival.at_s
         with exchange(self._watch, context, ROUTE + api, request, response, arrived_s=arrived_s) as current:
-            status = "INTERNAL"
-            try:
+
+            def count(status: str) -> None:
+                name = model_spec.name if model_spec is not None else ""
+                # What is no model must not become a label of a metric.
+                if not current.is_own and (status == "OK" or name in self._engine.status().models):
+                    self._metrics.count_request(name, api, "GRPC", status, time.monotonic() - started_s)
+
+            with ending(count):
                 if arrival is not None and arrival.refused:
                     wait_s = started_s - arrival.at_s
                     raise errors.Overloaded(too_many(wait_s), wait_s)
@@ -161,17 +167,8 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
                 with self._engine.lease(spec) as servable:
                     current.served_by(servable)
                     yield servable, current
-                status = "OK"
                 if arrival is not None:
                     arrival.taken_s = time.monotonic() - started_s
-            except errors.SignpostError as error:
-                status = code_of(error).name
-                raise
-            finally:
-                name = model_spec.name if model_spec is not None else ""
-                # What is no model must not become a label of a metric.
-                if not current.is_own and (status == "OK" or name in self._engine.status().models):
-                    self._metrics.count_request(name, api, "GRPC", status, time.monotonic() - started_s)
 
     def _call(self, model_spec: Any, context: Context, current: Exchange, outputs: tuple[str, ...] = ()) -> Call:
         deadline, limit = current.patience(self._default_deadline_s)

@@ -103,12 +103,21 @@ def running(cache: Path, store: Path, folder: Path, replicas: int) -> Iterator[N
     finally:
         family = process.children(recursive=True) if process.is_running() else []
         process.send_signal(signal.SIGINT)
-        _, left = psutil.wait_procs([process, *family], timeout=PATIENCE_S)
+        _, running = psutil.wait_procs([process, *family], timeout=PATIENCE_S)
+        left = [each for each in running if not _has_ended(each)]
         for each in left:
             each.kill()
         psutil.wait_procs(left, timeout=PATIENCE_S)
         shutil.rmtree(own, ignore_errors=True)
     assert not left, [_name(each) for each in left]
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    """Whether nothing is left of a process but its number, which nobody has asked for yet."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _config(port: int, http_port: int, store: Path, replicas: int) -> dict[str, Any]:

@@ -294,7 +294,7 @@ class TestRest:
             {"joined": {"b64": "/zc="}, "raw_bytes": {"b64": "/w=="}, "length": 1, "third": pytest.approx([1, 4 / 3])},
         ]  # fmt: skip
         answer = running.post("texts:predict", inputs=2.0, signature_name="scalar")
-        assert re.fullmatch(r'\{"outputs":\[2.0,Infinity,-?NaN\]\}', answer.text)
+        assert re.fullmatch(r'\{"outputs":\[2.0,Infinity,-?NaN\]\}\n?', answer.text)
 
     def test_status_as_tf_serving_prints_it(self, running: Running) -> None:
         def status(version: int) -> dict[str, Any]:

@@ -135,6 +135,7 @@ def test_too_many_pixels_are_refused_by_the_header() -> None:
 
 
 @needs_decoder
+@pytest.mark.slow
 def test_a_bomb_whose_header_lies_is_refused() -> None:
     image = with_size(encoded(flat("RGB", RED, (2048, 2048))), 64, 64)
     with pytest.raises(InvalidImage, match=r"2048x2048"):
@@ -145,6 +146,7 @@ def test_a_bomb_whose_header_lies_is_refused() -> None:
 @pytest.mark.parametrize(
     "before", [b"", struct.pack(">I4s8s", 16, b"free", b"padding!"), struct.pack(">I4sQ", 1, b"free", 16)]
 )
+@pytest.mark.slow
 def test_a_bomb_that_is_cropped_to_a_small_picture_is_refused(before: bytes) -> None:
     image = encoded(flat("RGB", RED, (2000, 1001)))  # coded as 2000 x 1002 and cropped
     at = image.index(b"clap") + 4
@@ -157,6 +159,7 @@ def test_a_bomb_that_is_cropped_to_a_small_picture_is_refused(before: bytes) -> 
 
 
 @needs_decoder
+@pytest.mark.slow
 def test_a_bomb_of_tiles_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Telephones lay out tiles; here more of them than the picture says."""
     import pillow_heif

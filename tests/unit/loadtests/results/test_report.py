@@ -11,6 +11,8 @@ from loadtests.results import report
 from service.errors import SettingsError
 from tests.unit.loadtests.runs import Json, document
 
+pytestmark = pytest.mark.slow  # pictures are drawn
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Json:

@@ -206,6 +206,8 @@ def until_refused(front: Running) -> None:
                 time.sleep(0.01)
         except ConnectionRefusedError:
             return
+        except ConnectionResetError:  # the kernel had taken it, just before
+            continue
     raise AssertionError("It still listens.")
 
 

@@ -123,3 +123,10 @@ def test_what_is_watched_is_called_for_as_long_as_there_is_something(loop: Loop)
     assert called == [1, 1]
     os.close(readable)
     os.close(writable)
+
+
+def test_who_wakes_a_closed_loop_does_no_harm() -> None:
+    made = Loop()
+    made.close()
+    made.wake()
+    made.call_soon(lambda: None)

@@ -1,6 +1,5 @@
 """Another configuration by a client's request: in force when it is answered, or nothing has changed."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,12 +7,11 @@ from google.protobuf import text_format
 
 from service import protocol
 from service.config.config_source import ConfigSource
-from service.engine.local import folders
 from service.engine.local.engine import LocalEngine
 from service.errors import DeadlineExceeded, NotFound, SettingsError, Unavailable
 from service.interface import ModelSpec
 from service.parts.reloading import Reload, make_reload
-from tests.unit.service.engine.versions import LONG_S, Loader, publish, serving, until
+from tests.unit.service.engine.versions import LONG_S, Loader, publish, serving
 
 
 def message(text: str) -> object:
@@ -26,29 +24,12 @@ def listing(*names: str, folder: str | None = None) -> object:
 
 
 @pytest.fixture
-def loader() -> Loader:
-    return Loader()
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> Path:
     store = tmp_path / "store"
     for model in ("a", "b"):
         store.mkdir(exist_ok=True)
         publish(store, model)
     return store
-
-
-@pytest.fixture
-def engine(store: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalEngine]:
-    """It looks by itself only once an hour: what happens sooner happens because it was told."""
-    monkeypatch.setattr(folders, "QUIET_S", 0.0)
-    engine = LocalEngine(ConfigSource(store, override=store.with_name("override")).read, loader, poll_s=3600.0)
-    engine.start()
-    until(lambda: engine.status().ready)
-    yield engine
-    loader.may_load.set()
-    engine.close()
 
 
 @pytest.fixture

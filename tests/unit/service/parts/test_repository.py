@@ -1,24 +1,17 @@
 """Models loaded and unloaded by name: in force when it returns, and nothing changed by what is wrong."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from service.config.config_source import ConfigSource
-from service.engine.local import folders
 from service.engine.local.engine import LocalEngine
 from service.errors import DeadlineExceeded, InvalidRequest, NotFound, StoreError, Unavailable, Unsupported
 from service.interface import ModelSpec
 from service.oip import repository as rules
 from service.parts.repository import LocalRepository
 from tests.unit.service.engine.versions import LONG_S, Loader, publish, serving, until
-
-
-@pytest.fixture
-def loader() -> Loader:
-    return Loader()
 
 
 @pytest.fixture
@@ -29,18 +22,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Path("store").mkdir(exist_ok=True)
         publish(Path("store"), model)
     return Path("store")
-
-
-@pytest.fixture
-def engine(store: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalEngine]:
-    """It looks by itself only once an hour: what happens sooner happens because it was told."""
-    monkeypatch.setattr(folders, "QUIET_S", 0.0)
-    engine = LocalEngine(ConfigSource(store, override=store.with_name("override")).read, loader, poll_s=3600.0)
-    engine.start()
-    until(lambda: engine.status().ready)
-    yield engine
-    loader.may_load.set()
-    engine.close()
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from service.objects.mirror.mirror import Look
 from service.objects.urls import Url
 from service.process.mirror_process import await_start, judge, mirroring
 
+_ALONE = "SIGNPOST_TEST_ALONE"
 URL = Url("s3", "bucket", "models")
 AWAY = StoreError("s3://bucket can't be reached: no connection.")
 NAMED = (Wanted("m", URL.below("m"), Path("m")),)
@@ -97,8 +100,23 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_a_mirror_that_is_killed_is_started_again_and_both_end_with_the_service(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
+    """In a process of its own: where gRPC has run, as other tests have it do, nobody may fork."""
+    if _ALONE not in os.environ:
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", request.node.nodeid]
+        environment = {**os.environ, _ALONE: "1"}
+        done = subprocess.run(
+            command,
+            cwd=request.config.rootpath,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return
     noted = tmp_path / "pids"
 
     def run(_source: Source, _service: Path, _poll_s: float, report: int | None) -> None:

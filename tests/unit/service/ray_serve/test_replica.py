@@ -125,6 +125,7 @@ def _run(program: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_without_ray_one_sentence_says_what_is_missing() -> None:
     done = _run(
         "import sys; sys.modules['ray'] = None\n"
@@ -135,6 +136,7 @@ def test_without_ray_one_sentence_says_what_is_missing() -> None:
     assert done.stdout == "Ray Serve is not installed; pip install 'signpost-serving[ray]'.\n", done.stderr
 
 
+@pytest.mark.slow
 def test_ray_is_imported_by_the_application_alone() -> None:
     """Neither a gateway nor what Ray's proxy takes of Signpost loads it; the proxy needs no TensorFlow either."""
     done = _run(

@@ -111,6 +111,7 @@ def test_a_version_answers_once_every_worker_has_it(workers: Workers) -> None:
     assert all(worker.loader.loaded["m", 1].closed for worker in workers)
 
 
+@pytest.mark.slow
 def test_no_client_sees_a_version_go_back(workers: Workers) -> None:
     newest, stop = 1, threading.Event()
     lock = threading.Lock()

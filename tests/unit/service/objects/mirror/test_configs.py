@@ -124,6 +124,7 @@ def test_base_paths_of_a_configuration_become_folders_of_the_copy(tmp_path: Path
         source.read("model_config_list { config { name: 'a' base_path: 'ftp://host/a' } }")
 
 
+@pytest.mark.slow
 def test_nothing_reaches_for_object_storage_without_an_address() -> None:
     program = (
         "import sys, service.commands.cli, service.process.launcher, service.process.worker, training.options\n"
