@@ -19,6 +19,10 @@ from service.errors import SignpostError
 Array = npt.NDArray[Any]
 
 DEFAULT_SIGNATURE: Final = "serving_default"
+# An image classifier's output that says, 0 to 1, how like the images that it learned from each image is; from the bound
+# on the model knows what it sees. The bound is the same for every model, so whoever has the answer needs nothing else.
+IN_DOMAIN: Final = "in_domain"
+IN_DOMAIN_FROM: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,17 @@ class Signature:
         if any(spec.shape is None or len(spec.shape) != 2 or spec.shape[0] != -1 for spec in (scores, classes)):
             return None
         return ImageSize(*shape[1:])
+
+    @cached_property
+    def tells_strangers(self) -> bool:
+        """Whether it is an image classifier that says how well it knows what it sees (`IN_DOMAIN`)."""
+        told = self.outputs.get(IN_DOMAIN)
+        return self.image is not None and told is not None and told.dtype_name == "DT_FLOAT" and told.shape == (-1,)
+
+    @cached_property
+    def image_outputs(self) -> tuple[str, ...]:
+        """The outputs that are computed to say what images show: the scores, and `IN_DOMAIN` where it has that."""
+        return ("scores", IN_DOMAIN) if self.tells_strangers else ("scores",)
 
 
 @dataclass(frozen=True)
@@ -219,7 +234,7 @@ class Servable(Protocol):
             calls: the call of each, which asks for `scores` of the default signature.
 
         Returns:
-            For each request its answer, or the error that `predict` would raise.
+            For each request its answer, with that signature's `image_outputs`, or the error that `predict` would raise.
         """
         ...
 

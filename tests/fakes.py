@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -49,10 +49,16 @@ def signature(inputs: list[TensorSpec], outputs: list[TensorSpec]) -> Signature:
     return Signature({each.name: each for each in inputs}, {each.name: each for each in outputs})
 
 
-def classifier_signature(height: int = 2, width: int = 3, channels: int = 3, classes: int = 2) -> Signature:
+def classifier_signature(
+    height: int = 2, width: int = 3, channels: int = 3, classes: int = 2, *, tells: bool = False
+) -> Signature:
     return signature(
         [spec("image", "DT_UINT8", -1, height, width, channels)],
-        [spec("classes", "DT_STRING", -1, classes), spec("scores", "DT_FLOAT", -1, classes)],
+        [
+            spec("classes", "DT_STRING", -1, classes),
+            spec("scores", "DT_FLOAT", -1, classes),
+            *([spec("in_domain", "DT_FLOAT", -1)] if tells else []),
+        ],
     )
 
 
@@ -70,6 +76,7 @@ class FakeServable:
     queue: Queue = field(default_factory=Queue)
     unjoined: Mapping[str, str] = field(default_factory=dict)
     full: Exception | None = None
+    tells: bool = False
 
     def predict(self, inputs: Mapping[str, Array], call: Call) -> Answer:
         self.asked.append((inputs, call))
@@ -78,6 +85,7 @@ class FakeServable:
     def score_all(self, images: Sequence[Array], calls: Sequence[Call]) -> list[Answer | SignpostError]:
         outcomes: list[Answer | SignpostError] = []
         for pixels, call in zip(images, calls, strict=True):
+            call = replace(call, outputs=("scores", "in_domain")) if self.tells else call
             try:
                 outcomes.append(self.predict({"image": pixels}, call))
             except SignpostError as error:
@@ -92,8 +100,13 @@ class FakeServable:
         self.closed = True
 
 
-def classifier(name: str = "fake", version: int = 1, classes: tuple[str, ...] = ("dark", "bright")) -> FakeServable:
-    """Two classes: the brightness of an image is the score of the last one."""
+def classifier(
+    name: str = "fake", version: int = 1, classes: tuple[str, ...] = ("dark", "bright"), *, tells: bool = False
+) -> FakeServable:
+    """Two classes: the brightness of an image is the score of the last one.
+
+    One that `tells` what it knows does not know images that are quite black.
+    """
 
     def run(inputs: Mapping[str, Array], call: Call) -> Mapping[str, Array]:
         bright = inputs["image"].mean(axis=(1, 2, 3)) / 255
@@ -101,11 +114,12 @@ def classifier(name: str = "fake", version: int = 1, classes: tuple[str, ...] = 
         scores[:, 0], scores[:, -1] = 1 - bright, bright
         names = np.broadcast_to(np.array([each.encode() for each in classes], dtype=np.object_), scores.shape)
         outputs = {"classes": names, "scores": scores}
+        if tells:
+            outputs["in_domain"] = np.where(bright > 0, np.float32(0.9), np.float32(0.1))
         return {key: outputs[key] for key in call.outputs or outputs}
 
-    return FakeServable(
-        run, {DEFAULT_SIGNATURE: classifier_signature(classes=len(classes))}, name, version, classes=classes
-    )
+    signatures = {DEFAULT_SIGNATURE: classifier_signature(classes=len(classes), tells=tells)}
+    return FakeServable(run, signatures, name, version, classes=classes, tells=tells)
 
 
 class FakeEngine:

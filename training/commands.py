@@ -118,6 +118,12 @@ class _Train(click.Command):
 @_CACHE
 @click.option("--checkpoints", type=_PATH, help="Folder for this run's checkpoint; by default below --cache.")
 @click.option("--weights", type=_PATH, help="Begin with these: a model in the store, or the backbone's file.")
+@click.option(
+    "--outsiders",
+    type=_PATH,
+    multiple=True,
+    help="Folder or zip of images of other things, from which the model learns what it does not know; may be repeated.",
+)
 @click.option("--tensorboard", type=_PATH, help="Folder for TensorBoard's logs.")
 @click.option("--find-rate", is_flag=True, help="Suggest a learning rate and stop, instead of training.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint of an interrupted run.")
@@ -138,6 +144,7 @@ def train(
     cache: Path,
     checkpoints: Path | None,
     weights: Path | None,
+    outsiders: tuple[Path, ...],
     tensorboard: Path | None,
     find_rate: bool,
     resume: bool,
@@ -164,10 +171,11 @@ def train(
         tensorboard=tensorboard,
         class_folders=class_folders,
         find_rate=find_rate,
+        outsiders=outsiders,
     )
     with _told(), progress.for_terminal() as shown:
         run_options.check(chosen, options)
-        images = chosen.load(Request(data, seed, samples, cache, shown.say, class_folders))
+        images = chosen.load(Request(data, seed, samples, cache, shown.say, class_folders, outsiders))
         with _quietly():
             from training import run  # and with it Keras
 

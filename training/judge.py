@@ -15,6 +15,7 @@ from training.data.request import Request
 from training.errors import TrainingError
 from training.judge_options import Options, report_folder
 from training.loop import evaluate
+from training.loop.knowing import THRESHOLD, Known, passing
 from training.network import initial
 from training.output import card, export, report
 from training.whole_files import whole_files
@@ -36,7 +37,11 @@ def evaluate_version(version: Path, options: Options, say: Callable[[str], None]
     """
     loaded = export.load_version(version)
     data = _load(options, loaded.shape, loaded.classes, say)
-    scores = np.concatenate([loaded.run(pixels) for pixels, _ in plain_batches(data.test, loaded.shape[:2])])
+    batches = [pixels for pixels, _ in plain_batches(data.test, loaded.shape[:2])]
+    scores = np.concatenate([loaded.run(pixels) for pixels in batches])
+    known = None
+    if loaded.tell is not None:
+        known = Known(np.concatenate([loaded.tell(pixels) for pixels in batches]), np.zeros(0, np.float32), {})
     metrics = evaluate.measure(scores, data.test.targets())
     low, high = evaluate.interval(metrics.correct, metrics.images)
     name = f"{version.parent.name}/{version.name}"
@@ -44,11 +49,14 @@ def evaluate_version(version: Path, options: Options, say: Callable[[str], None]
         f"{name}: {metrics.correct} of {metrics.images} right, accuracy {metrics.accuracy:.4f} "
         f"(95 % interval {low:.4f} to {high:.4f}), calibration error {metrics.calibration_error:.4f}."
     )
+    if known is not None:
+        say(f"It says that it knows {passing(known.test):.1%} of them.")
     about = {
         "name": name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "classes": list(loaded.classes),
         "metrics": {"test": metrics.as_dict(loaded.classes)},
+        "in_domain": None if known is None else {"threshold": THRESHOLD, "test_passing": passing(known.test)},
         "timings": export.timings(loaded.run, loaded.shape),
         "data": {"test": card.about(data.test), **data.facts},
         "sources": [path.name for path in options.data],
@@ -62,6 +70,7 @@ def evaluate_version(version: Path, options: Options, say: Callable[[str], None]
         scores=scores,
         history=[],
         network=_network(version),
+        known=known,
         commands=report.serving_commands(options.store, version.parent.name, int(version.name)),
     )
     with whole_files(folder, "report") as temporary:

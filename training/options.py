@@ -42,6 +42,7 @@ class Options:
         tensorboard: folder for TensorBoard's logs, or None.
         class_folders: which folders are the classes where folders lie in folders; None to find out.
         find_rate: suggest a learning rate instead of training.
+        outsiders: sources of images of other things than the classes.
     """
 
     data: tuple[Path, ...]
@@ -57,6 +58,7 @@ class Options:
     tensorboard: Path | None = None
     class_folders: Level | None = None
     find_rate: bool = False
+    outsiders: tuple[Path, ...] = ()
 
 
 def check(recipe: Recipe, options: Options) -> None:
@@ -121,8 +123,6 @@ def _wrong_sizes(recipe: Recipe) -> Iterator[str]:
     how = recipe.architecture
     if any(phase.epochs < 0 or (phase.size is not None and phase.size < 1) for phase in recipe.phases):
         yield "phases have 0 epochs or more, at a size in pixels, as in --set phases=20@64,10@96."
-    if not recipe.epochs and how.kind != "transfer":
-        yield "There is nothing to train in 0 epochs; give --epochs 1 or more."
     one_size = how.kind in ("dense", "vgg", "transfer") or how.units or how.mean_image
     if recipe.is_growing and one_size:
         why = "a mean image" if how.mean_image else "units" if how.units else f"the architecture {how.kind}"
@@ -134,6 +134,8 @@ def _wrong_options(recipe: Recipe, options: Options) -> Iterator[str]:
         yield "--samples is for the recipes that draw their images, and this one reads them; leave it out."
     if options.find_rate and options.resume:
         yield "--find-rate trains nothing, so there is nothing to --resume; leave one of them out."
+    if not recipe.epochs and recipe.architecture.kind != "transfer" and options.weights is None:
+        yield "There is nothing to train in 0 epochs; give --epochs 1 or more, or a version to publish with --weights."
     if recipe.start_share and options.weights is None:
         yield "There are no weights to keep a share of (start_share); name some with --weights."
 
@@ -149,9 +151,12 @@ def _check_backend(needs_tensorflow: bool) -> None:
 
 
 def _check_weights(recipe: Recipe, path: Path) -> None:
-    if recipe.architecture.kind == "transfer":
+    if recipe.architecture.kind == "transfer" and not path.is_dir():
         if not path.is_file():
             backbone = recipe.architecture.backbone
-            raise TrainingError(f"There is no file {path}; --weights takes a .weights.h5 file for {backbone} here.")
+            raise TrainingError(
+                f"There is no file {path}; --weights takes a .weights.h5 file for {backbone} here, or a version in the "
+                "store to go on from."
+            )
     else:
         weights_version(path)

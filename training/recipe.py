@@ -33,6 +33,8 @@ class Architecture:
         units: units of the hidden layer before the last one; 0 for none.
         backbone: for `transfer`, a function of `keras.applications`, `MobileNet` for example.
         backbone_options: its arguments beyond the input's shape, as pairs.
+        frozen: for `transfer`, the layer up to which the backbone keeps its weights; empty trains all of it. What the
+            first layers see is the same in all photographs, and they take most of a step's time.
         mean_image: subtract the mean of the training images, place by place; needs images of one size.
     """
 
@@ -47,6 +49,7 @@ class Architecture:
     mean_image: bool = False
     backbone: str = ""
     backbone_options: tuple[tuple[str, float | str], ...] = ()
+    frozen: str = ""
 
     def depth(self, stage: int) -> int:
         """Blocks of a stage."""

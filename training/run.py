@@ -1,21 +1,23 @@
 """A whole training run in one page: split, fit, evaluate once, draw, publish."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import keras
 import numpy as np
 
 from service.errors import SignpostError, StoreError
 from service.objects import publishing, urls
+from training.data.archives.licences import licences
 from training.data.datasets import Data, Dataset, split
 from training.errors import TrainingError
 from training.loop import evaluate
 from training.loop.calibration import fit_temperature
 from training.loop.checkpoints import History
 from training.loop.fit import Start, fit, set_weights
+from training.loop.knowing import about_domain, judge_domain, learn_domain
 from training.loop.progress import Progress, TensorBoard
 from training.loop.transfer import train_head
 from training.network import architectures, initial
@@ -24,6 +26,7 @@ from training.options import Options
 from training.output import export, figures, gate, report
 from training.output.card import card, facts_in_words
 from training.recipe import Recipe
+from training.strangers.outsiders import read_outsiders
 from training.weights import weights_version
 from training.whole_files import whole_files
 
@@ -46,7 +49,9 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     Raises:
         SignpostError: weights that don't fit, a full disk, numbers that went wrong, or Ctrl-C.
     """
-    training, validation = split(data.train, recipe.validation, options.seed)
+    training, validation = (
+        split(data.train, recipe.validation, options.seed) if data.validation is None else (data.train, data.validation)
+    )
     classes = training.classes
     progress.say(
         f"{recipe_name}: {len(classes)} classes ({_some(classes)}), {len(training)} images to learn from, "
@@ -80,11 +85,16 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     history = [*history, *fitted.history]
     network = architectures.build(recipe.architecture, shape, len(classes))  # float32, whatever trained it
     set_weights(network, fitted.weights)
+    # Nothing was trained: the version that it began with is published again, calibrated as it is.
+    again = options.weights if not (recipe.epochs or history) else None
+    outsiders = read_outsiders(options.outsiders, recipe.size, recipe.channels, options.cache, progress.say, classes)
     with export.in_float32():  # what is recorded should not depend on the device
-        temperature = _calibrate(network, validation, recipe.size)
+        temperature = _calibrate(network, validation, recipe.size) if again is None else 1.0
+        domain = learn_domain(recipe, network, training, validation, outsiders, options.seed)
         scores = evaluate.predict(network, data.test, recipe.size)  # the one look at the test images
+        known = judge_domain(domain, recipe, network, data.test, validation, outsiders)
     _say_results(progress, data, scores)
-    folded = fold(network, recipe.architecture, shape)
+    folded = fold(network, recipe.architecture, shape) if again is None else initial.as_published(again)
     about = card(
         recipe,
         name=options.name,
@@ -99,23 +109,26 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
         parameters=folded.count_params(),
         began_with=_name_of(recipe, options.weights),
     )
+    about["in_domain"] = about_domain(known, data)
+    about["licences"] = licences((*options.data, *options.outsiders, *([options.weights] if options.weights else [])))
+    progress.say(_say_domain(about["in_domain"]))
     golden = export.synthetic_pixels(shape)
     with export.in_float32():
         golden_scores = evaluate.predict_pixels(network, golden)
 
     def write(folder: Path) -> None:
-        export.write(folder, folded, classes, shape, options.name)
+        export.write(folder, folded, classes, shape, options.name, domain)
         initial.write_normalisation(folder, network)
-        run = export.load(folder)
+        loaded = export.load_version(folder)
         with export.in_float32():
-            found = export.compare(run, data.test, recipe.size, scores, golden, golden_scores)
+            found = export.compare(loaded, data.test, scores, known.test, golden, golden_scores)
         about["checked"] = [export.check(found, len(scores))]
         if export.computes_in_tf32():
-            found = export.compare(run, data.test, recipe.size, scores, golden, golden_scores)
+            found = export.compare(loaded, data.test, scores, known.test, golden, golden_scores)
             told, says = export.tell_tf32(found, len(scores))
             about["checked"].append(told)
             progress.say(says)
-        about["timings"] = export.timings(run, shape)
+        about["timings"] = export.timings(loaded.run, shape)
         report.write(
             options.report,
             title=f"Trained by the recipe {recipe_name}",
@@ -124,9 +137,11 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
             scores=scores,
             history=history,
             network=network,
+            known=known,
             commands=report.serving_commands(options.store, options.name),
         )
-        export.write_extras(folder, golden, golden_scores, about, [options.report / name for name in report.FIGURES])
+        drawn = report.FIGURES if history else report.FIGURES[1:]
+        export.write_extras(folder, golden, golden_scores, about, [options.report / name for name in drawn])
 
     verdict = gate.compare(about, gate.card_before(options.store, options.name))
     about["gate"] = verdict.as_dict()
@@ -158,10 +173,10 @@ def _beginning(
     recipe: Recipe, options: Options, training: Dataset, validation: Dataset, progress: Progress
 ) -> tuple[Start | None, History]:
     """What gives the network its first weights, and the history of getting them."""
-    if recipe.architecture.kind == "transfer":
+    path = options.weights
+    if recipe.architecture.kind == "transfer" and (path is None or path.is_file()):
         begun = train_head(recipe, training, validation, options.weights, options.seed, options.cache, progress)
         return (lambda network: set_weights(network, begun.weights)), begun.history
-    path = options.weights
     if path is None:
         return None, []
 
@@ -180,7 +195,7 @@ def _beginning(
 
 def _name_of(recipe: Recipe, weights: Path | None) -> str:
     """Which weights a training began with, for the model card."""
-    if recipe.architecture.kind == "transfer":
+    if recipe.architecture.kind == "transfer" and (weights is None or weights.is_file()):
         return f"{recipe.architecture.backbone} from {weights.name if weights else 'ImageNet, as Keras publishes it'}"
     if weights is None:
         return "random weights"
@@ -224,3 +239,11 @@ def _say_results(progress: Progress, data: Data, scores: evaluate.Scores) -> Non
             f"{name}: {part.correct} of {part.images} right, accuracy {part.accuracy:.4f} "
             f"(95 % interval {low:.4f} to {high:.4f})."
         )
+
+
+def _say_domain(about: Mapping[str, Any]) -> str:
+    others = ", ".join(f"{kind} {each['passing']:.1%}" for kind, each in about["outsiders"].items())
+    return (
+        f"In domain: {about['test_passing']:.1%} of the test images; of other things {others} "
+        f"(AUROC {about['auroc']:.3f})."
+    )

@@ -170,10 +170,10 @@ def _load(folder: Path, threads: int, mixed_precision: bool) -> tuple[Any, Image
     device = DeviceSettings(threads=threads, mixed_precision=mixed_precision)
     loaded = saved_model.load(newest, found, device)
     loaded.settle()
-    size = found.signatures["serving_default"].image
-    if size is None:
+    signature, run = found.signatures["serving_default"], loaded.runs["serving_default"]
+    if signature.image is None:
         raise ValueError(f"{newest} is no image classifier.")
-    return loaded.runs["serving_default"], size
+    return (lambda inputs: run(inputs, signature.image_outputs)), signature.image
 
 
 def _make_step(
@@ -200,7 +200,7 @@ def _make_step(
         return pixels, pending
 
     if not arrangement.decode_threads:
-        return lambda: run({"image": begin()[0]}, ("scores",))
+        return lambda: run({"image": begin()[0]})
     ahead = [begin()]
 
     def overlapped() -> None:
@@ -208,6 +208,6 @@ def _make_step(
         for each in pending:
             each.result()
         ahead.append(begin())
-        run({"image": pixels}, ("scores",))
+        run({"image": pixels})
 
     return overlapped

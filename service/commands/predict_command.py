@@ -175,15 +175,23 @@ def _print(rows: list[_Found]) -> None:
     table.add_column("score", justify="right")
     table.add_column("next", style="dim", overflow="fold")
     for each in rows:
+        rejected = each.answer["class"] is None
         ranked = sorted(each.answer["scores"].items(), key=lambda item: -item[1])
         others = (f"{name} {score:.1%}" for name, score in ranked if name != each.answer["class"])
         table.add_row(
             rich.markup.escape(each.path),
-            rich.markup.escape(each.answer["class"]),
-            f"{each.answer['score']:.1%}",
-            rich.markup.escape(", ".join(others)),
+            rich.markup.escape(each.answer["class"] or "") + _doubt(each.answer),
+            "" if rejected else f"{each.answer['score']:.1%}",
+            "" if rejected else rich.markup.escape(", ".join(others)),
         )
     model = rows[0].answer["model"]
     console = Console(highlight=False)
     console.print(table)
     console.print(f"{model['name']} version {model['version']}", style="dim", markup=False)
+
+
+def _doubt(answer: Json) -> str:
+    """What is said behind a class that the model only guesses at, as it does not know such images."""
+    if answer.get("in_domain", True):
+        return ""
+    return "[dim]not known[/dim]" if answer["class"] is None else " [dim](not known)[/dim]"

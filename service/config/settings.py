@@ -72,6 +72,9 @@ class Settings:
     canary_mode: Literal["route", "shadow"] = _setting(
         "route", "route: the canary answers its share; shadow: it only repeats it, and the answers are compared."
     )
+    reject_unknown: bool = _setting(
+        False, "Answer no class for images that a model says it does not know: all of their scores are 0."
+    )
     store_cache: Path | None = _setting(
         None,
         "Folder for the copies of what is served; without it one in $XDG_CACHE_HOME or ~/.cache.",

@@ -7,6 +7,7 @@ what the model gives.
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from service.engine.batching.batcher import Batcher
@@ -84,7 +85,9 @@ class BatchedServable(ABC):
     def score_all(self, images: Sequence[Array], calls: Sequence[Call]) -> list[Answer | SignpostError]:
         """Score the images of several requests; see `Servable.score_all`."""
         batcher = self.batchers.get(DEFAULT_SIGNATURE)
-        wanted = [({"image": pixels}, call) for pixels, call in zip(images, calls, strict=True)]
+        outputs = self.signatures[DEFAULT_SIGNATURE].image_outputs
+        whole = calls if outputs == ("scores",) else [replace(call, outputs=outputs) for call in calls]
+        wanted = [({"image": pixels}, call) for pixels, call in zip(images, whole, strict=True)]
         if batcher is not None:
             outcomes = batcher.submit_all(wanted)
         else:

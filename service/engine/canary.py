@@ -19,7 +19,7 @@ import numpy as np
 
 from service.engine.wrapped import WrappedServable
 from service.errors import NotFound, SettingsError, SignpostError, Unavailable
-from service.interface import Answer, Array, Call, Engine, ModelSpec, Queue, Servable, Status
+from service.interface import IN_DOMAIN, Answer, Array, Call, Engine, ModelSpec, Queue, Servable, Status
 
 log = logging.getLogger(__name__)
 
@@ -189,13 +189,17 @@ class CanaryEngine:
     def _repeat(self, repeat: _Repeat) -> Outcome:
         with self._engine.lease(ModelSpec(repeat.model, label=CANARY)) as servable:
             # Its own deadline, and nobody to leave: the client has had its answer.
-            call = Call(time.monotonic() + _SHADOW_DEADLINE_S, repeat.call.signature_name, repeat.call.outputs)
+            # What only one of the versions may have is not compared.
+            outputs = tuple(name for name in repeat.call.outputs if name != IN_DOMAIN) or repeat.call.outputs
+            call = Call(time.monotonic() + _SHADOW_DEADLINE_S, repeat.call.signature_name, outputs)
             answer = servable.predict(repeat.inputs, call)
         return "agree" if _agree(repeat.answered, answer.outputs) else "differ"
 
 
 def _agree(stable: Mapping[str, Array], canary: Mapping[str, Array]) -> bool:
     """Whether two answers are the same: the same best class where there are scores, else the same values."""
+    if "scores" in stable:
+        stable, canary = ({name: each[name] for name in each if name != IN_DOMAIN} for each in (stable, canary))
     if stable.keys() != canary.keys() or any(stable[name].shape != canary[name].shape for name in stable):
         return False
     if "scores" in stable and stable["scores"].ndim == 2:

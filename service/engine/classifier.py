@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from service.errors import ModelFailed, SignpostError
-from service.interface import Answer, Array, Call, ImageSize, Signature
+from service.interface import IN_DOMAIN, Answer, Array, Call, ImageSize, Signature
 
 _OUTPUTS = frozenset({"scores", "classes"})
 
@@ -40,20 +40,23 @@ def read_classes(outputs: Mapping[str, Array]) -> tuple[str, ...]:
 
 
 def computed(outputs: tuple[str, ...], signature: Signature) -> tuple[str, ...]:
-    """The outputs that are computed for a request: the scores alone, where it wants nothing else but the names.
+    """The outputs that are computed for a request: `image_outputs`, where it wants nothing else but the names.
 
     Args:
         outputs: those that the request names; empty for all.
         signature: of the classifier.
     """
-    return ("scores",) if _OUTPUTS.issuperset(outputs or signature.outputs) else outputs
+    return signature.image_outputs if _usual(outputs, signature) else outputs
 
 
 def check_scores(outcome: Answer | SignpostError, images: int) -> Answer | SignpostError:
     """The outcome of scoring images, or an error where the model did not give one row of scores for each."""
-    if isinstance(outcome, Answer) and len(outcome.outputs["scores"]) != images:
-        rows = len(outcome.outputs["scores"])
-        return ModelFailed(f"The model gave {rows} rows of scores for {images} images; it needs one for each.")
+    if isinstance(outcome, Answer):
+        for name, array in outcome.outputs.items():
+            if len(array) != images:
+                return ModelFailed(
+                    f"The model gave {len(array)} rows of {name} for {images} images; it needs one for each."
+                )
     return outcome
 
 
@@ -73,15 +76,21 @@ def classify(
         ModelFailed: it did not give one row of scores for each image.
     """
     answer = run(replace(call, outputs=computed(call.outputs, signature)))
-    wanted = call.outputs or tuple(signature.outputs)
-    if not _OUTPUTS.issuperset(wanted):  # it gives more than a classifier must
+    if not _usual(call.outputs, signature):
         return answer
     checked = check_scores(answer, images)
     if isinstance(checked, SignpostError):
         raise checked
+    wanted = call.outputs or tuple(signature.outputs)
     scores = answer.outputs["scores"]
-    outputs = {"scores": scores}
+    outputs = dict(answer.outputs)
     if "classes" in wanted:
         names = np.array([name.encode() for name in classes], dtype=np.object_)
         outputs["classes"] = np.broadcast_to(names, scores.shape)  # (N, K)
     return replace(answer, outputs={name: outputs[name] for name in wanted})
+
+
+def _usual(outputs: tuple[str, ...], signature: Signature) -> bool:
+    """Whether a request wants nothing that a classifier need not give."""
+    known = _OUTPUTS | {IN_DOMAIN} if signature.tells_strangers else _OUTPUTS
+    return known.issuperset(outputs or signature.outputs)

@@ -11,6 +11,7 @@ from service.config import config_source
 from service.engine.canary import CanaryEngine, Compared
 from service.engine.local.engine import LocalEngine
 from service.engine.local.shared_view import SharedView
+from service.engine.rejecting import RejectingEngine
 from service.engine.remote.engine import RemoteEngine
 from service.engine.remote.link import Link
 from service.hop.server import HopServer
@@ -96,8 +97,12 @@ def front_queue(plan: Plan, threads: int, refusals: "memoryview[float] | None" =
 
 
 def canary_engine(plan: Plan, engine: Engine, compared: Compared) -> CanaryEngine:
-    """The engine behind a canary's share of the traffic; `compared` is told what became of repeated requests."""
-    return CanaryEngine(engine, plan.canary_shares, plan.settings.canary_mode, compared)
+    """The engine behind a canary's share of the traffic; `compared` is told what became of repeated requests.
+
+    Where the settings say so it gives no class to strangers.
+    """
+    inner = RejectingEngine(engine) if plan.settings.reject_unknown else engine
+    return CanaryEngine(inner, plan.canary_shares, plan.settings.canary_mode, compared)
 
 
 def reload(plan: Plan, runtime: Runtime, engine: LocalEngine | None) -> Reload | None:

@@ -68,7 +68,7 @@ def service(request: pytest.FixtureRequest, start: Callable[[str], Server]) -> S
     return start(request.param)
 
 
-_TOLD = ("--engine-models=shade,maths,times,dbl,every",)
+_TOLD = ("--engine-models=shade,telling,maths,times,dbl,every",)
 
 
 @contextmanager

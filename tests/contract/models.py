@@ -27,6 +27,15 @@ class Shade(tf.Module):
         }
 
 
+class Telling(Shade):
+    """One that says whether it knows what it sees: not what is quite black."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4, 4, 3], tf.uint8, name="image")])
+    def tell(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        bright = tf.reduce_mean(tf.cast(image, tf.float32), axis=[1, 2, 3])
+        return {**self.classify(image), "in_domain": tf.where(bright > 0.0, 0.75, 0.25)}
+
+
 class Times(tf.Module):
     """y = x * factor, where the factor is the number of the version."""
 
@@ -119,6 +128,8 @@ def write(store: Path) -> None:
     for version, classes in (("00000001", ("dark", "bright")), ("2", ("night", "day"))):
         shade = Shade(*classes)
         tf.saved_model.save(shade, str(store / "shade" / version), {"serving_default": shade.classify})
+    telling = Telling("dark", "bright")
+    tf.saved_model.save(telling, str(store / "telling" / "1"), {"serving_default": telling.tell})
     maths = Maths()
     maths.optional = optional()
     names = ("add", "scalar", "shout", "pick", "repeat", "wait", "total", "echo", "optional")
@@ -142,6 +153,7 @@ def write(store: Path) -> None:
           config {{ name: "maths" base_path: "{store}/maths" model_platform: "tensorflow" }}
           config {{ name: "dbl" base_path: "{store}/dbl" model_platform: "tensorflow" }}
           config {{ name: "every" base_path: "{store}/every" model_platform: "tensorflow" }}
+          config {{ name: "telling" base_path: "{store}/telling" model_platform: "tensorflow" }}
           config {{ name: "times" base_path: "{store}/times" model_platform: "tensorflow" }}
         }}
         """

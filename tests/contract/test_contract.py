@@ -55,6 +55,25 @@ def test_several_images_in_every_form(service: Server) -> None:
     }
 
 
+def test_what_a_model_does_not_know_is_told_by_every_way(service: Server) -> None:
+    """Posted images say it, JSON and gRPC have the number, the Open Inference Protocol where it is asked for."""
+    files = [("f", ("a.png", picture(level))) for level in (0, 255)]
+    for _ in range(2):  # the express lane, where there is one, and Flask
+        lone = requests.post(service.predict_url("telling"), data=picture(0), timeout=60).json()["predictions"]
+        assert lone == [{"class": "dark", "score": 1.0, "scores": {"dark": 1.0, "bright": 0.0}, "in_domain": False}]
+        both = requests.post(service.predict_url("telling"), files=files, timeout=60).json()["predictions"]
+        assert [each["in_domain"] for each in both] == [False, True]
+    answer = ask(service, "telling", {"instances": [{"b64": base64.b64encode(picture(0)).decode()}]})
+    assert answer.json() == {"predictions": [{"classes": ["dark", "bright"], "scores": [1.0, 0.0], "in_domain": 0.25}]}
+    inputs = [
+        {"name": "image", "shape": [1], "datatype": "BYTES", "data": [{"b64": base64.b64encode(picture(0)).decode()}]}
+    ]
+    for outputs, expected in (([{"name": "in_domain"}, {"name": "scores"}], ["in_domain", "scores"]), ([], ["scores"])):
+        asked = {"inputs": inputs, **({"outputs": outputs} if outputs else {})}
+        told = requests.post(f"{service.url}/v2/models/telling/infer", json=asked, timeout=60).json()["outputs"]
+        assert [each["name"] for each in told] == expected
+
+
 @pytest.mark.parametrize("count", [15, 17, 32])
 def test_more_rows_than_a_batch_or_the_queue_holds(service: Server, count: int) -> None:
     answer = ask(service, "times", {"instances": list(range(count))})
@@ -199,7 +218,7 @@ def test_status_and_metadata(service: Server) -> None:
     assert signatures["serving_default"]["inputs"]["x"]["dtype"] == "DT_FLOAT"
     assert requests.get(f"{service.url}/readyz", timeout=60).json() == {
         "ready": True,
-        "models": dict.fromkeys(("dbl", "every", "maths", "shade", "times"), "ready"),
+        "models": dict.fromkeys(("dbl", "every", "maths", "shade", "telling", "times"), "ready"),
     }
     assert requests.get(f"{service.url}/v1/models/nosuch", timeout=60).status_code == 404
 

@@ -2,8 +2,8 @@
 
 Usage: python -m tests.e2e.make_brightness FOLDER [SIGNATURE]
 
-Images are 32 x 32 grey, the classes `dark` and `bright`. With a SIGNATURE it has one of that name that explains the
-answer: where an image is bright, its heat map is hot.
+Images are 32 x 32 grey, the classes `dark` and `bright`; it does not know what is quite black.
+With a SIGNATURE it has one of that name that explains the answer: where an image is bright, its heat map is hot.
 """
 
 import sys
@@ -21,7 +21,8 @@ class Brightness(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
     def predict(self, image: Any) -> dict[str, Any]:
         bright = tf.reduce_mean(tf.cast(image, tf.float32), [1, 2, 3]) / 255
         names = tf.tile(tf.constant([["dark", "bright"]]), [tf.shape(image)[0], 1])
-        return {"scores": tf.stack([1 - bright, bright], 1), "classes": names}
+        known = tf.where(bright > 0.0, 0.9, 0.1)
+        return {"scores": tf.stack([1 - bright, bright], 1), "classes": names, "in_domain": known}
 
     @tf.function(input_signature=[_IMAGE])  # type: ignore[untyped-decorator]
     def explain(self, image: Any) -> dict[str, Any]:

@@ -35,6 +35,7 @@ NOT_RUN = {
     "make serve": "the server of these tests stands for it; test_lifecycle looks at its recipe",
     "tensorflow_model_server": "is not ours; test_tf_serving compares the two",
     "signpost train transfer": "fetches weights; tests/unit/training trains it on random ones",
+    "signpost train cats_vs_dogs": "needs the archive; test_run publishes a version again without an epoch",
     "make gpu-check": "takes minutes; test_gpu_check runs some of its steps",
     "make image": "takes minutes and gigabytes; test_image does it where it is asked to",
     "SIGNPOST_TEST_IMAGE=": "is that test",
@@ -125,6 +126,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / "model_store" / name, folder / "model_store" / name)
     for name in ("my_photos", "other_photos"):
         draw_photos(folder / name)
+    shutil.copytree(folder / "my_photos" / "ripe", folder / "holiday" / "beach")
     shutil.make_archive(str(folder / "other_photos"), "zip", folder / "other_photos")
     return folder
 

@@ -69,6 +69,19 @@ def test_a_version_and_a_label_can_be_chosen(
     assert page.one("#version").get_property("value") == "/labels/stable"
 
 
+def test_a_model_says_what_it_does_not_know(chromium: Page, changing: tuple[Server, Path], tmp_path: Path) -> None:
+    for level in (0, 200):
+        Image.new("L", (32, 32), level).save(tmp_path / f"{level}.png")
+    page = opened(chromium, changing[0].url, "#model=bright")
+    choose(page, tmp_path / "0.png")
+    page.wait_for_text(".item", "The model doesn't know this")
+    page.wait_for_text("#announcer", "0.png: dark, 100.0\u00a0%, but not known")
+    page.look("stranger")
+    choose(page, tmp_path / "200.png")
+    answers(page, 2)
+    assert [len(item.find_elements("css selector", ".doubt")) for item in page.all(".item")] == [0, 1]
+
+
 def test_a_model_that_explains_shows_where_it_looks(
     chromium: Page, changing: tuple[Server, Path], files: dict[int, Path], tmp_path: Path
 ) -> None:

@@ -87,15 +87,20 @@ service/ray_serve           | service, service/config, service/telemetry, servic
 
 training: ground            | service
 training/data               | service, training: ground
+training/data/archives      | service, training: ground, training/data
+training/strangers          | training: ground, training/data, training/data/archives
 training: recipe            | training: ground, training/data
-training/recipes            | training: ground, training: recipe, training/data
+training/recipes            | training: ground, training: recipe, training/data, training/data/archives
+                            | training/strangers
 training/network            | service, training: ground, training: recipe, training/data
-training/loop               | training: ground, training: recipe, training/data, training/network
+training/loop               | training: ground, training: recipe, training/data, training/network, training/strangers
 training/output             | service, service/config, service/objects, service/objects/editing
                             | training: ground, training: recipe, training/data, training/loop, training/network
+                            | training/strangers
 training                    | service, service/telemetry, service/objects, service/objects/editing
                             | training: ground, training: recipe, training/data, training/recipes
-                            | training/network, training/loop, training/output
+                            | training/data/archives, training/strangers, training/network, training/loop
+                            | training/output
 
 loadtests/plan              | service
 loadtests/subject           | service

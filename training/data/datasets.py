@@ -110,12 +110,32 @@ class Data:
         test: images that are looked at once, at the end.
         groups: positions in `test` of named parts of it that are reported apart.
         facts: what the reading of the sources found, for the model card (files skipped, duplicates, ...).
+        validation: images that the recipe sets aside itself (of other people, say); None to split some off `train`.
     """
 
     train: Dataset
     test: Dataset
     groups: Mapping[str, Rows] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
+    validation: Dataset | None = None
+
+
+def joined(*parts: Dataset) -> Dataset:
+    """Several data sets of one shape and the same classes as one, in memory.
+
+    Raises:
+        TrainingError: they differ in shape or classes.
+    """
+    first = parts[0]
+    if any((part.shape, part.classes) != (first.shape, first.classes) for part in parts):
+        raise TrainingError("Data sets of different shapes or classes can't be joined.")
+    return dataset(
+        np.concatenate([part.images() for part in parts]),
+        np.concatenate([part.targets() for part in parts]),
+        first.classes,
+        [part.name(at) for part in parts for at in range(len(part))],
+        [part.kin[row] if part.kin else part.name(at) for part in parts for at, row in enumerate(part.rows)],
+    )
 
 
 def split(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:

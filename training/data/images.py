@@ -28,8 +28,11 @@ class Layout:
         size: height and width that the published model takes; test images are decoded to it.
         stored: height and width of the training images in the cache, from which crops are taken.
         channels: 3 (RGB) or 1 (L).
-        label: turns a folder's name into a class's.
-        groups: beginnings of file names that are reported apart, by the name of the group.
+        label: turns a folder's name into a class's, or into None where it is to be left out.
+        groups: what is reported apart: the name of a group, and how the names of its files begin or a function that
+            tells them.
+        part: from a file's name, the part that it is for where a recipe decides (`train`, `validation` or `test`), or
+            nothing. What the source itself calls its test stays the test.
         kin: from a file's name, what it belongs with (the clip that it is a frame of, say); those stay on one side
             of the validation split.
     """
@@ -37,8 +40,9 @@ class Layout:
     size: tuple[int, int]
     stored: tuple[int, int]
     channels: int = 3
-    label: Callable[[str], str] = str
-    groups: tuple[tuple[str, str | tuple[str, ...]], ...] = ()
+    label: Callable[[str], str | None] = str
+    groups: tuple[tuple[str, str | tuple[str, ...] | Callable[[str], bool]], ...] = ()
+    part: Callable[[str], str] | None = None
     kin: Callable[[str], str] | None = None
 
 
@@ -56,8 +60,11 @@ def load(request: Request, layout: Layout) -> Data:
     if len(classes) < 2:
         raise TrainingError(f"All images are of one class, {classes[0]!r}; a classifier needs at least two folders.")
     _tell_alike(classes, request)
-    trains = [file for file in found.files if file.part != "test"]
-    tests = sorted((file for file in found.files if file.part == "test"), key=lambda file: not file.listed)
+    parts: dict[str, list[File]] = {"train": [], "validation": [], "test": []}
+    for file in found.files:
+        parts[_part_of(file, layout)].append(file)
+    trains, validations = parts["train"], parts["validation"]
+    tests = sorted(parts["test"], key=lambda file: not file.listed)
     if not trains:
         raise TrainingError(
             f"All of {_named(request)} is a test part, by the names of its folders or of itself; give images to learn "
@@ -68,8 +75,12 @@ def load(request: Request, layout: Layout) -> Data:
     train, skipped, examples = _decode(trains, classes, layout.stored, layout, request)
     test, test_skipped, test_examples = _decode(tests, classes, layout.size, layout, request)
     like_train, _, _ = _decode(tests, classes, layout.stored, layout, request)
+    validation, _, _ = _decode(validations, classes, layout.stored, layout, request)
     readable = train.counts()
     train, copies = without_copies(train, like_train)
+    if len(validation):
+        validation, _ = without_copies(validation, like_train)
+        train, _ = without_copies(train, validation)
     _check_enough(train.counts(), readable, trains, found.empty)
     if not tests:
         raise TrainingError("There are too few images to hold some out for the test; give at least 4 of each class.")
@@ -82,11 +93,25 @@ def load(request: Request, layout: Layout) -> Data:
         "images_in_no_class_folder": len(found.outside),
         "classes_without_test_images": [name for name, count in test.counts().items() if not count],
     }
+    bases = [_base(test.name(at)) for at in range(len(test))]
     positions = {
-        group: np.array([at for at in range(len(test)) if test.name(at).rsplit("/", 1)[-1].startswith(beginning)])
-        for group, beginning in layout.groups
+        group: np.array(
+            [at for at, base in enumerate(bases) if (told(base) if callable(told) else base.startswith(told))]
+        )
+        for group, told in layout.groups
     }
-    return Data(train, test, {group: at for group, at in positions.items() if len(at)}, facts)
+    groups = {group: at for group, at in positions.items() if len(at)}
+    return Data(train, test, groups, facts, validation if len(validation) else None)
+
+
+def _base(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
+
+
+def _part_of(file: File, layout: Layout) -> str:
+    if file.part == "test" or layout.part is None:
+        return file.part or "train"
+    return layout.part(_base(file.name)) or file.part or "train"
 
 
 def _tell_alike(classes: Sequence[str], request: Request) -> None:
@@ -193,7 +218,7 @@ def _decode(
     result = decoded(files, size, layout.channels, request.cache, request.say)
     labels = np.array([classes.index(files[row].label) for row in result.rows], dtype=np.int32)
     names = [files[row].name for row in result.rows]
-    kin = [layout.kin(name.rsplit("/", 1)[-1]) for name in names] if layout.kin else []
+    kin = [layout.kin(_base(name)) for name in names] if layout.kin else []
     return dataset(result.pixels[: len(labels)], labels, classes, names, kin), result.skipped, result.examples
 
 

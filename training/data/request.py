@@ -17,6 +17,7 @@ class Request:
         samples: how many images to draw, for the recipes that draw; None for the recipe's own number.
         cache: folder for decoded pixels and downloads.
         say: prints a line for the user.
+        outsiders: the values of --outsiders: images of other things.
         class_folders: which folders are the classes where folders lie in folders; None to find out.
     """
 
@@ -26,3 +27,4 @@ class Request:
     cache: Path
     say: Callable[[str], None]
     class_folders: Level | None = None
+    outsiders: tuple[Path, ...] = ()

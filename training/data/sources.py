@@ -67,13 +67,16 @@ class _Entry:
 
 
 def find(
-    paths: Sequence[Path], label: Callable[[str], str] = str, level: Level | None = None, known: Known | None = None
+    paths: Sequence[Path],
+    label: Callable[[str], str | None] = str,
+    level: Level | None = None,
+    known: Known | None = None,
 ) -> Found:
     """List the files of all sources.
 
     Args:
         paths: folders or zip archives.
-        label: turns a folder's name into a class's.
+        label: turns a folder's name into a class's; folders for which it gives None are left out.
         level: which folders are the classes, where they lie within others; found out where it is None.
         known: tells folders that are called like a class; those are the class folders then, however deep they lie.
 
@@ -89,7 +92,7 @@ def find(
     )
 
 
-def _find_in(path: Path, label: Callable[[str], str], level: Level | None, known: Known | None) -> Found:
+def _find_in(path: Path, label: Callable[[str], str | None], level: Level | None, known: Known | None) -> Found:
     entries = sorted(_entries(path), key=lambda entry: entry.name)
     kept = [entry for entry in entries if not _ignored(PurePosixPath(entry.name))]
     names = [entry.name for entry in kept if entry.read]
@@ -101,7 +104,7 @@ def _find_in(path: Path, label: Callable[[str], str], level: Level | None, known
         where = [named or placed for named, placed in zip(by_name, places.files, strict=True)]
     in_list = _test_list(path, names)
 
-    def class_of(folder: str) -> str:
+    def class_of(folder: str) -> str | None:
         name = unicodedata.normalize("NFC", folder)  # macOS takes letters and their accents apart
         if not name.isprintable() or "\ufffd" in name:
             raise TrainingError(f"The name of the class folder {name!r} in {path} is not text in UTF-8; rename it.")
@@ -112,10 +115,16 @@ def _find_in(path: Path, label: Callable[[str], str], level: Level | None, known
         if place is not None and entry.read:
             listed = entry.name in in_list
             part = "test" if listed else place.part
-            files.append(File(entry.name, class_of(place.folder), part, entry.stamp, entry.read, listed))
+            name = class_of(place.folder)
+            if name is not None:
+                files.append(File(entry.name, name, part, entry.stamp, entry.read, listed))
     if not files:
         raise TrainingError(_nothing_in(path, names))
-    empty = [(class_of(PurePosixPath(name).name), f"{path}/{name}") for name in places.empty]
+    empty = [
+        (label_of, f"{path}/{name}")
+        for name in places.empty
+        if (label_of := class_of(PurePosixPath(name).name)) is not None
+    ]
     outside = [
         name
         for name, place in zip(names, where, strict=True)

@@ -116,11 +116,22 @@ def transfer(x: Tensor, how: Architecture) -> Tensor:
     for layer in body.layers:
         # Fine-tuning in small batches would ruin the statistics that the backbone was trained with.
         layer.trainable = not isinstance(layer, layers.BatchNormalization)
+    _freeze(body, how)
     body.name = BACKBONE
     prepare = importlib.import_module(make.__module__).preprocess_input  # each backbone wants its pixels its own way
     # An activation of ours: what Grad-CAM looks for lies within the body, out of its sight.
     places = layers.Activation("linear", name=PLACES)(body(prepare((x + 1.0) * 127.5)))  # (N, h, w, F)
     return layers.GlobalAveragePooling2D(name=FEATURES)(places)
+
+
+def _freeze(body: keras.Model, how: Architecture) -> None:
+    if not how.frozen:
+        return
+    names = [layer.name for layer in body.layers]
+    if how.frozen not in names:
+        raise TrainingError(f"{how.backbone} has no layer {how.frozen!r} to freeze up to; {names[-1]} is its last.")
+    for layer in body.layers[: names.index(how.frozen) + 1]:
+        layer.trainable = False
 
 
 ARCHITECTURES: Final[Mapping[str, Callable[[Tensor, Architecture], Tensor]]] = {

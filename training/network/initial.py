@@ -116,6 +116,15 @@ def rebuild(version: Path) -> keras.Model:
     return network
 
 
+def as_published(path: Path) -> keras.Model:
+    """The Keras network of a version just as it is in the store, its normalisation folded in: the same numbers.
+
+    Raises:
+        TrainingError: it is no version that Signpost trained.
+    """
+    return _folded(weights_version(path))
+
+
 def _about(version: Path) -> tuple[Architecture, tuple[int, int, int], int]:
     """Architecture, shape of the pixels and number of classes, from the model card."""
     try:
@@ -130,23 +139,33 @@ def _about(version: Path) -> tuple[Architecture, tuple[int, int, int], int]:
         raise TrainingError(f"{version} was not trained by this Signpost; its card can't be read ({error}).") from error
 
 
+def _folded(version: Path) -> keras.Model:
+    import tensorflow as tf
+
+    how, shape, classes = _about(version)
+    try:
+        saved = tf.train.load_checkpoint(str(version / "variables" / "variables"))
+        folded = architectures.build(how.without_normalisation(), shape, classes)
+        count = len(folded.weights)
+        folded.set_weights([saved.get_tensor(f"weights/{n}/.ATTRIBUTES/VARIABLE_VALUE") for n in range(count)])
+    except (OSError, KeyError, TypeError, ValueError, tf.errors.OpError) as error:
+        raise TrainingError(
+            f"{version} was not trained by this Signpost; its weights can't be read ({error})."
+        ) from error
+    return folded
+
+
 def _fits(layer: Any, weights: list[npt.NDArray[np.float32]] | None) -> bool:
     return weights is not None and [w.shape for w in weights] == [tuple(w.shape) for w in layer.weights]
 
 
 def _read(version: Path) -> Mapping[str, list[npt.NDArray[np.float32]]]:
     """The weights of each layer by name, with the normalisation taken out of the kernels again."""
-    import tensorflow as tf
-
-    how, shape, classes = _about(version)
+    folded = _folded(version)
     try:
         with np.load(version / NORMALISATION) as file:
             norms = {name: file[name] for name in file.files}
-        saved = tf.train.load_checkpoint(str(version / "variables" / "variables"))
-        folded = architectures.build(how.without_normalisation(), shape, classes)
-        count = len(folded.weights)
-        folded.set_weights([saved.get_tensor(f"weights/{n}/.ATTRIBUTES/VARIABLE_VALUE") for n in range(count)])
-    except (OSError, KeyError, TypeError, ValueError, tf.errors.OpError) as error:
+    except (OSError, ValueError) as error:
         raise TrainingError(
             f"{version} was not trained by this Signpost; its weights can't be read ({error})."
         ) from error

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import keras
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from service import store
@@ -21,18 +22,24 @@ from training.data.augmentation import resize
 from training.data.datasets import Dataset, Pixels
 from training.errors import TrainingError, os_error
 from training.loop.evaluate import Scores
+from training.loop.knowing import with_features
 from training.network.grad_cam import grad_cam
+from training.strangers.domain import Domain
 
 SIGNATURE: Final = "serving_default"
+IN_DOMAIN: Final = "in_domain"
 EXPLAIN: Final = "explain"
 _BATCH: Final = 128
 _GOLDEN: Final = 8
 # Between the trainer's float32 network and the folded one in TensorFlow: rounding, nothing else.
 _TOLERANCE: Final = 1e-3
+# The plane of a domain turns rounding into more than the last layer does.
+_DOMAIN_TOLERANCE: Final = 1e-2
 # What the service allows between recorded scores and those of its device.
 TF32_TOLERANCE: Final = 0.02
 
 Run = Callable[[Pixels], Scores]
+Tell = Callable[[Pixels], npt.NDArray[np.float32]]
 
 
 def possible() -> bool:
@@ -40,7 +47,14 @@ def possible() -> bool:
     return str(keras.backend.backend()) == "tensorflow"
 
 
-def write(folder: Path, network: keras.Model, classes: Sequence[str], shape: tuple[int, int, int], model: str) -> None:
+def write(
+    folder: Path,
+    network: keras.Model,
+    classes: Sequence[str],
+    shape: tuple[int, int, int],
+    model: str,
+    domain: Domain | None = None,
+) -> None:
     """Write the SavedModel and its warm-up requests, without optimizer, training graph or Keras's own metadata.
 
     Besides the signature of Contract 1 it has `explain`, with the output `heatmap` more (see
@@ -52,6 +66,7 @@ def write(folder: Path, network: keras.Model, classes: Sequence[str], shape: tup
         classes: the K names.
         shape: (H, W, C).
         model: name in the store, for the warm-up requests.
+        domain: tells what the network knows; `serving_default` has the output `in_domain` with one.
 
     Raises:
         OSError: the folder can't be written, or the disk is full.
@@ -67,8 +82,12 @@ def write(folder: Path, network: keras.Model, classes: Sequence[str], shape: tup
         scores = tf.nn.softmax(tf.cast(logits, tf.float32))
         return {"scores": scores, "classes": tf.tile(names[tf.newaxis], [tf.shape(scores)[0], 1])}
 
+    both = with_features(network)
+
     def classify(image: Any) -> dict[str, Any]:
-        return answer(network(image, training=False))
+        logits, features = both(image, training=False)
+        told = {} if domain is None else {IN_DOMAIN: _tell(domain, tf.cast(features, tf.float32))}
+        return {**answer(logits), **told}
 
     functions = {SIGNATURE: classify}
     look = grad_cam(network)
@@ -94,6 +113,17 @@ def write(folder: Path, network: keras.Model, classes: Sequence[str], shape: tup
         raise os_error(error.message) from error
 
 
+def _tell(domain: Domain, features: Any) -> Any:
+    """`Domain.tell` as TensorFlow computes it: float32 (N,)."""
+    import tensorflow as tf
+
+    around = (features - domain.mean) / domain.deviation
+    plane = tf.linalg.matvec(around, domain.weights) + domain.bias
+    lengths = tf.maximum(tf.norm(around, axis=1), 1e-6)
+    nearest = tf.reduce_max(tf.matmul(around, domain.bank, transpose_b=True), axis=1) / lengths
+    return tf.sigmoid(tf.minimum(plane, domain.slope * (nearest - domain.offset)))
+
+
 @dataclass(frozen=True)
 class Loaded:
     """An image classifier of the store.
@@ -102,16 +132,13 @@ class Loaded:
         run: pixels (N, H, W, C) to scores (N, K).
         shape: (H, W, C).
         classes: the K names.
+        tell: pixels to how well it knows them, (N,); None where it can't say.
     """
 
     run: Run
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
-
-
-def load(folder: Path) -> Run:
-    """The signature of a written version, as any server would load it: pixels (N, H, W, C) to scores (N, K)."""
-    return load_version(folder).run
+    tell: Tell | None = None
 
 
 def load_version(folder: Path) -> Loaded:
@@ -136,7 +163,13 @@ def load_version(folder: Path) -> Loaded:
         scores: Scores = function(image=tf.constant(images))["scores"].numpy()
         return scores
 
-    return Loaded(run, (height, width, channels), tuple(name.decode("utf-8") for name in names))
+    def tell(images: Pixels) -> npt.NDArray[np.float32]:
+        told: npt.NDArray[np.float32] = function(image=tf.constant(images))[IN_DOMAIN].numpy()
+        return told
+
+    knows = IN_DOMAIN in function.structured_outputs
+    classes = tuple(name.decode("utf-8") for name in names)
+    return Loaded(run, (height, width, channels), classes, tell if knows else None)
 
 
 @contextmanager
@@ -172,30 +205,33 @@ class Difference:
     Attributes:
         scores: the largest difference of a score.
         classes: test images that get another class.
+        domain: the largest difference of `in_domain`; 0 where it has none.
     """
 
     scores: float
     classes: int
+    domain: float = 0.0
 
 
 def compare(
-    run: Run, test: Dataset, size: tuple[int, int], scores: Scores, golden: Pixels, golden_scores: Scores
+    loaded: Loaded, test: Dataset, scores: Scores, told: npt.NDArray[np.float32], golden: Pixels, golden_scores: Scores
 ) -> Difference:
     """Compare what was written with what the trainer saw.
 
     Args:
-        run: the version, loaded again.
+        loaded: the version, loaded again.
         test: the test images.
-        size: height and width that the version takes.
         scores: the trainer's for the test images, (N, K).
+        told: how well the trainer's network knows them, (N,).
         golden: synthetic pixels.
         golden_scores: the trainer's for those.
     """
-    again = np.concatenate(
-        [run(resize(test.images(slice(at, at + _BATCH)), size)) for at in range(0, len(test), _BATCH)]
-    )
+    run, tell = loaded.run, loaded.tell
+    batches = [resize(test.images(slice(at, at + _BATCH)), loaded.shape[:2]) for at in range(0, len(test), _BATCH)]
+    again = np.concatenate([run(images) for images in batches])
     distance = max(float(np.abs(again - scores).max()), float(np.abs(run(golden) - golden_scores).max()))
-    return Difference(distance, int((again.argmax(axis=1) != scores.argmax(axis=1)).sum()))
+    domain = 0.0 if tell is None else float(np.abs(tell(batches[0]) - told[:_BATCH]).max())
+    return Difference(distance, int((again.argmax(axis=1) != scores.argmax(axis=1)).sum()), domain)
 
 
 def check(found: Difference, images: int) -> dict[str, Any]:
@@ -209,8 +245,13 @@ def check(found: Difference, images: int) -> dict[str, Any]:
         What was compared, for the model card.
 
     Raises:
-        TrainingError: a predicted class differs, or a score by more than rounding.
+        TrainingError: a predicted class differs, or a number by more than rounding.
     """
+    if not found.domain <= _DOMAIN_TOLERANCE:
+        raise TrainingError(
+            f"The exported model does not give the trainer's in_domain, but other numbers by up to {found.domain:.2g}. "
+            "Nothing was published; please report this."
+        )
     if found.classes or not found.scores <= _TOLERANCE:
         raise TrainingError(
             f"The exported model does not give the trainer's answers: {found.classes} of {images} classes differ, "

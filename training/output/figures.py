@@ -3,7 +3,7 @@
 Charts are drawn for light pages and for dark ones (`for_both_themes`); galleries have no background.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -127,6 +127,26 @@ def reliability(bins: Sequence[tuple[int, float, float]], error: float, path: Pa
     below.set(yscale="log", ylim=(0.7, 6 * max(counts, default=1)), xlabel="highest score", ylabel="images")
     _plain(axes)
     _plain(below)
+    figure.savefig(path, dpi=_DPI)
+
+
+def in_domain(
+    own: npt.NDArray[np.float32], others: Mapping[str, npt.NDArray[np.float32]], bound: float, path: Path
+) -> None:
+    """How well the model says that it knows its test images and, by kind, images of other things."""
+    figure = Figure(figsize=(7, 1.1 + 0.62 * (1 + len(others))), layout="constrained")
+    every = {"test images": own, **others}
+    for axes, (name, told) in zip(
+        figure.subplots(len(every), 1, sharex=True, squeeze=False)[:, 0], every.items(), strict=True
+    ):
+        colour = _TRAIN if name == "test images" else _VALIDATION
+        axes.hist(told, bins=40, range=(0.0, 1.0), color=colour)
+        axes.axvline(bound, color=_CAPTION, linewidth=1, linestyle="--")
+        axes.set_yticks([])
+        share = float((told >= bound).mean()) if len(told) else 0.0
+        axes.set_ylabel(f"{name.replace('_', ' ')}\n{share:.1%} known", rotation=0, ha="right", va="center", fontsize=8)
+        _plain(axes)
+    figure.axes[-1].set_xlabel("in_domain")
     figure.savefig(path, dpi=_DPI)
 
 

@@ -20,6 +20,7 @@ from training.data.datasets import Data, Dataset
 from training.loop import evaluate
 from training.loop.checkpoints import History
 from training.loop.evaluate import Scores
+from training.loop.knowing import THRESHOLD, Known
 from training.network import insight
 from training.output import figures
 from training.output.card import facts_in_words
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _SHOWN: Final = 18
 _LOOKED_AT: Final = 12
 _SPREAD: Final = 64
+_OF_EACH: Final = 3
+_LONGEST: Final = 14
 
 FIGURES: Final = ("curves.png", "confusion_matrix.png")  # those that go into the version
 
@@ -52,6 +55,7 @@ def write(
     scores: Scores,
     history: History,
     network: "keras.Model | None",
+    known: Known | None = None,
     commands: str = "",
 ) -> Path:
     """Write the page and its figures.
@@ -64,6 +68,7 @@ def write(
         scores: for the test images, (N, K).
         history: the numbers of each epoch, or nothing.
         network: to look into, or None when only its answers are known.
+        known: how well it knows the images, or None where it can't say.
         commands: how to serve the model, see `serving_commands`.
 
     Returns:
@@ -73,7 +78,7 @@ def write(
         StoreError: the folder can't be written.
     """
     with whole_files(folder, "report") as temporary:
-        return folder / _write(temporary, title, card, data, scores, history, network, commands).name
+        return folder / _write(temporary, title, card, data, scores, history, network, known, commands).name
 
 
 def serving_commands(store: Path, name: str, version: int | None = None) -> str:
@@ -94,6 +99,7 @@ def _write(
     scores: Scores,
     history: History,
     network: "keras.Model | None",
+    known: Known | None,
     commands: str,
 ) -> Path:
     entries: list[_Entry] = []
@@ -120,10 +126,19 @@ def _write(
         "How often answers are right, by their score; below, how many images have such a score. Below the diagonal the "
         "model is surer than it should be. A point that stands for few images is partly chance.",
     )
+    if known is not None:
+        draw = partial(figures.in_domain, known.test, known.outsiders, THRESHOLD)
+        figures.for_both_themes(draw, folder / "in_domain.png")
+        add("in_domain.png", "What it knows", "Below the bound the model says that it does not know what it sees.")
     shown = _of_each_class(labels, _SHOWN)
     figures.gallery(test.images(shown), [test.classes[label] for label in labels[shown]], folder / "sample.png")
     add("sample.png", "A sample of the test images", "Each with its true class.")
     wrong = _most_confident(scores, labels, right=False)
+    by_kin = _by_kin(test, scores, labels)
+    if len(by_kin):
+        figures.gallery(test.images(by_kin), _titles(test, scores, by_kin, kin=True), folder / "by_person.png")
+        caption = "The most confident mistakes of each person or clip, those with the most mistakes first."
+        add("by_person.png", "Mistakes by person or clip", caption)
     if len(wrong):
         figures.gallery(test.images(wrong), _titles(test, scores, wrong), folder / "mistakes.png")
         add("mistakes.png", "Most confident mistakes", "What the model said, with its score, and what is true.")
@@ -191,6 +206,21 @@ def _most_confident(scores: Scores, labels: evaluate.Labels, *, right: bool) -> 
     return ordered if right else ordered[:_SHOWN]
 
 
+def _by_kin(test: Dataset, scores: Scores, labels: evaluate.Labels) -> evaluate.Rows:
+    """Positions of the most confident mistakes of each kin that has several images, the worst kin first."""
+    wrong: dict[str, list[int]] = {}
+    images: dict[str, int] = {}
+    for at, row in enumerate(test.rows):
+        if test.kin:
+            kin = test.kin[row]
+            images[kin] = images.get(kin, 0) + 1
+            if scores[at].argmax() != labels[at]:
+                wrong.setdefault(kin, []).append(at)
+    several = sorted((each for kin, each in wrong.items() if images[kin] > 1), key=len, reverse=True)
+    chosen = [sorted(each, key=lambda at: -float(scores[at].max()))[:_OF_EACH] for each in several]
+    return np.array([at for each in chosen for at in each][:_SHOWN], dtype=np.int64)
+
+
 def _of_each_class(labels: evaluate.Labels, count: int) -> evaluate.Rows:
     """Positions of some images, as many of each class as there is room for."""
     of_class = [np.flatnonzero(labels == label) for label in np.unique(labels)]
@@ -211,12 +241,13 @@ def _spread(positions: evaluate.Rows, count: int) -> evaluate.Rows:
     return chosen
 
 
-def _titles(test: Dataset, scores: Scores, positions: evaluate.Rows) -> Sequence[str]:
+def _titles(test: Dataset, scores: Scores, positions: evaluate.Rows, *, kin: bool = False) -> Sequence[str]:
     titles = []
     for at, label in zip(positions, test.targets(positions), strict=True):
         found = int(scores[at].argmax())
         said = f"{test.classes[found]} ({scores[at, found]:.0%})"
-        titles.append(said if found == label else f"said {said}\ntrue: {test.classes[label]}")
+        of = f"\n{test.kin[int(test.rows[at])][-_LONGEST:]}" if kin else ""
+        titles.append((said if found == label else f"said {said}\ntrue: {test.classes[label]}") + of)
     return titles
 
 

@@ -76,13 +76,14 @@ def load(
         padded = parameters is not None and pads(device)
         classes = () if size is None else read_classes(loaded.drafts[DEFAULT_SIGNATURE]({"image": blank(size, 1)}, ()))
         largest = None
+        wanted = ("scores",) if default is None or size is None else default.image_outputs
         if size is not None:
             few = not (padded or has_gpu())
             sizes = parameters.sizes(few) if parameters is not None else (1,)
-            largest = trial.warm_up(loaded.devices[DEFAULT_SIGNATURE], size, sizes)
+            largest = trial.warm_up(loaded.devices[DEFAULT_SIGNATURE], size, sizes, wanted)
         real = trial.replay_file(folder / store.WARMUP, found.signatures, runs, bool(classes), warm_up_times, device)
         for _ in range(loaded.copies):  # each call goes to the next device
-            trial.check_golden(folder, runs)
+            trial.check_golden(folder, runs, wanted)
         tolerance = _COARSE_TOLERANCE if device.mixed_precision or has_gpu() else TOLERANCE
         unjoined = _find_unjoined(folder, found, loaded, parameters, real, tolerance)
         loaded.settle()
@@ -107,7 +108,7 @@ def load(
         for each, signature in found.signatures.items():
             is_classifier = each == DEFAULT_SIGNATURE and bool(classes)
             if is_classifier and size is not None:
-                servable.note_warm(each, trial.scores(size))
+                servable.note_warm(each, trial.scores(size, wanted))
             samples = list(trial.samples(each, signature, is_classifier, real.get(each, ()), used))
             servable.warm_up(each, samples)
             if each == DEFAULT_SIGNATURE and samples and each in servable.batchers:

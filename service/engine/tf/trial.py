@@ -34,13 +34,16 @@ class Asked:
     outputs: tuple[str, ...]
 
 
-def warm_up(devices: Sequence[Run], size: ImageSize, batches: Sequence[int]) -> int:
+def warm_up(
+    devices: Sequence[Run], size: ImageSize, batches: Sequence[int], outputs: tuple[str, ...] = ("scores",)
+) -> int:
     """Run an image classifier at every batch size once, so that no request pays for what a first run sets up.
 
     Args:
         devices: the function on each device.
         size: of its images.
         batches: the batch sizes, the smallest first.
+        outputs: that requests will want; `scores` is among them.
 
     Returns:
         The largest size for which every device has memory.
@@ -50,7 +53,7 @@ def warm_up(devices: Sequence[Run], size: ImageSize, batches: Sequence[int]) -> 
         LoadFailed: it has not one row of scores for each image.
     """
     try:
-        return run_sizes(devices, scores(size), batches)
+        return run_sizes(devices, scores(size, outputs), batches)
     except Unjoinable as error:
         raise LoadFailed(f"It needs one row of scores for each image, but {error}.") from error
 
@@ -117,8 +120,13 @@ def golden_inputs(folder: Path) -> list[Inputs]:
         return [{"image": golden["image"]}]  # (N, H, W, C)
 
 
-def check_golden(folder: Path, runs: Mapping[str, Run]) -> None:
+def check_golden(folder: Path, runs: Mapping[str, Run], outputs: tuple[str, ...] = ("scores",)) -> None:
     """Compare the scores of a version's golden samples, on this device, with those that the trainer recorded.
+
+    Args:
+        folder: of the version.
+        runs: the function of each signature.
+        outputs: that requests will want; `scores` is among them.
 
     Raises:
         LoadFailed: they differ.
@@ -128,7 +136,7 @@ def check_golden(folder: Path, runs: Mapping[str, Run]) -> None:
         return
     with np.load(path, allow_pickle=False) as golden:
         pixels, recorded = golden["image"], golden["scores"]  # (N, H, W, C), (N, K)
-    scores = runs[DEFAULT_SIGNATURE]({"image": pixels}, ("scores",))["scores"]
+    scores = runs[DEFAULT_SIGNATURE]({"image": pixels}, outputs)["scores"]
     if scores.shape != recorded.shape:
         raise LoadFailed(f"{folder}: {scores.shape} scores for {path.name}, which recorded {recorded.shape}.")
     difference = float(np.abs(scores - recorded).max(initial=0.0))
@@ -167,9 +175,9 @@ def _requests(log: Any, path: Path, signatures: Mapping[str, Signature]) -> list
     return [(name, serialised, examples.outputs_of(signatures[name], method)) for name, method in names]
 
 
-def scores(size: ImageSize) -> Sample:
-    """What clients ask of an image classifier."""
-    return Sample({"image": blank(size, 1)}, ("scores",))
+def scores(size: ImageSize, outputs: tuple[str, ...]) -> Sample:
+    """What clients ask of an image classifier; `outputs` are its signature's `image_outputs`."""
+    return Sample({"image": blank(size, 1)}, outputs)
 
 
 def samples(
@@ -191,7 +199,7 @@ def samples(
         outputs = computed(each.outputs, signature) if is_classifier else each.outputs
         yield sample_of(each.inputs, outputs)
     if is_classifier and signature.image is not None:
-        yield scores(signature.image)
+        yield scores(signature.image, signature.image_outputs)
     elif name == DEFAULT_SIGNATURE and (row := one_row(signature, [each.inputs for each in rows])) is not None:
         yield Sample(row, ())
     for sample in used.of(name):  # of another version, whose signature may have been another

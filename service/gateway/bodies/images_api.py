@@ -14,7 +14,7 @@ from service import images
 from service.errors import InvalidRequest, TooLarge, UnsupportedMedia, one_line
 from service.gateway.middleware.exchange import timings
 from service.images import ImageLimits
-from service.interface import Array, Call, ImageSize, Servable
+from service.interface import DEFAULT_SIGNATURE, IN_DOMAIN, IN_DOMAIN_FROM, Array, Call, ImageSize, Servable
 from service.telemetry.timings import Timings
 
 # A float32 score has seven; the eighth and on would be noise that makes the answer twice as long.
@@ -135,27 +135,32 @@ def check_number(count: int, max_images: int) -> None:
         raise TooManyImages(f"The request holds {count} images; at most {max_images} are taken.")
 
 
-def scores_only(call: Call) -> Call:
-    """The call, with the scores as the only output: the servable knows its classes."""
-    return replace(call, outputs=("scores",))
+def for_images(call: Call, servable: Servable) -> Call:
+    """The call, with the outputs that say what images show: the servable knows its classes."""
+    return replace(call, outputs=servable.signatures[DEFAULT_SIGNATURE].image_outputs)
 
 
-def to_json(servable: Servable, scores: Array, top_k: int | None) -> dict[str, Any]:
+def to_json(servable: Servable, outputs: Mapping[str, Array], top_k: int | None) -> dict[str, Any]:
     """Make the answer to a request of images.
 
     Args:
         servable: names the model, its version and its classes.
-        scores: float32 (N, K).
+        outputs: `scores`, float32 (N, K), and where the model has it `in_domain`, float32 (N,).
         top_k: how many of the scores to tell, the highest first; None tells all in the order of the classes.
     """
-    classes = servable.classes
+    classes, scores, in_domain = servable.classes, outputs["scores"], outputs.get(IN_DOMAIN)
     best = scores.argmax(axis=1).tolist()
-    predictions = []
+    predictions: list[dict[str, Any]] = []
     for row, index in zip(scores.astype(np.float64).round(_DIGITS).tolist(), best, strict=True):
         named = dict(zip(classes, row, strict=True))
         if top_k is not None:
             named = dict(sorted(named.items(), key=lambda item: -item[1])[:top_k])
         predictions.append({"class": classes[index], "score": row[index], "scores": named})
+    if in_domain is not None:
+        for prediction, known in zip(predictions, (in_domain >= IN_DOMAIN_FROM).tolist(), strict=True):
+            prediction["in_domain"] = known
+            if not known and not prediction["score"]:  # all of them are 0: the engine rejects what it does not know
+                prediction["class"] = None
     return {"model": {"name": servable.name, "version": servable.version}, "predictions": predictions}
 
 

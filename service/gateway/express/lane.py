@@ -218,8 +218,10 @@ class Express:
             together = replace(first, abandoned=None, request_id=",".join(call.request_id for call in calls))
             [outcome] = group.servable.score_all([group.pixels[:count]], [together])
             if isinstance(outcome, Answer):
-                scores = outcome.outputs["scores"]
-                return [replace(outcome, outputs={"scores": scores[row : row + 1]}) for row in range(count)]
+                return [
+                    replace(outcome, outputs={name: array[row : row + 1] for name, array in outcome.outputs.items()})
+                    for row in range(count)
+                ]
             if count == 1 or isinstance(outcome, NotFound | Unavailable):
                 return [outcome] * count
         # What befell them all need not befall each.
@@ -295,7 +297,8 @@ def why_not_express(settings: Settings, has_traces: bool) -> str:
 def _bodies_of_images(servable: Servable, answers: Sequence[Answer]) -> Iterator[bytes]:
     """The bodies that answer posted images."""
     if answers:
-        told = images_api.to_json(servable, np.concatenate([answer.outputs[_SCORES] for answer in answers]), None)
+        outputs = {name: np.concatenate([each.outputs[name] for each in answers]) for name in answers[0].outputs}
+        told = images_api.to_json(servable, outputs, None)
         yield from (images_api.encode({**told, "predictions": [each]}) for each in told["predictions"])
 
 

@@ -102,9 +102,17 @@ SCHEMAS: Final[Json] = {
         "description": "What an image shows.",
         "required": ["class", "score", "scores"],
         "properties": {
-            "class": {"type": "string", "description": "The class with the highest score."},
+            "class": {
+                "type": ["string", "null"],
+                "description": "The class with the highest score; null where the service rejects what a model does not "
+                "know (`--reject-unknown`).",
+            },
             "score": {"type": "number"},
             "scores": {"type": "object", "additionalProperties": {"type": "number"}, "description": "By class."},
+            "in_domain": {
+                "type": "boolean",
+                "description": "Whether it is like the images that the model learned from; absent where it can't say.",
+            },
         },
     },
     "TensorRequest": {

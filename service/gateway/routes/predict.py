@@ -79,8 +79,8 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
             raise type(error)(f"{error}{_hint(files)}") from error
         metrics.count_images(servable.name, servable.version, len(pixels))
         answered(images=len(pixels))
-        answer = _run(servable, {"image": pixels}, images_api.scores_only(call))
-        return images_api.with_errors(images_api.to_json(servable, answer.outputs["scores"], top_k), broken or {})
+        answer = _run(servable, {"image": pixels}, images_api.for_images(call, servable))
+        return images_api.with_errors(images_api.to_json(servable, answer.outputs, top_k), broken or {})
 
     def _predict_json(servable: Servable, wanted: tensor_json.JsonRequest, call: Call) -> dict[str, Any]:
         if "top_k" in request.args:

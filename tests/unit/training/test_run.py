@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,9 @@ def test_the_version_is_contract_1(published: Path) -> None:
     assert (image.name, image.dtype, image.shape.as_list()) == ("image", tf.uint8, [None, 32, 32, 1])
     golden = np.load(version / store.GOLDEN)
     answer = signature(image=tf.constant(golden["image"]))
-    assert {name: value.dtype for name, value in answer.items()} == {"scores": tf.float32, "classes": tf.string}
+    dtypes = {"scores": tf.float32, "classes": tf.string, "in_domain": tf.float32}
+    assert {name: value.dtype for name, value in answer.items()} == dtypes
+    assert answer["in_domain"].shape == (len(golden["image"]),)
     np.testing.assert_allclose(answer["scores"], golden["scores"], atol=1e-4)
     assert answer["classes"].numpy()[-1].tolist() == [b"1", b"2", b"3", b"4", b"5"]
     assert len(answer["classes"]) == len(golden["image"])
@@ -111,6 +114,27 @@ def test_the_figures_are_in_the_report_and_in_the_version(published: Path) -> No
             assert (folder / name).read_bytes().startswith(b"\x89PNG")
     assert (published / "report" / "augmentation.png").read_bytes().startswith(b"\x89PNG")
     assert "data:image/png;base64," in (published / "report" / "report.html").read_text("utf-8")
+
+
+def test_the_card_tells_what_the_model_takes_for_its_own(published: Path) -> None:
+    card = json.loads((published / "store" / "circles" / "1" / store.MODEL_CARD).read_text())
+    about = card["in_domain"]
+    assert about["threshold"] == 0.5
+    assert about["validation_passing"] >= about["validation_wanted"] - 0.05
+    assert set(about["outsiders"]) == {"noise", "blank", "text", "drawings"}
+    assert (published / "report" / "in_domain.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_an_epoch_the_same_network_is_published_again(published: Path, tmp_path: Path) -> None:
+    weights = published / "store" / "circles" / "1"
+    result = train(tmp_path, "--epochs", "0", "--weights", str(weights))
+    assert result.exit_code == 0, result.output
+    version = tmp_path / "store" / "circles" / "1"
+    data = "variables/variables.data-00000-of-00001"
+    assert (version / data).read_bytes() == (weights / data).read_bytes()
+    first, again = (np.load(folder / store.GOLDEN)["scores"] for folder in (weights, version))
+    np.testing.assert_allclose(again, first, atol=1e-5)
+    assert json.loads((version / store.MODEL_CARD).read_text())["training"]["began_with"] == "circles/1"
 
 
 def test_the_rate_finder_draws_and_trains_nothing(tmp_path: Path) -> None:
@@ -198,27 +222,29 @@ def test_a_share_of_weights_that_do_not_fit_is_refused(published: Path, tmp_path
 
 
 def test_a_version_that_answers_otherwise_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = export.load
+    real = export.load_version
 
-    def wrong(folder: Path) -> export.Run:
-        run = real(folder)
-        return lambda images: run(images)[:, ::-1]
+    def wrong(folder: Path) -> export.Loaded:
+        loaded = real(folder)
+        return replace(loaded, run=lambda images: loaded.run(images)[:, ::-1])
 
-    monkeypatch.setattr(export, "load", wrong)
+    monkeypatch.setattr(export, "load_version", wrong)
     result = train(tmp_path)
     assert result.exit_code == 2
     assert "does not give the trainer's answers" in result.output
     assert not (tmp_path / "store" / "circles").exists()
 
 
-def difference(off: float) -> export.Difference:
+def difference(off: float, apart: float = 0.0) -> export.Difference:
     """Of a version whose scores are off by so much, so that every class is another where it is much."""
     from training.data.datasets import dataset
 
     data = dataset(np.zeros((3, 4, 4, 1), dtype=np.uint8), np.zeros(3, dtype=int), ["a", "b"])
     scores = np.tile(np.array([[0.6, 0.4]], dtype=np.float32), (3, 1))
+    known = np.ones(3, dtype=np.float32)
     answered = scores + np.float32([-off, off])
-    return export.compare(lambda _: answered, data, (4, 4), scores, data.pixels, scores)
+    loaded = export.Loaded(lambda _: answered, (4, 4, 1), ("a", "b"), lambda _: known - np.float32(apart))
+    return export.compare(loaded, data, scores, known, data.pixels, scores)
 
 
 def test_a_small_difference_of_the_scores_is_found_too() -> None:
@@ -230,6 +256,8 @@ def test_a_small_difference_of_the_scores_is_found_too() -> None:
         export.check(difference(0.2), 3)
     with pytest.raises(TrainingError, match="scores by up to nan"):
         export.check(difference(np.nan), 3)
+    with pytest.raises(TrainingError, match=r"in_domain, but other numbers by up to 0\.2"):
+        export.check(difference(0.0, apart=0.2), 3)
 
 
 def test_what_tf32_changes_is_told_and_refuses_nothing() -> None:
@@ -247,13 +275,13 @@ def test_on_a_gpu_float32_decides_and_the_card_tells_both(tmp_path: Path, monkey
     import tensorflow as tf
 
     enabled = tf.config.experimental.tensor_float_32_execution_enabled
-    real = export.load
+    real = export.load_version
 
-    def load(folder: Path) -> export.Run:
-        run = real(folder)
-        return lambda images: run(images) + np.float32(0.003 if enabled() else 0.0)
+    def load(folder: Path) -> export.Loaded:
+        loaded = real(folder)
+        return replace(loaded, run=lambda images: loaded.run(images) + np.float32(0.003 if enabled() else 0.0))
 
-    monkeypatch.setattr(export, "load", load)
+    monkeypatch.setattr(export, "load_version", load)
     monkeypatch.setattr(export, "computes_in_tf32", lambda: True)
     result = train(tmp_path)
     assert result.exit_code == 0, result.output

@@ -13,9 +13,25 @@ const STAGES = {
 
 const LEAST_MS = 0.05; // what would be told as 0.0 is left out
 
-/** The best class in large letters. */
+/** The best class in large letters, and a sentence where the model does not know what it sees. */
 export const best = (prediction) =>
-  h("p", { class: "best" }, h("strong", {}, prediction.class), h("span", {}, percent(prediction.score)));
+  h(
+    "div",
+    { class: isStrange(prediction) ? "strange" : "" },
+    prediction.class !== null &&
+      h("p", { class: "best" }, h("strong", {}, prediction.class), h("span", {}, percent(prediction.score))),
+    isStrange(prediction) && h("p", { class: "doubt" }, DOUBT),
+  );
+
+const DOUBT = "The model doesn't know this: it is unlike the images that it learned from.";
+
+const isStrange = (prediction) => prediction.in_domain === false;
+
+/** An answer in a few words. */
+export function inWords(prediction) {
+  if (prediction.class === null) return "not known";
+  return `${prediction.class}, ${percent(prediction.score)}${isStrange(prediction) ? ", but not known" : ""}`;
+}
 
 /** Bars of the highest scores; the others can be opened. */
 export function bars(prediction, shown) {

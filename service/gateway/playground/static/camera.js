@@ -103,14 +103,15 @@ export class Camera {
   }
 
   show(prediction, ms) {
-    $("live").replaceChildren(best(prediction), bars(prediction, 4)[0]);
+    $("live").replaceChildren(best(prediction), ...(prediction.class === null ? [] : [bars(prediction, 4)[0]]));
     this.averageMs = this.averageMs ? 0.9 * this.averageMs + 0.1 * ms : ms;
     $("rate").textContent = `${milliseconds(this.averageMs)} a frame, ${Math.round(1000 / this.averageMs)} a second`;
     const now = performance.now();
-    if (prediction.class !== this.spoken.name) Object.assign(this.spoken, { name: prediction.class, sinceMs: now });
-    if (now - this.spoken.sinceMs > PATIENCE_MS && this.spoken.said !== prediction.class) {
-      this.spoken.said = prediction.class;
-      announce(prediction.class);
+    const name = prediction.in_domain === false ? "not known" : prediction.class;
+    if (name !== this.spoken.name) Object.assign(this.spoken, { name, sinceMs: now });
+    if (now - this.spoken.sinceMs > PATIENCE_MS && this.spoken.said !== name) {
+      this.spoken.said = name;
+      announce(name);
     }
   }
 

@@ -1,8 +1,8 @@
 // The images that were brought, each with its answer.
 
 import * as api from "./api.js";
-import { bars, best, times } from "./answers.js";
-import { $, announce, h, percent, plural } from "./dom.js";
+import { bars, best, inWords, times } from "./answers.js";
+import { $, announce, h, plural } from "./dom.js";
 import { hide, overlay } from "./heatmap.js";
 
 const AT_ONCE = 3; // requests; the service batches what arrives together
@@ -105,11 +105,11 @@ export class Gallery {
 
   show(item, { model, prediction, stages }, target, about) {
     item.element.removeAttribute("aria-busy");
-    this.batch.answered.push(`${item.name}: ${prediction.class}, ${percent(prediction.score)}`);
+    this.batch.answered.push(`${item.name}: ${inWords(prediction)}`);
     const explain = (event) => overlay(event.currentTarget, item, target, about);
     item.answer.replaceChildren(
       best(prediction),
-      ...bars(prediction, BARS).filter(Boolean),
+      ...(prediction.class === null ? [] : bars(prediction, BARS).filter(Boolean)),
       ...(about?.explain
         ? [h("button", { type: "button", class: "small", "aria-pressed": "false", onclick: explain }, "What it looks at")]
         : []),

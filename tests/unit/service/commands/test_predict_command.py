@@ -243,6 +243,15 @@ def test_a_key_that_was_not_copied_whole_is_told_and_not_shown(url: str, folder:
         assert key not in said
 
 
+def test_what_the_model_does_not_know_is_said(url: str, engine: FakeEngine, folder: Path) -> None:
+    engine.servables = [classifier("letters", 3, ("A", "B", "C"), tells=True)]
+    result = predict(folder / "a.png", folder / "b.JPG", "--url", url)
+    assert result.exit_code == 0, result.output
+    words = " ".join(result.stdout.replace(str(folder), "").split())
+    assert "C 100.0%" in words
+    assert words.count("(not known)") == 1
+
+
 @pytest.mark.skipif(bool(certificates.MISSING), reason=certificates.MISSING)
 def test_a_certificate_of_ones_own_is_trusted_by_name_and_told_otherwise(engine: FakeEngine, tmp_path: Path) -> None:
     pair = certificates.make(tmp_path, "ours")

@@ -159,3 +159,18 @@ def test_shares_are_read() -> None:
 def test_shares_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="--canary-share takes"):
         parse_shares(text)
+
+
+def test_a_version_that_tells_strangers_agrees_with_one_that_does_not() -> None:
+    engine, outcomes = make(
+        classifier("m", 1), classifier("m", 2, tells=True), mode="shadow", labels={"canary": 1, "stable": 2}
+    )
+    engine.start()
+    try:
+        for outputs in (("scores", "in_domain"), ()):
+            with engine.lease(ModelSpec("m", request_id="a")) as servable:
+                servable.predict(IMAGE, Call(time.monotonic() + LONG_S, outputs=outputs))
+        until(lambda: sum(outcomes.values()) == 2)
+    finally:
+        engine.close()
+    assert outcomes == {("m", "agree"): 2}

@@ -7,7 +7,7 @@ import pytest
 
 from service.engine.classifier import check_scores, classify, read_classes
 from service.errors import ModelFailed
-from service.interface import Answer, Call
+from service.interface import Answer, Call, TensorSpec
 from tests.fakes import signature, spec
 
 SCORES = np.array([[0.25, 0.75], [1.0, 0.0]], dtype=np.float32)
@@ -42,6 +42,36 @@ def test_only_what_must_be_run_is_run(wanted: tuple[str, ...], run: tuple[str, .
     assert answer.batch_rows == 5
     if "classes" in answer.outputs:
         assert answer.outputs["classes"].tolist() == NAMES.tolist()
+
+
+TELLING = signature(
+    [spec("image", "DT_UINT8", -1, 2, 2, 1)],
+    [spec("classes", "DT_STRING", -1, 2), spec("scores", "DT_FLOAT", -1, 2), spec("in_domain", "DT_FLOAT", -1)],
+)
+
+
+@pytest.mark.parametrize("wanted", [(), ("scores",), ("in_domain",), ("classes", "in_domain")])
+def test_what_tells_strangers_runs_with_the_scores(wanted: tuple[str, ...]) -> None:
+    """One set of outputs for all requests, so that they can share a batch."""
+    asked: list[tuple[str, ...]] = []
+    known = np.array([0.9, 0.1], dtype=np.float32)
+
+    def model(call: Call) -> Answer:
+        asked.append(call.outputs)
+        return Answer({"scores": SCORES, "in_domain": known})
+
+    answer = classify(model, Call(time.monotonic() + 1, outputs=wanted), TELLING, ("cat", "dog"), 2)
+    assert asked == [("scores", "in_domain")]
+    assert set(answer.outputs) == set(wanted or TELLING.outputs)
+
+
+@pytest.mark.parametrize("told", [spec("in_domain", "DT_FLOAT", -1, 2), spec("in_domain", "DT_DOUBLE", -1)])
+def test_an_output_that_is_merely_called_so_is_one_of_the_models_own(told: TensorSpec) -> None:
+    outputs = [TELLING.outputs[name] for name in ("classes", "scores")]
+    other = signature([*TELLING.inputs.values()], [*outputs, told])
+    assert other.image_outputs == ("scores",)
+    assert TELLING.image_outputs == ("scores", "in_domain")
+    assert not signature([spec("x", "DT_FLOAT", -1)], [spec("in_domain", "DT_FLOAT", -1)]).tells_strangers
 
 
 def test_the_names_are_read() -> None:

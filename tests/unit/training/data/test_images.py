@@ -53,6 +53,22 @@ def test_a_part_is_held_out_when_the_source_names_none(tmp_path: Path) -> None:
     assert not names[0] & names[1]
 
 
+def test_a_recipe_decides_about_parts_and_leaves_folders_out(tmp_path: Path) -> None:
+    parts = {"1.png": "test", "2.png": "validation", "3.png": "train"}
+    layout = replace(
+        LAYOUT,
+        label=lambda folder: None if folder == "fox" else folder,
+        part=lambda name: parts.get(name, ""),
+        groups=(("second", lambda name: name == "1.png"),),
+    )
+    files = pets() | {f"fox/{n}.png": photo(900 + n) for n in range(3)}
+    data = images.load(request(tmp_path, tree(tmp_path / "pets", files)), layout)
+    assert data.validation is not None
+    assert data.validation.counts() == data.test.counts() == {"cat": 1, "dog": 1}
+    assert data.train.counts() == {"cat": 18, "dog": 18}
+    assert data.groups["second"].tolist() == [0, 1]
+
+
 def test_the_list_beside_the_source_names_the_test(tmp_path: Path) -> None:
     (tmp_path / "pets.test.txt").write_text("cat/3.png\ndog/0.png\n")
     data = images.load(request(tmp_path, tree(tmp_path / "pets", pets())), LAYOUT)

@@ -1,18 +1,21 @@
 """Transfer learning with a backbone whose weights are random: the mechanics, not the accuracy."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
+from service import store
 from tests.unit.training.tiny import RECIPE, Listener
 from training.data.datasets import Dataset, dataset
 from training.errors import TrainingError
 from training.loop import transfer
 from training.network import architectures, initial
 from training.network.architectures import build
+from training.output import export
 from training.recipe import Architecture, Recipe
 
 pytestmark = pytest.mark.slow  # TensorFlow
@@ -99,3 +102,31 @@ def test_weights_that_do_not_fit_are_refused(weights: Path, tmp_path: Path) -> N
         initial.load_backbone(build(HOW, (32, 32, 3), 2), HOW, tmp_path / "broken.weights.h5")
     with pytest.raises(TrainingError, match="no backbone 'Octopus'"):
         build(replace(HOW, backbone="Octopus"), (32, 32, 3), 2)
+
+
+def test_the_first_layers_keep_their_weights_where_they_are_frozen() -> None:
+    body = build(replace(HOW, frozen="conv_pw_3_relu"), (32, 32, 3), 2).get_layer(architectures.BACKBONE)
+    learns = {layer.name: bool(layer.trainable_weights) for layer in body.layers if layer.weights}
+    assert not learns["conv1"]
+    assert not learns["conv_pw_3"]
+    assert learns["conv_dw_4"]
+    assert not learns["conv_dw_4_bn"]
+    with pytest.raises(TrainingError, match="no layer 'octopus'"):
+        build(replace(HOW, frozen="octopus"), (32, 32, 3), 2)
+
+
+def test_a_training_goes_on_from_a_version(weights: Path, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(1)
+    network, other = (build(HOW, (32, 32, 3), 2) for _ in range(2))
+    initial.load_backbone(network, HOW, weights)
+    export.write(tmp_path, network, ["blue", "red"], (32, 32, 3), "m")
+    initial.write_normalisation(tmp_path, network)
+    card = {
+        "recipe": {"architecture": asdict(HOW)},
+        "input": {"height": 32, "width": 32, "channels": 3},
+        "classes": ["blue", "red"],
+    }
+    (tmp_path / store.MODEL_CARD).write_text(json.dumps(card))
+    assert initial.load_into(other, tmp_path).fresh == ()
+    images = colours(4).pixels
+    np.testing.assert_allclose(other.predict_on_batch(images), network.predict_on_batch(images), atol=1e-5)

@@ -12,7 +12,7 @@ from training import recipes
 from training.commands import train
 from training.data.request import Request
 from training.errors import TrainingError
-from training.recipes import rock_paper_scissors
+from training.recipes import rock_paper_scissors, sign_language_photos
 
 
 @pytest.mark.parametrize("name", recipes.NAMES)
@@ -38,7 +38,37 @@ def test_letters_are_never_mirrored() -> None:
     assert not recipes.get("sign_language").augmentation.flip
 
 
-@pytest.mark.parametrize("name", ["sign_language", "image_folder", "transfer"])
+def test_letters_that_are_hands_of_the_game_are_taken_and_others_left_out() -> None:
+    folders = ("A", "B", "V", "Q", "Rock", "lizard")
+    assert [rock_paper_scissors.label(folder) for folder in folders] == [
+        "rock", "paper", "scissors", None, "rock", "lizard",
+    ]  # fmt: skip
+
+
+def test_nobody_is_on_both_sides_of_a_split() -> None:
+    assert not rock_paper_scissors.UNSEEN & rock_paper_scissors.VALIDATION
+    assert not sign_language_photos.UNSEEN & sign_language_photos.VALIDATION
+    assert rock_paper_scissors.part("people_rock.IMG_5567_mp4-92_jpg.rf.773d_01095.webp") == "test"
+    assert rock_paper_scissors.part("people_rock.JWitt-RCP_mp4-21_jpg.rf.25cd_00394.webp") == "validation"
+    assert rock_paper_scissors.part("people_rock.youtube-1_jpg.rf.25cd_00394.webp") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "person", "part"),
+    [
+        ("rahman-frame_A_00.webp", "rahman", "test"),
+        ("meyyappan-crop_A_03.webp", "meyyappan", "validation"),
+        ("kepttrain_Q_11.webp", "kepttrain", ""),
+    ],
+)
+def test_photographs_of_letters_are_split_by_person(name: str, person: str, part: str) -> None:
+    assert (sign_language_photos.person(name), sign_language_photos.part(name)) == (person, part)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sign_language", "sign_language_photos", "mnist", "fashion_mnist", "cifar10", "image_folder", "transfer"],
+)
 def test_data_that_is_missing_is_asked_for(name: str, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="--data"):
         recipes.get(name).load(Request((), 0, None, tmp_path, print))
@@ -49,10 +79,11 @@ def test_data_that_is_missing_is_asked_for(name: str, tmp_path: Path) -> None:
     [
         ("people_rock.IMG_2734_MOV-12_jpg.rf.fd555f67_00828.webp", "IMG_2734_MOV"),
         ("people_paper.youtube-108_jpg.rf.e51c937f_00932.webp", "youtube"),
-        ("people_rock.egohands-public-1620849855892_png_jpg.rf.7245_01535.webp", "egohands-public-1620849"),
-        ("people_rock.0260_png.rf.d531fcc2_01181.webp", "people_rock.0260"),
+        ("people_rock.egohands-public-1620849855892_png_jpg.rf.7245_01535.webp", "egohands-public-16208"),
+        ("people_rock.0260_png.rf.d531fcc2_01181.webp", "numbered"),
         ("greenscreen_BYoDUgGsCMmAIF9I.webp", "greenscreen_BYoDUgGsCMmAIF9I.webp"),
-        ("rock01-000.png", "rock01-000.png"),
+        ("rock01-000.png", "rock01"),
+        ("rock07-k03-119.png", "rock07-k03"),
     ],
 )
 def test_frames_of_a_clip_are_known_by_their_names(name: str, kin: str) -> None:

@@ -11,8 +11,13 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.datastructures import FileStorage, MultiDict
 
-from service.interface import DEFAULT_SIGNATURE
-from tests.fakes import FakeEngine, FakeServable, signature, spec
+from service.config.settings import Settings
+from service.engine.rejecting import RejectingEngine
+from service.gateway import create_app
+from service.gateway.routes.metrics import Metrics
+from service.interface import DEFAULT_SIGNATURE, Engine
+from service.security.access import Access
+from tests.fakes import FakeEngine, FakeServable, classifier, signature, spec
 from tests.unit.service.gateway.pictures import BLACK, GREY, WHITE, flat
 
 LETTERS = "/v1/models/letters:predict"
@@ -223,3 +228,19 @@ def test_another_content_type_is_415(client: FlaskClient, content_type: str) -> 
     answer = client.post(LETTERS, data=WHITE, content_type=content_type)
     assert answer.status_code == 415
     assert "send image/*, multipart/form-data with files, or application/json" in answer.json["error"]
+
+
+@pytest.mark.parametrize("reject", [False, True])
+def test_strangers_are_told_and_rejected_where_that_is_wanted(settings: Settings, reject: bool) -> None:
+    telling = FakeEngine(classifier("letters", 2, ("A", "B", "C"), tells=True))
+    engine: Engine = RejectingEngine(telling) if reject else telling
+    client = create_app(settings, engine, Metrics(engine), admits=Access()).test_client()
+    black, white = client.post(LETTERS, **form(BLACK, WHITE)).json["predictions"]
+    assert white == WHITE_ENTRY | {"in_domain": True}
+    rejected = {"class": None, "score": 0.0, "scores": dict.fromkeys("ABC", 0.0)}
+    assert black == (rejected if reject else BLACK_ENTRY) | {"in_domain": False}
+    tensors = client.post(LETTERS, json={"instances": [{"b64": base64.b64encode(BLACK).decode()}]}).json
+    expected = [0.0, 0.0, 0.0] if reject else [1.0, 0.0, 0.0]
+    [row] = tensors["predictions"]
+    assert (row["classes"], row["scores"]) == (["A", "B", "C"], expected)
+    assert row["in_domain"] == pytest.approx(0.1)

@@ -10,15 +10,16 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.config.settings import Settings
+from service.engine.rejecting import RejectingEngine
 from service.errors import Abandoned, DeadlineExceeded, ModelFailed, SignpostError, Unavailable
 from service.gateway import create_app
 from service.gateway.express.lane import Arrived, Express, Outcome
 from service.gateway.middleware.calls import FAILURE, Failure
 from service.gateway.routes.metrics import Metrics
-from service.interface import Array, Call, Queue
+from service.interface import Array, Call, Engine, Queue
 from service.security import access, keys
 from service.security.access import Access
-from tests.fakes import FakeEngine
+from tests.fakes import FakeEngine, classifier
 from tests.unit.service.gateway.express.test_posts import read
 from tests.unit.service.gateway.pictures import BLACK, WHITE
 
@@ -200,3 +201,15 @@ def test_flask_raises_what_became_of_it(client: FlaskClient) -> None:
     failure = DeadlineExceeded("No answer within the deadline.")
     answer = client.post(LETTERS, data=WHITE, content_type="image/png", environ_overrides={FAILURE: Failure(failure)})
     assert (answer.status_code, answer.get_json()) == (504, {"error": "No answer within the deadline."})
+
+
+@pytest.mark.parametrize("reject", [False, True])
+def test_strangers_are_told_as_by_flask(settings: Settings, reject: bool) -> None:
+    telling = FakeEngine(classifier("letters", 2, ("A", "B", "C"), tells=True))
+    engine: Engine = RejectingEngine(telling) if reject else telling
+    metrics = Metrics(engine)
+    lane = Express(settings, engine, metrics, Access())
+    bodies = [parse(each)[2] for each in answer(lane, [post(BLACK), post(WHITE)], keep_alive=True)]
+    client = create_app(settings, engine, metrics, admits=Access()).test_client()
+    assert bodies == [client.post(LETTERS, data=each, content_type="image/png").json for each in (BLACK, WHITE)]
+    assert [body["predictions"][0]["in_domain"] for body in bodies] == [False, True]  # type: ignore[index]

@@ -1,0 +1,1 @@
+"""Published archives whose files hold many images each."""
