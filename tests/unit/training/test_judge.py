@@ -29,7 +29,7 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / "images" / data.classes[label] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels[..., 0]).save(path)
-    (folder / "images" / "3" / "notes.txt").write_text("not an image")
+    (folder / "images" / "3" / "notes.txt").write_text("no image")
     for name in ("5", "6"):
         (folder / "others" / name).mkdir(parents=True)
         Image.fromarray(data.pixels[0, ..., 0]).save(folder / "others" / name / "1.png")
@@ -48,7 +48,7 @@ def test_every_image_is_judged_by_the_version_itself(at: Path) -> None:
     test = written["metrics"]["test"]
     assert test["images"] == sum(map(sum, test["confusion"])) == 60
     assert [sum(row) for row in test["confusion"]] == [12] * 5
-    assert written["data"]["skipped"] == {"no image": 1}
+    assert written["data"]["skipped"] == {"not an image": 1}
     assert f"{test['correct']} of 60 right" in result.output
 
 

@@ -33,7 +33,7 @@ WRONG = {
     "train circles --set optimizer=lion": "no optimizer 'lion'; there are adam",
     "train circles --set architecture.kind=dense --set phases=1@16,1@32": "dense needs images of one size",
     "train circles --set start_share=0.5": "--weights",
-    "train circles --name a/b": "'a/b' is no name for a model",
+    "train circles --name a/b": "'a/b' is not a valid model name",
     "train circles --store in_the_way": "The folder in_the_way/circles can't be written: Not a directory",
     "train circles --report in_the_way": "--report",
     "train circles --cache in_the_way": "--cache",
@@ -86,7 +86,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     at = tmp_path_factory.mktemp("asked")
     for name in ("pets/cat", "pets/dog", "days/am/cat", "days/am/dog", "days/pm/cat", "days/pm/dog"):
         (at / name).mkdir(parents=True)
-        (at / name / "1.png").write_bytes(b"not an image")
+        (at / name / "1.png").write_bytes(b"no image")
     with zipfile.ZipFile(at / "days.zip", "w") as archive:
         for file in (at / "days").rglob("*.png"):
             archive.write(file, file.relative_to(at))

@@ -92,10 +92,10 @@ def test_copies_of_test_images_are_not_learned(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_images_are_skipped_and_counted(tmp_path: Path) -> None:
-    files = pets() | {"cat/Thumbs.db": b"not an image", "dog/zero.jpg": b"", "dog/cut.png": photo(77)[:200]}
+    files = pets() | {"cat/Thumbs.db": b"no image", "dog/zero.jpg": b"", "dog/cut.png": photo(77)[:200]}
     data = images.load(request(tmp_path, tree(tmp_path / "pets", files)), LAYOUT)
     assert len(data.train) + len(data.test) == 40
-    assert data.facts["skipped"] == {"no image": 2, "empty": 1}
+    assert data.facts["skipped"] == {"not an image": 2, "empty": 1}
     assert {data.train.name(n).rsplit("/", 1)[0] for n in range(len(data.train))} == {"cat", "dog"}
     assert all(
         data.train.name(n).startswith(data.train.classes[data.train.targets()[n]]) for n in range(len(data.train))

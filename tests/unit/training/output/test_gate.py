@@ -83,5 +83,10 @@ def test_what_was_published_is_told_how_to_be_served(two_versions: Path) -> None
 
 
 def test_facts_are_told_in_words() -> None:
-    facts = {"skipped": {"no image": 2, "empty": 0}, "images_in_no_class_folder": 0, "classes": ["a", "b"], "copies": 3}
+    facts = {
+        "skipped": {"not an image": 2, "empty": 0},
+        "images_in_no_class_folder": 0,
+        "classes": ["a", "b"],
+        "copies": 3,
+    }
     assert list(facts_in_words(facts)) == [("skipped", "2 (no image)"), ("classes", "a, b"), ("copies", "3")]
