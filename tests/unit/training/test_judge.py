@@ -48,7 +48,7 @@ def test_every_image_is_judged_by_the_version_itself(at: Path) -> None:
     test = written["metrics"]["test"]
     assert test["images"] == sum(map(sum, test["confusion"])) == 60
     assert [sum(row) for row in test["confusion"]] == [12] * 5
-    assert written["data"]["skipped"] == {"not an image": 1}
+    assert written["data"]["skipped"] == {"no image": 1}
     assert f"{test['correct']} of 60 right" in result.output
 
 
@@ -56,7 +56,7 @@ def test_the_page_stands_alone_and_shows_everything(at: Path) -> None:
     judge(at, "circles", at / "images")
     page = (at / "judged" / "report.html").read_text("utf-8")
     assert not re.findall(r'(?:src|href)="(?!data:)[^"]*"', page)
-    for heading in ("Confusion matrix", "Reliability", "Most confident mistakes", "Right answers", "How to serve it"):
+    for heading in ("Confusion matrix", "Reliability", "Most confident mistakes", "Correct answers", "How to serve it"):
         assert f"<h2>{heading}</h2>" in page
     for heading in (
         "What the model looks at",
