@@ -67,7 +67,7 @@ def test_a_missing_gpu_is_told_once(monkeypatch: pytest.MonkeyPatch, caplog: pyt
     monkeypatch.setattr(device, "_set_up", threading.Event())
     monkeypatch.setattr(gc, "freeze", lambda: None)
     device.import_tensorflow(DeviceSettings())
-    assert "sees no GPU although one was asked for (CUDA_VISIBLE_DEVICES)" in caplog.text
+    assert "sees no GPU although one was requested (CUDA_VISIBLE_DEVICES)" in caplog.text
     caplog.clear()
     device.import_tensorflow(DeviceSettings())
     assert caplog.text == ""
