@@ -1,0 +1,163 @@
+"""What memory a service of three models takes before load, at its peak and after it, and what for.
+
+    python -m loadtests.bench.memory [--seconds 20] [-- flags of signpost serve]
+
+Two workers with all of them, and 32 clients that post photographs to a plain CNN of 150x150, then so many that post
+forms of 32, which make the largest batches. To compare
+settings of TensorFlow or of the C library put them before the command, to compare versions name the other one's
+command: `TF_ONEDNN_USE_SYSTEM_ALLOCATOR=1 python -m loadtests.bench.memory`, `--signpost ../other/.venv/bin/signpost`.
+
+Proportional set sizes (PSS): what processes share counts in parts, so that a program beside the service which has
+TensorFlow's libraries mapped too makes the column "files" smaller. "own" is what is a process's alone.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import click
+
+from loadtests.bench.bench_models import TUTORIAL_CNN
+from loadtests.bench.limit_tables import FORM_IMAGES
+from loadtests.raw import client
+from loadtests.subject import pictures
+from loadtests.subject.served import SIGNPOST, Served, served
+
+_OTHERS: Final = ("cats_vs_dogs", "sign_language")
+_CLIENTS: Final = 32
+_FORMS: Final = 4  # clients that post forms
+_WORKERS: Final = 2
+# Seconds between two looks while there is load, and without load before the last one.
+_LOOK_S: Final = 0.25
+_REST_S: Final = 3.0
+# A thread's arena of the C library begins at a multiple of this (HEAP_MAX_SIZE of glibc on 64 bits).
+_ARENA_BYTES: Final = 64 * 2**20
+# Anonymous memory in larger pieces than this is neither Python's (1 MiB) nor a thread's stack: regions of TensorFlow's
+# allocator, and what the C library maps by itself.
+_LARGE_BYTES: Final = 2**22
+_MAPPING: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \d+\s*(.*)")
+_KINDS: Final = ("heap", "arenas", "large", "other", "files")
+
+# MiB by kind.
+Memory = Counter[str]
+
+
+def measure(store: Path, serve_flags: Sequence[str] = (), seconds: float = 20.0, signpost: Sequence[str] = SIGNPOST) -> dict[str, Any]:  # fmt: skip  # noqa: E501
+    """Load a service and look at its memory meanwhile; prints a table.
+
+    Args:
+        store: with the models of `bench_models` and of the repository.
+        serve_flags: further ones of `signpost serve`.
+        seconds: of load.
+        signpost: the command.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for name in (TUTORIAL_CNN, *_OTHERS):
+            (Path(folder) / name).symlink_to((store / name).resolve())
+        flags = [f"--workers={_WORKERS}", "--engine=local", "--log-level=warning", *serve_flags]
+        with served(Path(folder), flags, signpost=signpost) as service:
+            found = _watch(service, seconds)
+    _show(found)
+    return found
+
+
+def _watch(service: Served, seconds: float) -> dict[str, Any]:
+    path = f"/v1/models/{TUTORIAL_CNN}:predict"
+    images = pictures.photographs(16)
+    posts = [client.request(path, "image/jpeg", image) for image in images]
+    form = client.request(path, *client.form(images * (FORM_IMAGES // len(images)), "image/jpeg"))
+    found: dict[str, Any] = {"memory": {"before": _look(service)}}
+    alone = client.run(service.port, posts, 1, 2.0)
+    found["alone_ms"] = 1e3 * median(alone.latencies_s)
+    photographs, found["memory"]["photographs"] = _load(service, posts, _CLIENTS, seconds)
+    forms, found["memory"]["forms"] = _load(service, [form], _FORMS, seconds)
+    found |= {"photographs_per_s": photographs.rate, "in_forms_per_s": forms.rate * FORM_IMAGES}
+    time.sleep(_REST_S)
+    found["memory"]["after"] = _look(service)
+    return found
+
+
+def _load(
+    service: Served, requests: Sequence[bytes], clients: int, seconds: float
+) -> tuple[client.Run, dict[str, Memory]]:
+    """Send requests, and look at the memory when it is most."""
+    peak_mb, peak = 0.0, {}
+    with ThreadPoolExecutor(1) as pool:  # ends by itself: each wait of the generator has a deadline
+        load = pool.submit(client.run, service.port, requests, clients, seconds)
+        while not load.done():
+            if (now_mb := sum(service.pss_mb().values())) > peak_mb:
+                peak_mb, peak = now_mb, _look(service)
+            wait([load], _LOOK_S)
+    return load.result(), peak
+
+
+def _look(service: Served) -> dict[str, Memory]:
+    """The memory of each of a service's processes now; the first is the one that was started."""
+    pids = service.processes()
+    names = ["signpost", *(f"worker {number}" for number in range(1, len(pids)))]
+    return {name: memory_of(pid) for name, pid in zip(names, pids, strict=True)}
+
+
+def memory_of(pid: int) -> Memory:
+    """MiB of a process: the C library's `heap` and threads' `arenas`, `large` and `other` anonymous ones, `files`."""
+    found: Memory = Counter(dict.fromkeys(_KINDS, 0))
+    kind = "other"
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if mapping := _MAPPING.match(line):
+            start, end, name = int(mapping[1], 16), int(mapping[2], 16), mapping[3]
+            if name == "[heap]":
+                kind = "heap"
+            elif name and not name.startswith("["):
+                kind = "files"
+            elif start % _ARENA_BYTES == 0 and not name:
+                kind = "arenas"
+            else:
+                kind = "large" if end - start >= _LARGE_BYTES else "other"
+        elif line.startswith("Pss:"):
+            found[kind] += int(line.split()[1])
+    return Counter({each: found[each] // 1024 for each in _KINDS})
+
+
+def _show(found: dict[str, Any]) -> None:
+    click.echo(
+        f"Three models, {_WORKERS} workers; a plain CNN at 150x150: a lone client waits {found['alone_ms']:.2f} ms, "
+        f"{_CLIENTS} clients get {found['photographs_per_s']:.0f} images/s, {_FORMS} with forms of {FORM_IMAGES} "
+        f"{found['in_forms_per_s']:.0f}. PSS in MiB:\n"
+    )
+    click.echo("| when | process | all | own | " + " | ".join(_KINDS) + " |")
+    click.echo("| --- " * (len(_KINDS) + 4) + "|")
+    for when, processes in found["memory"].items():
+        rows = [*processes.items(), ("**all**", sum(processes.values(), Counter()))]
+        for name, memory in rows:
+            every = sum(memory.values())
+            kinds = " | ".join(str(memory[kind]) for kind in _KINDS)
+            click.echo(f"| {when} | {name} | {every} | {every - memory['files']} | {kinds} |")
+    click.echo()
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--store", default=Path("model_store"), type=click.Path(path_type=Path), show_default=True)
+@click.option("--seconds", default=20.0, show_default=True, help="Length of the load.")
+@click.option("--signpost", default=SIGNPOST[0], show_default=True, help="The command, of this version or another.")
+@click.argument("serve_flags", nargs=-1, type=click.UNPROCESSED)
+def main(store: Path, seconds: float, signpost: str, serve_flags: tuple[str, ...]) -> None:
+    """Make the models, measure, and print the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            [sys.executable, "-m", "loadtests.bench.bench_models", folder], check=True, stderr=subprocess.DEVNULL
+        )
+        for name in _OTHERS:
+            (Path(folder) / name).symlink_to((store / name).resolve())
+        measure(Path(folder), serve_flags, seconds, signpost.split())
+
+
+if __name__ == "__main__":
+    main()
