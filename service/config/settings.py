@@ -136,6 +136,13 @@ class Settings:
         65536,
         auto=True,
     )
+    max_batch_memory_mb: int = _setting(
+        256,
+        "MiB that a model may take for a batch on a CPU, beside its weights: where more instances would take more, "
+        "batches have fewer; 0 for no bound.",
+        0,
+        1_000_000,
+    )
     pad_batches: Literal["auto", "true", "false"] = _setting(
         "auto",
         "Run only sizes of batches that ran before a version served, powers of two, and pad to them: true, false, or "

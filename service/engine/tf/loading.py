@@ -112,6 +112,8 @@ def load(
             samples = list(trial.samples(each, signature, is_classifier, real.get(each, ()), used))
             servable.warm_up(each, samples)
             if each == DEFAULT_SIGNATURE and samples and each in servable.batchers:
+                if not has_gpu():  # which tells when its memory is full
+                    servable.count_memory(each, samples[0])
                 _measure(servable, loaded, samples[0], device.mixed_precision)
     except Exception as error:
         loaded.release()
