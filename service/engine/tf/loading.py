@@ -73,6 +73,7 @@ def load(
         raise LoadFailed(f"{folder} can't be loaded: {errors.first_line(error)}") from error
     try:
         runs = loaded.runs
+        reference = {name: devices[0] for name, devices in loaded.devices.items()}
         padded = parameters is not None and pads(device)
         classes = () if size is None else read_classes(loaded.drafts[DEFAULT_SIGNATURE]({"image": blank(size, 1)}, ()))
         largest = None
@@ -113,7 +114,7 @@ def load(
             servable.warm_up(each, samples)
             if each == DEFAULT_SIGNATURE and samples and each in servable.batchers:
                 if not has_gpu():  # which tells when its memory is full
-                    servable.count_memory(each, samples[0])
+                    servable.count_memory(each, samples[0], reference[each])
                 _measure(servable, loaded, samples[0], device.mixed_precision)
     except Exception as error:
         loaded.release()

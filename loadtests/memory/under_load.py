@@ -1,17 +1,17 @@
 """What memory a service of three models takes before load, at its peak and after it, and what for.
 
-    python -m loadtests.bench.memory [--seconds 20] [-- flags of signpost serve]
+    python -m loadtests.memory.under_load [--seconds 20] [-- flags of signpost serve]
 
-Two workers with all of them, and 32 clients that post photographs to a plain CNN of 150x150, then so many that post
-forms of 32, which make the largest batches. To compare
-settings of TensorFlow or of the C library put them before the command, to compare versions name the other one's
-command: `TF_ONEDNN_USE_SYSTEM_ALLOCATOR=1 python -m loadtests.bench.memory`, `--signpost ../other/.venv/bin/signpost`.
+Two workers serve all three; 32 clients post photographs to a plain CNN of 150x150, then four post forms of 32, which
+make the largest batches. Settings of TensorFlow and of the C library are environment variables, and `--signpost` names
+the command of another version:
+
+    MALLOC_ARENA_MAX=1 python -m loadtests.memory.under_load --signpost ../other/.venv/bin/signpost
 
 Proportional set sizes (PSS): what processes share counts in parts, so that a program beside the service which has
 TensorFlow's libraries mapped too makes the column "files" smaller. "own" is what is a process's alone.
 """
 
-import re
 import subprocess
 import sys
 import tempfile
@@ -27,6 +27,7 @@ import click
 
 from loadtests.bench.bench_models import TUTORIAL_CNN
 from loadtests.bench.limit_tables import FORM_IMAGES
+from loadtests.memory.kinds import KINDS, Memory, memory_of
 from loadtests.raw import client
 from loadtests.subject import pictures
 from loadtests.subject.served import SIGNPOST, Served, served
@@ -37,17 +38,7 @@ _FORMS: Final = 4  # clients that post forms
 _WORKERS: Final = 2
 # Seconds between two looks while there is load, and without load before the last one.
 _LOOK_S: Final = 0.25
-_REST_S: Final = 3.0
-# A thread's arena of the C library begins at a multiple of this (HEAP_MAX_SIZE of glibc on 64 bits).
-_ARENA_BYTES: Final = 64 * 2**20
-# Anonymous memory in larger pieces than this is neither Python's (1 MiB) nor a thread's stack: regions of TensorFlow's
-# allocator, and what the C library maps by itself.
-_LARGE_BYTES: Final = 2**22
-_MAPPING: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \d+\s*(.*)")
-_KINDS: Final = ("heap", "arenas", "large", "other", "files")
-
-# MiB by kind.
-Memory = Counter[str]
+_REST_S: Final = 12.0
 
 
 def measure(store: Path, serve_flags: Sequence[str] = (), seconds: float = 20.0, signpost: Sequence[str] = SIGNPOST) -> dict[str, Any]:  # fmt: skip  # noqa: E501
@@ -77,9 +68,13 @@ def _watch(service: Served, seconds: float) -> dict[str, Any]:
     found: dict[str, Any] = {"memory": {"before": _look(service)}}
     alone = client.run(service.port, posts, 1, 2.0)
     found["alone_ms"] = 1e3 * median(alone.latencies_s)
-    photographs, found["memory"]["photographs"] = _load(service, posts, _CLIENTS, seconds)
-    forms, found["memory"]["forms"] = _load(service, [form], _FORMS, seconds)
-    found |= {"photographs_per_s": photographs.rate, "in_forms_per_s": forms.rate * FORM_IMAGES}
+    for name, requests, clients, images_each in (
+        ("photographs", posts, _CLIENTS, 1), ("forms", [form], _FORMS, FORM_IMAGES),
+    ):  # fmt: skip
+        before_s = service.cpu_s()
+        run, found["memory"][name] = _load(service, requests, clients, seconds)
+        found[f"{name}_per_s"] = run.rate * images_each
+        found[f"{name}_cpu_ms"] = 1e3 * (service.cpu_s() - before_s) / max(1, run.answered * images_each)
     time.sleep(_REST_S)
     found["memory"]["after"] = _look(service)
     return found
@@ -106,39 +101,20 @@ def _look(service: Served) -> dict[str, Memory]:
     return {name: memory_of(pid) for name, pid in zip(names, pids, strict=True)}
 
 
-def memory_of(pid: int) -> Memory:
-    """MiB of a process: the C library's `heap` and threads' `arenas`, `large` and `other` anonymous ones, `files`."""
-    found: Memory = Counter(dict.fromkeys(_KINDS, 0))
-    kind = "other"
-    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        if mapping := _MAPPING.match(line):
-            start, end, name = int(mapping[1], 16), int(mapping[2], 16), mapping[3]
-            if name == "[heap]":
-                kind = "heap"
-            elif name and not name.startswith("["):
-                kind = "files"
-            elif start % _ARENA_BYTES == 0 and not name:
-                kind = "arenas"
-            else:
-                kind = "large" if end - start >= _LARGE_BYTES else "other"
-        elif line.startswith("Pss:"):
-            found[kind] += int(line.split()[1])
-    return Counter({each: found[each] // 1024 for each in _KINDS})
-
-
 def _show(found: dict[str, Any]) -> None:
     click.echo(
         f"Three models, {_WORKERS} workers; a plain CNN at 150x150: a lone client waits {found['alone_ms']:.2f} ms, "
-        f"{_CLIENTS} clients get {found['photographs_per_s']:.0f} images/s, {_FORMS} with forms of {FORM_IMAGES} "
-        f"{found['in_forms_per_s']:.0f}. PSS in MiB:\n"
+        f"{_CLIENTS} clients get {found['photographs_per_s']:.0f} images/s ({found['photographs_cpu_ms']:.2f} ms of "
+        f"CPU each), {_FORMS} with forms of {FORM_IMAGES} {found['forms_per_s']:.0f} ({found['forms_cpu_ms']:.2f}). "
+        "PSS in MiB:\n"
     )
-    click.echo("| when | process | all | own | " + " | ".join(_KINDS) + " |")
-    click.echo("| --- " * (len(_KINDS) + 4) + "|")
+    click.echo("| when | process | all | own | " + " | ".join(KINDS) + " |")
+    click.echo("| --- " * (len(KINDS) + 4) + "|")
     for when, processes in found["memory"].items():
         rows = [*processes.items(), ("**all**", sum(processes.values(), Counter()))]
         for name, memory in rows:
             every = sum(memory.values())
-            kinds = " | ".join(str(memory[kind]) for kind in _KINDS)
+            kinds = " | ".join(str(memory[kind]) for kind in KINDS)
             click.echo(f"| {when} | {name} | {every} | {every - memory['files']} | {kinds} |")
     click.echo()
 
