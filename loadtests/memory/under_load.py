@@ -3,10 +3,10 @@
     python -m loadtests.memory.under_load [--seconds 20] [-- flags of signpost serve]
 
 Two workers serve all three; 32 clients post photographs to a plain CNN of 150x150, then four post forms of 32, which
-make the largest batches. Settings of TensorFlow and of the C library are environment variables, and `--signpost` names
-the command of another version:
+make the largest batches. `make bench` prints it too. Settings of TensorFlow and of the C library are environment
+variables, and `--signpost` names the command of another version:
 
-    MALLOC_ARENA_MAX=1 python -m loadtests.memory.under_load --signpost ../other/.venv/bin/signpost
+    MALLOC_ARENA_MAX=1 python -m loadtests.memory.under_load --signpost "env PYTHONPATH=../other .venv/bin/signpost"
 
 Proportional set sizes (PSS): what processes share counts in parts, so that a program beside the service which has
 TensorFlow's libraries mapped too makes the column "files" smaller. "own" is what is a process's alone.
@@ -41,20 +41,26 @@ _LOOK_S: Final = 0.25
 _REST_S: Final = 12.0
 
 
-def measure(store: Path, serve_flags: Sequence[str] = (), seconds: float = 20.0, signpost: Sequence[str] = SIGNPOST) -> dict[str, Any]:  # fmt: skip  # noqa: E501
+def measure(
+    store: Path, serve_flags: Sequence[str] = (), seconds: float = 10.0, signpost: Sequence[str] = SIGNPOST
+) -> dict[str, Any]:
     """Load a service and look at its memory meanwhile; prints a table.
 
     Args:
-        store: with the models of `bench_models` and of the repository.
+        store: with the models of the repository.
         serve_flags: further ones of `signpost serve`.
-        seconds: of load.
+        seconds: of each load.
         signpost: the command.
     """
     with tempfile.TemporaryDirectory() as folder:
-        for name in (TUTORIAL_CNN, *_OTHERS):
-            (Path(folder) / name).symlink_to((store / name).resolve())
+        make = [sys.executable, "-m", "loadtests.bench.bench_models", folder, TUTORIAL_CNN]
+        subprocess.run(make, check=True, stderr=subprocess.DEVNULL)
+        served_store = Path(folder, "served")
+        served_store.mkdir()
+        for name, where in ((TUTORIAL_CNN, Path(folder)), *((name, store) for name in _OTHERS)):
+            (served_store / name).symlink_to((where / name).resolve())
         flags = [f"--workers={_WORKERS}", "--engine=local", "--log-level=warning", *serve_flags]
-        with served(Path(folder), flags, signpost=signpost) as service:
+        with served(served_store, flags, signpost=signpost) as service:
             found = _watch(service, seconds)
     _show(found)
     return found
@@ -121,18 +127,12 @@ def _show(found: dict[str, Any]) -> None:
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--store", default=Path("model_store"), type=click.Path(path_type=Path), show_default=True)
-@click.option("--seconds", default=20.0, show_default=True, help="Length of the load.")
+@click.option("--seconds", default=20.0, show_default=True, help="Length of each load.")
 @click.option("--signpost", default=SIGNPOST[0], show_default=True, help="The command, of this version or another.")
 @click.argument("serve_flags", nargs=-1, type=click.UNPROCESSED)
 def main(store: Path, seconds: float, signpost: str, serve_flags: tuple[str, ...]) -> None:
-    """Make the models, measure, and print the table."""
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(
-            [sys.executable, "-m", "loadtests.bench.bench_models", folder], check=True, stderr=subprocess.DEVNULL
-        )
-        for name in _OTHERS:
-            (Path(folder) / name).symlink_to((store / name).resolve())
-        measure(Path(folder), serve_flags, seconds, signpost.split())
+    """Measure, and print the table."""
+    measure(store, serve_flags, seconds, signpost.split())
 
 
 if __name__ == "__main__":
