@@ -31,7 +31,7 @@ def _tutorial_cnn() -> Any:
     convolutions = [
         layer for n in (32, 64, 128, 128) for layer in (layers.Conv2D(n, 3, activation="relu"), layers.MaxPooling2D(2))
     ]
-    head = [layers.Flatten(), layers.Dense(512, activation="relu"), layers.Dense(2)]
+    head = [layers.Flatten(), layers.Dense(512, activation="relu"), layers.Dense(2, name="logits")]
     return Sequential([layers.Input((150, 150, 3), dtype="uint8"), layers.Rescaling(1 / 255), *convolutions, *head])
 
 
@@ -41,7 +41,7 @@ def _mobilenet_v2() -> Any:
 
     body = keras.applications.MobileNetV2(input_shape=(160, 160, 3), include_top=False, weights=None, pooling="avg")
     image = layers.Input((160, 160, 3), dtype="uint8")
-    return keras.Model(image, layers.Dense(2)(body(layers.Rescaling(1 / 127.5, offset=-1)(image))))
+    return keras.Model(image, layers.Dense(2, name="logits")(body(layers.Rescaling(1 / 127.5, offset=-1)(image))))
 
 
 if __name__ == "__main__":

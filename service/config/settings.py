@@ -137,6 +137,13 @@ class Settings:
         65536,
         auto=True,
     )
+    max_batch_memory_mb: int = _setting(
+        256,
+        "Maximum MiB that a model may use for one batch on a CPU, besides its weights; batches that would need "
+        "more have fewer instances; 0 for no limit.",
+        0,
+        1_000_000,
+    )
     pad_batches: Literal["auto", "true", "false"] = _setting(
         "auto",
         "Run only batch sizes that were warmed up (powers of two), and pad to them: true, false, or auto, on a GPU.",

@@ -16,6 +16,7 @@ from typing import Final
 from service.engine.tf import device
 from service.parts.plan import Plan
 from service.parts.runtime import Runtime
+from service.process.memory import AfterLoad, limit_arenas
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
     from service.telemetry.metrics import Metrics
     from service.telemetry.serving_metrics import ServingMetrics
 
+    limit_arenas()
     logs.name_process(f"engine {os.getpid()}", runtime.folder)
     for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
@@ -78,9 +80,11 @@ def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
     while not engine.status().ready and not _closed(lifeline, 0.05):
         pass
     runtime.engine_ready.touch()
+    after_load = AfterLoad(device.give_memory_back)
     while not _closed(lifeline, _LOOK_S):
         metrics.note_queues(engine.queued())
         metrics.note_gpu_memory(device.gpu_memory())
+        after_load.look()
     # Whatever hangs in there, the supervisor's end is the end of this process too.
     last = threading.Timer(STOP_S, os._exit, args=(1,))
     last.daemon = True

@@ -115,6 +115,7 @@ MAY_IMPORT_ALL: Final = (
     "loadtests/exports",
     "loadtests/faults",
     "loadtests/gpu",
+    "loadtests/memory",
     "loadtests/object_storage",
     "loadtests/raw",
 )

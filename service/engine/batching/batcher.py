@@ -150,6 +150,18 @@ class Batcher:
             self._device_rows = rows
         log.warning("The device is short of memory: batches have at most %d instances from now on.", rows)
 
+    def count_memory(self, row_bytes: int) -> int | None:
+        """Choose the size of batches by the memory that each row takes too; before any has run.
+
+        Returns:
+            Rows of a batch at most, where its memory allows fewer than were asked for.
+        """
+        parameters = self._parameters.counting(row_bytes)
+        with self._lock:
+            self.pace = parameters.make_pace()
+            self._device_rows = min(self._device_rows, parameters.max_batch_size)
+        return parameters.max_batch_size if parameters.max_batch_size < self._parameters.max_batch_size else None
+
     def stop_joining(self) -> None:
         """Run each request whole and by itself from now on, those that wait too."""
         with self._lock:

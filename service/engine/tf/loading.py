@@ -82,6 +82,7 @@ def load(
             sizes = parameters.sizes(few) if parameters is not None else (1,)
             largest = trial.warm_up(loaded.devices[DEFAULT_SIGNATURE], size, sizes, wanted)
         real = trial.replay_file(folder / store.WARMUP, found.signatures, runs, bool(classes), warm_up_times, device)
+        reference = {name: devices[0] for name, devices in loaded.devices.items()}
         for _ in range(loaded.copies):  # each call goes to the next device
             trial.check_golden(folder, runs, wanted)
         tolerance = _COARSE_TOLERANCE if device.mixed_precision or has_gpu() else TOLERANCE
@@ -110,6 +111,8 @@ def load(
             if is_classifier and size is not None:
                 servable.note_warm(each, trial.scores(size, wanted))
             samples = list(trial.samples(each, signature, is_classifier, real.get(each, ()), used))
+            if each == DEFAULT_SIGNATURE and samples and each in servable.batchers and not has_gpu():
+                servable.count_memory(each, samples[0], reference[each])
             servable.warm_up(each, samples)
             if each == DEFAULT_SIGNATURE and samples and each in servable.batchers:
                 _measure(servable, loaded, samples[0], device.mixed_precision)

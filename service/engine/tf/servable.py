@@ -18,7 +18,7 @@ from service.engine.batching.warmer import Sample
 from service.engine.inputs import unfit_shape
 from service.engine.joining.recheck import Recheck
 from service.engine.joining.shape_judge import ShapeJudge
-from service.engine.tf.device import give_memory_back
+from service.engine.tf.device import bytes_taken_by, give_memory_back
 from service.errors import InvalidRequest, ModelFailed, SignpostError
 from service.interface import Answer, Array, Call, Signature
 
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 TOLERANCE: Final = 1e-4
 # How many times as much has to come of two batches at a time, which hold memory for two.
 _GAIN: Final = 1.1
+# Of the batch by which the memory of a row is measured: one alone takes less than its share of many.
+_MEASURED_ROWS: Final = 4
 
 
 class TensorflowServable(BatchedServable):
@@ -124,6 +126,34 @@ class TensorflowServable(BatchedServable):
                 log.debug(
                     "%s version %d, %r, could not be warmed up: %s", self.name, self.version, signature_name, error
                 )
+
+    def count_memory(self, signature_name: str, sample: Sample, run: Run) -> None:
+        """Choose the size of batches by the memory that they take too; before any has run.
+
+        Args:
+            signature_name: of the batches.
+            sample: what they consist of.
+            run: the signature as TensorFlow runs it, which tells the memory.
+        """
+        batcher = self.batchers[signature_name]
+        rows = min(_MEASURED_ROWS, batcher.most_rows)
+        inputs = {name: np.repeat(row, rows, axis=0) for name, row in sample.row.items()}
+        try:
+            taken = bytes_taken_by(lambda: run(inputs, sample.outputs))
+        except SignpostError as error:
+            log.debug("%s version %d: a batch's memory is not known: %s", self.name, self.version, error)
+            return
+        most = batcher.count_memory(taken // rows)
+        if most is not None:
+            log.info(
+                "%s version %d takes %.1f MB for each instance of a batch: batches have at most %d of them "
+                "(--max-batch-memory-mb).",
+                self.name,
+                self.version,
+                taken / rows / 2**20,
+                most,
+                extra={"once": f"memory {self.name} {self.version}"},
+            )
 
     def run_in_pairs(self, signature_name: str, sample: Sample) -> None:
         """Run two batches at a time on each device from now on, if that is left to measuring and measures quicker."""

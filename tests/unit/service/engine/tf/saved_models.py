@@ -71,6 +71,17 @@ def lookup(folder: Path) -> Path:
     return save(module, folder, serving_default=find, double=double)
 
 
+def hungry(folder: Path) -> Path:
+    """Takes megabytes of memory for each row, of which nothing is seen from outside."""
+
+    @tf.function(input_signature=[spec("x", None)])
+    def mean(x: Any) -> dict[str, Any]:
+        wide = tf.sin(x[:, None] + tf.range(0.0, 2.0**19)[None, :])  # 2 MiB a row
+        return {"y": tf.reduce_mean(wide, axis=1)}
+
+    return save(tf.Module(), folder, serving_default=mean)
+
+
 def counter(folder: Path) -> Path:
     """A variable that each call changes."""
     module = tf.Module()

@@ -94,3 +94,17 @@ def test_the_threads_are_those_of_the_first_device() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.split("threads:")[1].strip() == "1"
+
+
+def test_keras_is_left_out_of_a_service_and_is_there_for_whoever_wants_it() -> None:
+    code = (
+        "import sys\n"
+        "from service.engine.tf.device import DeviceSettings, import_tensorflow\n"
+        "tf = import_tensorflow(DeviceSettings())\n"
+        "print('loaded:', 'keras' in sys.modules)\n"
+        "from tensorflow.keras import layers\n"
+        "import keras\n"
+        "print('same:', tf.keras.layers.Dense is layers.Dense is keras.layers.Dense)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines() == ["loaded: False", "same: True"]
