@@ -150,7 +150,7 @@ def test_the_lines_to_copy_do_the_same(page: Page, files: dict[int, Path], tmp_p
 
 
 def test_the_model_card_and_its_figures_are_shown(page: Page) -> None:
-    page.wait_for_text("#facts", "Right on test images")
+    page.wait_for_text("#facts", "Test accuracy")
     assert "Parameters" in page.text("#facts")
     loaded = "return [...document.querySelectorAll('#figures img')].filter(i => i.naturalWidth > 0).length"
     page.script("document.getElementById('figures').scrollIntoView()")
