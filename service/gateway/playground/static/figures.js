@@ -84,7 +84,8 @@ function reliability({ metrics }) {
   ];
   const axis = { from: 0, to: 1, format: percents };
   const words = bins.map(
-    ([count, score, right]) => `of ${plural(count, "image")} with scores of ${percents(score)} ${percents(right)} are right`,
+    ([count, score, right]) =>
+      `of ${plural(count, "image")} with scores of ${percents(score)} ${percents(right)} are right`,
   );
   const says = `Reliability; ${words.join("; ")}`;
   const bars = bins.map(([count, score]) => [score, count, count.toLocaleString("en")]);
