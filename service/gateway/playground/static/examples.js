@@ -10,6 +10,7 @@ import { SCENES } from "./drawings/scenes.js";
 
 const SIDE = 280; // pixels of a drawn image
 const MOST = 6;
+const MOST_CIRCLES = 60;
 const ANYTHING = ["landscape", "apple", "face"];
 const LETTER = /^[A-Z]$/;
 
@@ -22,7 +23,7 @@ function drawingOf(name, classes) {
   if (LETTERS_SHOWN.includes(name) && classes.length >= 20 && classes.every((each) => LETTER.test(each)))
     return letter(name);
   if (/^\d$/.test(name) && classes.includes("0")) return digit(Number(name));
-  if (/^[1-9]$/.test(name) && classes.every((each) => /^\d+$/.test(each))) return circles(Number(name));
+  if (classes.every((each) => /^[1-9]\d?$/.test(each)) && name <= MOST_CIRCLES) return circles(Number(name));
   if (GARMENTS.includes(word)) return garment(word);
   return SCENES[word] ?? null;
 }
