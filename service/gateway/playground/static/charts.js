@@ -2,31 +2,30 @@
 
 import { svg } from "./dom.js";
 
-const WIDTH = 480;
-const HEIGHT = 270;
 const LEFT = 46;
 const BOTTOM = 40;
 const TOP = 30;
-const RIGHT = 12;
+const RIGHT = 24;
 
 /**
- * A chart of lines.
+ * A chart of lines, so many pixels wide.
  *
  * `series` are {name, points: [[x, y], …], dashed}; `x` and `y` are {label, from, to, format}; `says` is what a screen
  * reader reads of it.
  */
-export function lineChart({ series, x, y, says }) {
-  const across = scale(x, LEFT, WIDTH - RIGHT);
-  const up = scale(y, HEIGHT - BOTTOM, TOP);
+export function lineChart({ series, x, y, says }, width) {
+  const height = Math.round(60 + 0.42 * width);
+  const across = scale(x, LEFT, width - RIGHT);
+  const up = scale(y, height - BOTTOM, TOP);
   const path = ({ points }) =>
     points.map(([a, b], at) => `${at ? "L" : "M"}${across(a).toFixed(1)} ${up(b).toFixed(1)}`).join("");
   const few = series.every(({ points }) => points.length <= 20);
   return svg(
     "svg",
-    { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img", "aria-label": says },
-    ticks(y).flatMap((value) => row(value, y, up)),
-    ticks(x).flatMap((value) => column(value, x, across)),
-    text(x.label, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, "middle"),
+    { viewBox: `0 0 ${width} ${height}`, width, height, class: "chart", role: "img", "aria-label": says },
+    ticks(y).flatMap((value) => row(value, y, up, width)),
+    ticks(x).flatMap((value) => column(value, x, across, height)),
+    text(x.label, (LEFT + width - RIGHT) / 2, height - 4, "middle"),
     series.flatMap((each, at) => [
       svg("path", { class: `line line-${at}${each.dashed ? " dashed" : ""}`, d: path(each) }),
       ...(few && !each.dashed
@@ -37,28 +36,29 @@ export function lineChart({ series, x, y, says }) {
   );
 }
 
-/** Bars at places of an axis: `bars` are [x, height, label], `x` is as in `lineChart`. */
-export function barChart({ bars, x, says }) {
-  const across = scale(x, LEFT, WIDTH - RIGHT);
+/** Bars at places of an axis, in a logarithmic scale: `bars` are [x, height, label], the rest is as in `lineChart`. */
+export function barChart({ bars, x, says }, width) {
+  const across = scale(x, LEFT, width - RIGHT);
   const most = Math.max(1, ...bars.map(([, height]) => height));
-  const height = 110;
-  const tall = (count) => (Math.log10(1 + count) / Math.log10(1 + most)) * (height - 50);
+  const height = 130;
+  const wide = Math.min(18, width / 22);
+  const tall = (count) => (Math.log10(1 + count) / Math.log10(1 + most)) * (height - 64);
   return svg(
     "svg",
-    { viewBox: `0 0 ${WIDTH} ${height}`, class: "chart", role: "img", "aria-label": says },
-    svg("path", { class: "axis", d: `M${LEFT} ${height - BOTTOM}H${WIDTH - RIGHT}` }),
+    { viewBox: `0 0 ${width} ${height}`, width, height, class: "chart", role: "img", "aria-label": says },
+    svg("path", { class: "axis", d: `M${LEFT} ${height - BOTTOM}H${width - RIGHT}` }),
     bars.flatMap(([at, count, label]) => [
       svg("rect", {
-        class: "line-0 bar",
-        x: across(at) - 9,
+        class: "line-0 column",
+        x: across(at) - wide / 2,
         y: height - BOTTOM - tall(count),
-        width: 18,
+        width: wide,
         height: tall(count),
       }),
       text(label, across(at), height - BOTTOM - tall(count) - 3, "middle", "tiny"),
     ]),
     ticks(x).map((value) => text(x.format(value), across(value), height - BOTTOM + 15, "middle")),
-    text(x.label, (LEFT + WIDTH - RIGHT) / 2, height - 4, "middle"),
+    text(x.label, (LEFT + width - RIGHT) / 2, height - 4, "middle"),
   );
 }
 
@@ -77,14 +77,14 @@ function ticks({ from, to, whole }) {
   return found;
 }
 
-const row = (value, axis, up) => [
-  svg("path", { class: "grid", d: `M${LEFT} ${up(value)}H${WIDTH - RIGHT}` }),
+const row = (value, axis, up, width) => [
+  svg("path", { class: "grid", d: `M${LEFT} ${up(value)}H${width - RIGHT}` }),
   text(axis.format(value), LEFT - 7, up(value) + 4, "end"),
 ];
 
-const column = (value, axis, across) => [
-  svg("path", { class: "grid", d: `M${across(value)} ${TOP}V${HEIGHT - BOTTOM}` }),
-  text(axis.format(value), across(value), HEIGHT - BOTTOM + 16, "middle"),
+const column = (value, axis, across, height) => [
+  svg("path", { class: "grid", d: `M${across(value)} ${TOP}V${height - BOTTOM}` }),
+  text(axis.format(value), across(value), height - BOTTOM + 16, "middle"),
 ];
 
 function legend(series) {

@@ -5,6 +5,12 @@ import { barChart, lineChart } from "./charts.js";
 import { $, h, plural } from "./dom.js";
 import { confusionMatrix, mistakes } from "./matrix.js";
 
+/** Pixels that a chart has: in the panel beside, or in the dialog. */
+const widthOf = (large) => (large ? Math.min(760, innerWidth - 80) : 300);
+
+/** Pixels of a cell of a matrix: larger where few classes leave room. */
+const cellOf = (large, classes) => (large ? Math.max(30, Math.min(60, (innerWidth - 170) / classes)) : 30);
+
 const plain = (value) => String(Math.round(value * 1000) / 1000);
 const percents = (value) => `${Math.round(value * 100)} %`;
 
@@ -39,7 +45,7 @@ function curves({ training }) {
     };
     const last = series.map((each) => `${each.name} ${format(each.points.at(-1)[1])}`).join(", ");
     const says = `${title} over ${plural(history.length, "epoch")}; in the last: ${last}.`;
-    return { title: `${title} by epoch`, says, draw: () => [lineChart({ series, x, y, says })] };
+    return { title: `${title} by epoch`, says, draw: (large) => [lineChart({ series, x, y, says }, widthOf(large))] };
   });
 }
 
@@ -63,7 +69,10 @@ function matrix({ metrics, classes }) {
     {
       title: "Confusion matrix",
       says,
-      draw: (large) => [confusionMatrix(confusion, classes, says), ...(large ? list : [])],
+      draw: (large) => [
+        confusionMatrix(confusion, classes, says, cellOf(large, classes.length)),
+        ...(large ? list : []),
+      ],
     },
   ];
 }
@@ -93,14 +102,17 @@ function reliability({ metrics }) {
     "How often answers are right, by their score, and how many test images have such a score. " +
     "Below the dashed line the model is surer than it should be.";
   const draw = (large) => [
-    lineChart({ series, x: { ...axis, label: "highest score" }, y: axis, says }),
+    lineChart({ series, x: { ...axis, label: "highest score" }, y: axis, says }, widthOf(large)),
     ...(large
       ? [
-          barChart({
-            bars,
-            x: { ...axis, label: "test images by their highest score" },
-            says: "Number of test images by score",
-          }),
+          barChart(
+            {
+              bars,
+              x: { ...axis, label: "test images by their highest score" },
+              says: "Number of test images by score",
+            },
+            widthOf(large),
+          ),
         ]
       : []),
     ...(large ? [h("p", { class: "muted small" }, caption)] : []),

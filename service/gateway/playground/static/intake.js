@@ -11,6 +11,8 @@ export function watch(take, tell) {
     else announce("There was no image in that.");
   };
   const acceptFolder = (files) => {
+    const path = (file) => file.path ?? file.webkitRelativePath;
+    files.sort((a, b) => path(a).localeCompare(path(b), "en", { numeric: true }));
     const images = files.filter(mayBeImage);
     const others = files.filter((file) => !mayBeImage(file) && !isHidden(file));
     tell(leftOut(others, images.length));

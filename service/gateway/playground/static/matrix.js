@@ -2,16 +2,14 @@
 
 import { svg } from "./dom.js";
 
-const CELL = 30;
 const LETTER = 7.4; // pixels of a letter of the labels
 const LONGEST = 16; // letters of a label
 const MOST_NUMBERS = 60; // classes, from which on a cell is too small for a number
 
-/** Draw a matrix of counts, rows the true class, columns the predicted one. */
-export function confusionMatrix(confusion, classes, says) {
+/** Draw a matrix of counts, rows the true class, columns the predicted one; a cell is so many pixels wide. */
+export function confusionMatrix(confusion, classes, says, cell) {
   const names = classes.map((name) => (name.length > LONGEST ? `${name.slice(0, LONGEST - 1)}…` : name));
   const longest = Math.max(...names.map((name) => name.length));
-  const cell = classes.length > 4 ? CELL : 2 * CELL;
   const margin = 34 + longest * LETTER;
   const upright = longest * LETTER > cell;
   const top = upright ? margin : 46;
