@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
@@ -206,6 +207,25 @@ def test_a_model_that_is_not_ready_says_so_and_answers_once_it_is(
     page.wait_for_text("#service", "4 models ready")
     assert not page.one("#notice").is_displayed()
     assert all("503" in error or "404" in error for error in page.errors())
+
+
+def test_a_model_that_goes_while_it_is_looked_at_is_told_and_the_images_stay(
+    chromium: Page, changing: tuple[Server, Path], tmp_path: Path
+) -> None:
+    server, store = changing
+    page = opened(chromium, server.url, "#model=silent")
+    Image.new("L", (32, 32), 200).save(tmp_path / "light.png")
+    choose(page, tmp_path / "light.png")
+    answers(page, 1)
+    config = (store / "models.config").read_text()
+    left = "".join(f'config {{ name: "{name}" base_path: "{name}" }}' for name in ("bright", "circles"))
+    url = f"{server.url}/v1/config:reload"
+    assert requests.post(url, data=f"model_config_list {{ {left} }}", timeout=60).status_code == 200
+    page.wait_for_text("#notice", "silent is not served; bright answers instead.")
+    page.wait_for_text(".item", "bright version 2")
+    page.look("model-gone")
+    requests.post(url, data=config, timeout=60)
+    page.errors()
 
 
 def test_a_service_that_has_gone_is_told(chromium: Page, circles_store: Path, tmp_path: Path) -> None:

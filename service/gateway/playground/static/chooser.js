@@ -23,9 +23,13 @@ export class Chooser {
     this.labels = {};
     this.about = null; // what the chosen target takes, once it is ready
     this.shown = ""; // what the selects were made from
+    this.gone = ""; // what became of the model that was chosen
     this.asked = 0;
     this.keyless = false; // nothing is asked until there is a key
-    $("model").addEventListener("change", () => this.chooseModel());
+    $("model").addEventListener("change", () => {
+      this.gone = "";
+      this.chooseModel();
+    });
     for (const id of ["version", "compare"]) $(id).addEventListener("change", () => this.look());
     $("chooser").addEventListener("submit", (event) => event.preventDefault());
     document.addEventListener("visibilitychange", () => document.hidden || this.keyless || this.refresh());
@@ -85,6 +89,7 @@ export class Chooser {
     $("model").replaceChildren(...names.map((name) => h("option", { value: name }, name)));
     $("model").value = names.includes(before) ? before : (this.models.find(isReady)?.name ?? names[0]);
     $("model").disabled = false;
+    if (before && !names.includes(before)) this.gone = `${before} is not served; ${$("model").value} answers instead.`;
   }
 
   async chooseModel(at = "", other = null) {
@@ -155,7 +160,7 @@ export class Chooser {
     if (mine !== this.asked) return;
     const [{ target, about }] = found;
     this.about = about;
-    this.tell(found.map(({ problem }) => problem).find(Boolean) ?? "");
+    this.tell(found.map(({ problem }) => problem).find(Boolean) ?? this.gone);
     const image = about?.image;
     $("takes").textContent = image
       ? `${image.width} × ${image.height} pixels, ${image.channels === 1 ? "grey" : "colour"}` +
