@@ -125,7 +125,12 @@ async function published(target, file, title) {
   const image = await api.figure(target, file).catch(() => null);
   if (image === null) return null;
   const url = URL.createObjectURL(image);
-  return { title, says: title, url, draw: () => [h("img", { src: url, alt: title, class: "on-white" })] };
+  return {
+    title,
+    says: title,
+    url,
+    draw: (large) => [h("img", { src: url, alt: large ? title : "", class: "on-white" })],
+  };
 }
 
 /** A small form of a figure; pressed, it opens large. */
