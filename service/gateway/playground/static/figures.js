@@ -9,7 +9,8 @@ import { confusionMatrix, mistakes } from "./matrix.js";
 const widthOf = (large) => (large ? Math.min(760, innerWidth - 80) : 300);
 
 /** Pixels of a cell of a matrix: larger where few classes leave room. */
-const cellOf = (large, classes) => (large ? Math.max(30, Math.min(60, (innerWidth - 170) / classes)) : 30);
+const cellOf = (large, classes) =>
+  Math.max(30, Math.min(large ? 60 : 46, ((large ? innerWidth : 340) - 170) / classes));
 
 const plain = (value) => String(Math.round(value * 1000) / 1000);
 const percents = (value) => `${Math.round(value * 100)} %`;

@@ -14,7 +14,7 @@ export function confusionMatrix(confusion, classes, says, cell) {
   const upright = longest * LETTER > cell;
   const top = upright ? margin : 46;
   const side = classes.length * cell;
-  const [width, height] = [margin + side + 6, top + side + 6];
+  const [width, height] = [Math.max(margin + side + 6, margin + side / 2 + 54), top + side + 6];
   const middle = (at) => (at + 0.5) * cell;
   return svg(
     "svg",
