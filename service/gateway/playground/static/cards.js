@@ -31,8 +31,7 @@ export function makeCard(item, actions) {
 export function updateCard(card, item, heat, actions) {
   const { answers } = item;
   const waiting = !answers.length || answers.some(({ state }) => state === "waiting");
-  card.toggleAttribute("aria-busy", waiting);
-  if (waiting) card.setAttribute("aria-busy", "true");
+  card.setAttribute("aria-busy", String(waiting));
   card.classList.toggle(
     "failed",
     answers.some(({ state }) => state === "failed"),

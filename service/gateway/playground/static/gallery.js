@@ -32,7 +32,6 @@ export class Gallery {
     this.targets = targets;
     const explains = targets.some(({ about }) => about?.explain);
     $("heat").disabled = !explains;
-    $("heat-none").hidden = explains || !targets.some(({ about }) => about?.image);
     this.nameColumns();
     this.items.retarget(targets);
     this.showHeatBar();
@@ -101,6 +100,8 @@ export class Gallery {
     const shown = $("heat").checked && !$("heat").disabled && this.form === "cards";
     for (const id of ["opacity-field", "heat-says"]) $(id).hidden = !shown;
     $("heat").parentElement.hidden = this.form !== "cards";
+    const takesImages = this.targets?.some(({ about }) => about?.image);
+    $("heat-none").hidden = !$("heat").disabled || !takesImages || this.form !== "cards";
   }
 
   /** Show the images as "cards" or as a "table". */
