@@ -1,6 +1,6 @@
-"""A SavedModel that tells bright images from dark ones, as a program, since making one needs TensorFlow.
+"""SavedModels that tell bright images from dark ones, as a program, since making one needs TensorFlow.
 
-Usage: python -m tests.e2e.make_brightness FOLDER [SIGNATURE [MIDDLE]]
+Usage: python -m tests.e2e.make_brightness FOLDER[,SIGNATURE[,MIDDLE]] ...
 
 Images are 32 x 32 grey, the classes `dark` and `bright`; it does not know what is quite black.
 What is lighter than the MIDDLE, of 255, is bright.
@@ -36,7 +36,8 @@ class Brightness(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
 
 
 if __name__ == "__main__":
-    folder, explaining, middle = (*sys.argv[1:], "", "")[:3]
-    model = Brightness(float(middle or 127.5))
-    signatures = {"serving_default": model.predict} | ({explaining: model.explain} if explaining else {})
-    tf.saved_model.save(model, folder, signatures)
+    for argument in sys.argv[1:]:
+        folder, explaining, middle = (*argument.split(","), "", "")[:3]
+        model = Brightness(float(middle or 127.5))
+        signatures = {"serving_default": model.predict} | ({explaining: model.explain} if explaining else {})
+        tf.saved_model.save(model, folder, signatures)

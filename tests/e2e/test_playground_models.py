@@ -25,10 +25,8 @@ def changing(circles_store: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     """A server of two versions of `circles`, one of them labelled, of two small models, and of a broken one."""
     store = Path(shutil.copytree(circles_store, tmp_path_factory.mktemp("changing") / "store"))
     shutil.copytree(store / "circles" / "1", store / "circles" / "2")
-    make = (sys.executable, "-m", "tests.e2e.make_brightness")
-    subprocess.run([*make, store / "bright" / "1", "why"], check=True)
-    subprocess.run([*make, store / "bright" / "2", "why", "64"], check=True)
-    subprocess.run([*make, store / "silent" / "1"], check=True)
+    made = (f"{store}/bright/1,why", f"{store}/bright/2,why,64", f"{store}/silent/1")
+    subprocess.run([sys.executable, "-m", "tests.e2e.make_brightness", *made], check=True)
     (store / "late" / "1").mkdir(parents=True)
     (store / "late" / "1" / "saved_model.pb").write_bytes(b"broken")
     configs = (
