@@ -15,7 +15,7 @@ from training.schedule import Phase
 KINDS: Final = ("cnn", "dense", "resnet", "transfer", "vgg")
 OPTIMIZERS: Final = ("adam", "adamw", "rmsprop", "sgd")
 PRECISIONS: Final = ("float32", "mixed_bfloat16", "mixed_float16")
-_NO_CHOICES: Final = ("load", "draws")
+_NO_CHOICES: Final = ("load", "draws", "purpose")
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ class Recipe:
             "Robust fine-tuning of zero-shot models"): the average of both is right more often than either.
         head_epochs: for `transfer`, epochs over the frozen backbone's features, before the phases train all of it.
         draws: whether it draws its images, as many as `--samples` says.
+        purpose: a sentence on what the model is for, for its card.
     """
 
     model: str
@@ -113,6 +114,7 @@ class Recipe:
     start_share: float = 0.0
     head_epochs: int = 0
     draws: bool = False
+    purpose: str = ""
 
     @property
     def epochs(self) -> int:

@@ -16,6 +16,7 @@ from training.loop.checkpoints import History
 from training.loop.evaluate import Scores
 from training.recipe import Recipe
 
+_CURVES: Final = ("loss", "accuracy", "val_loss", "val_accuracy")
 _LIBRARIES: Final = ("keras", "numpy", "pillow", "tensorflow")
 
 
@@ -55,6 +56,7 @@ def card(
     height, width = recipe.size
     return {
         "name": name,
+        "purpose": recipe.purpose,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "classes": list(classes),
         "input": {"height": height, "width": width, "channels": recipe.channels},
@@ -72,6 +74,7 @@ def card(
             "began_with": began_with,
             "machine": f"{platform.machine()}, {keras.backend.backend()} backend",
             "last_epoch": history[-1] if history else {},
+            "history": [{name: round(row[name], 5) for name in _CURVES if name in row} for row in history],
             "temperature": round(temperature, 4),
         },
         "data": {

@@ -42,6 +42,7 @@ def load(request: Request) -> Data:
 
 RECIPE = Recipe(
     model="cats_vs_dogs",
+    purpose="Tells cats from dogs in photographs.",
     load=load,
     size=SIZE,
     channels=3,

@@ -30,6 +30,7 @@ def load(request: Request) -> Data:
 
 RECIPE = Recipe(
     model="sign_language",
+    purpose="Reads a letter of American Sign Language from a small picture of a hand: all but J and Z, which move.",
     load=load,
     size=(28, 28),
     channels=1,

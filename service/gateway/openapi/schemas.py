@@ -215,7 +215,10 @@ SCHEMAS: Final[Json] = {
         "required": ["labels"],
         "properties": {"labels": {"type": "object", "additionalProperties": {"type": "integer"}}},
     },
-    "ModelCard": {"type": "object", "description": "As written by training: classes, metrics, recipe, data, date."},
+    "ModelCard": {
+        "type": "object",
+        "description": "As written by training: purpose, classes, metrics, recipe, data, date.",
+    },
     "Live": {
         "type": "object",
         "description": "The process answers.",

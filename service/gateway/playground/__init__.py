@@ -1,6 +1,6 @@
 """The playground at `/`: a page on which anyone tries a model. It asks the same routes as every other client.
 
-One template, one style sheet and plain ES modules: there is nothing to build, and nothing comes from another host.
+A template, style sheets and plain ES modules: there is nothing to build, and nothing comes from another host.
 """
 
 from typing import Final

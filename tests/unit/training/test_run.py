@@ -105,6 +105,9 @@ def test_the_card_tells_what_the_version_is(published: Path) -> None:
     assert card["recipe"]["phases"] == [{"epochs": 1, "size": None, "mix": True}]
     assert card["data"]["train"]["images"] == 270
     assert card["timings"]["ms_per_image_batch_32"] > 0
+    assert card["purpose"].startswith("Counts the circles")
+    assert set(card["training"]["history"][0]) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert sum(count for count, _, _ in test["reliability"]) == 50
     assert {"keras", "tensorflow", "signpost"} <= set(card["libraries"])
 
 
