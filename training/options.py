@@ -43,6 +43,8 @@ class Options:
         class_folders: which folders are the classes where folders lie in folders; None to find out.
         find_rate: suggest a learning rate instead of training.
         outsiders: sources of images of other things than the classes.
+        quantize: `int8` to publish the network in 8 bits beside the float one, or None.
+        quantize_loss: how much of the accuracy that may cost, as a share of the test images.
     """
 
     data: tuple[Path, ...]
@@ -59,6 +61,8 @@ class Options:
     class_folders: Level | None = None
     find_rate: bool = False
     outsiders: tuple[Path, ...] = ()
+    quantize: str | None = None
+    quantize_loss: float = 0.0
 
 
 def check(recipe: Recipe, options: Options) -> None:

@@ -23,7 +23,7 @@ from training.loop.transfer import train_head
 from training.network import architectures, initial
 from training.network.folding import fold
 from training.options import Options
-from training.output import export, figures, gate, report
+from training.output import export, figures, gate, quantised, report
 from training.output.card import card, facts_in_words
 from training.recipe import Recipe
 from training.strangers.outsiders import read_outsiders
@@ -129,6 +129,13 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
             about["checked"].append(told)
             progress.say(says)
         about["timings"] = export.timings(loaded.run, shape)
+        int8_scores = None
+        if options.quantize is not None:
+            int8 = quantised.quantise(folder, training, data.test, golden, options.seed)
+            int8_scores = int8.golden_scores
+            about[quantised.INT8] = quantised.about(int8, scores, data)
+            quantised.check_loss(about, options.quantize_loss)
+            progress.say(quantised.in_words(about))
         report.write(
             options.report,
             title=f"Trained by the recipe {recipe_name}",
@@ -141,10 +148,10 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
             commands=report.serving_commands(options.store, options.name),
         )
         drawn = report.FIGURES if history else report.FIGURES[1:]
-        export.write_extras(folder, golden, golden_scores, about, [options.report / name for name in drawn])
+        about["gate"] = gate.compare(about, before).as_dict()
+        export.write_extras(folder, golden, golden_scores, about, [options.report / name for name in drawn], int8_scores)
 
-    verdict = gate.compare(about, gate.card_before(options.store, options.name))
-    about["gate"] = verdict.as_dict()
+    before = gate.card_before(options.store, options.name)
     try:
         version = publishing.publish(options.store, options.name, write)
     except StoreError as error:
@@ -153,6 +160,7 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     finally:
         with suppress(OSError):  # an empty folder would be a model without a version
             (options.store / options.name).rmdir()
+    verdict = gate.compare(about, before)
     place = urls.written(options.store / options.name / str(version))
     progress.say(f"Published {place}; report: {options.report / 'report.html'}")
     progress.say(gate.how_to_serve(options.store, options.name))
