@@ -49,7 +49,13 @@ def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
     shared_metrics.share(runtime.metrics)  # the gateways show them
     shared_metrics.take_over(runtime.metrics)
     serving_metrics = ServingMetrics()
-    local = engines.local_engine(plan, runtime, serving_metrics, lambda *about: metrics.count_stopped(*about))
+    local = engines.local_engine(
+        plan,
+        runtime,
+        serving_metrics,
+        stopped=lambda *about: metrics.count_stopped(*about),
+        given_up=lambda *about: metrics.count_given_up(*about),
+    )
     metrics = Metrics(local, serving_metrics)
     # The gateways choose between versions themselves and ask for one by its number; this is for clients of gRPC.
     engine = engines.canary_engine(plan, local, metrics.count_comparison)

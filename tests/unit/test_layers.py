@@ -44,8 +44,9 @@ service/engine              | service, service/engine/batching
 service/engine/joining      | service, service/engine/batching
 service/engine/local        | service, service/config
 service/engine/remote       | service, service/telemetry, service/hop, service/engine, service/engine/batching
+service/engine/runtimes     | service, service/engine/batching, service/engine/joining
 service/engine/tf           | service, service/telemetry, service/engine, service/engine/batching
-                            | service/engine/joining
+                            | service/engine/joining, service/engine/runtimes
 
 service/objects             | service
 service/objects/mirror      | service, service/config, service/engine/local, service/objects
@@ -74,7 +75,7 @@ service/http                | service, service/message, service/config, service/
 service/parts               | service, service/config, service/telemetry, service/security, service/oip, service/rpc
                             | service/hop
                             | service/engine, service/engine/batching, service/engine/local, service/engine/remote
-                            | service/engine/tf
+                            | service/engine/runtimes, service/engine/tf
 service/process             | service, service/config, service/telemetry, service/security, service/rpc, service/parts
                             | service/engine, service/engine/batching, service/engine/local, service/engine/remote
                             | service/engine/tf, service/gateway, service/gateway/routes, service/gateway/middleware

@@ -111,13 +111,25 @@ def replay(
     return seen
 
 
-def golden_inputs(folder: Path) -> list[Inputs]:
-    """The inputs of a version's golden samples, if it has any."""
+def read_golden(folder: Path) -> tuple[Array, Array] | None:
+    """The golden samples of a version, if it has any: uint8 pixels (N, H, W, C), and the scores (N, K) of a trainer."""
     path = folder / store.GOLDEN
     if not path.is_file():
-        return []
+        return None
     with np.load(path, allow_pickle=False) as golden:
-        return [{"image": golden["image"]}]  # (N, H, W, C)
+        return golden["image"], golden["scores"]
+
+
+def golden_inputs(folder: Path) -> list[Inputs]:
+    """The inputs of a version's golden samples, if it has any."""
+    golden = read_golden(folder)
+    return [] if golden is None else [{"image": golden[0]}]
+
+
+def drawn(size: ImageSize, rows: int) -> Array:
+    """Images of noise: uint8 (rows, H, W, C), the same each time."""
+    shape = (rows, size.height, size.width, size.channels)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
 def check_golden(folder: Path, runs: Mapping[str, Run], outputs: tuple[str, ...] = ("scores",)) -> None:
@@ -131,18 +143,18 @@ def check_golden(folder: Path, runs: Mapping[str, Run], outputs: tuple[str, ...]
     Raises:
         LoadFailed: they differ.
     """
-    path = folder / store.GOLDEN
-    if not path.is_file():
+    golden = read_golden(folder)
+    if golden is None:
         return
-    with np.load(path, allow_pickle=False) as golden:
-        pixels, recorded = golden["image"], golden["scores"]  # (N, H, W, C), (N, K)
+    pixels, recorded = golden
     scores = runs[DEFAULT_SIGNATURE]({"image": pixels}, outputs)["scores"]
+    name = Path(store.GOLDEN).name
     if scores.shape != recorded.shape:
-        raise LoadFailed(f"{folder}: {scores.shape} scores for {path.name}, which recorded {recorded.shape}.")
+        raise LoadFailed(f"{folder}: {scores.shape} scores for {name}, which recorded {recorded.shape}.")
     difference = float(np.abs(scores - recorded).max(initial=0.0))
     if not difference <= GOLDEN_TOLERANCE:
         raise LoadFailed(
-            f"{folder}: its scores differ from those recorded in {path.name} by up to {difference:.3g} "
+            f"{folder}: its scores differ from those recorded in {name} by up to {difference:.3g} "
             f"(at most {GOLDEN_TOLERANCE} is allowed); the files or the device can't be trusted."
         )
 

@@ -1,0 +1,169 @@
+"""How a version gets its runtime: the one that was asked for, or remembered, or is chosen now."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from service.engine.batching.batcher import Run
+from service.engine.runtimes.asked import AUTO, Wish
+from service.engine.runtimes.choice import Candidate, Choice, Trial, choose, gain_of, why_not, why_random
+from service.engine.runtimes.guarded import Guarded
+from service.engine.runtimes.part import NotTaken, Opened, Part
+from service.engine.runtimes.remembered import Remembered, fingerprint, processor
+from service.errors import LoadFailed, SignpostError
+from service.interface import REFERENCE, RunBy, Signature
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A version that is being loaded, as far as its runtime goes.
+
+    Attributes:
+        folder: the version's.
+        name: the model's name.
+        version: its number.
+        signature: the default signature.
+        outputs: those of it that a runtime gives.
+        why_reference: why only TensorFlow may run it; empty where others may.
+        devices: TensorFlow's function on each device.
+        part: makes the part of its graph that a runtime needs.
+        trial: what runtimes are tried with; None where nothing can be had.
+        openers: opens the part in a runtime, by its name; raises NotTaken.
+        about: what a choice hangs on besides the files and the processor, by name.
+    """
+
+    folder: Path
+    name: str
+    version: int
+    signature: Signature
+    outputs: tuple[str, ...]
+    why_reference: str
+    devices: Sequence[Run]
+    part: Callable[[], Part]
+    trial: Trial | None
+    openers: Mapping[str, Callable[[Part], Opened]]
+    about: Mapping[str, object]
+
+    def __str__(self) -> str:
+        """As people know it."""
+        return f"{self.name} version {self.version}"
+
+    @property
+    def why_not(self) -> str:
+        """Why no runtime can be tried."""
+        return self.why_reference or ("" if self.trial is not None else "there is nothing that it could be tried with")
+
+
+def fit(subject: Subject, wish: Wish) -> Choice:
+    """Find what serves a version.
+
+    Raises:
+        NotTaken: the runtime that was asked for can't run it, or does not answer as TensorFlow does.
+    """
+    if wish.runtime == REFERENCE:
+        return Choice(RunBy())
+    choice = _automatic(subject, wish) if wish.runtime == AUTO else _asked(subject, wish.runtime)
+    if choice.by != RunBy():
+        log.info("%s is run by %s.", subject, choice.by, extra={"once": f"runtime of {subject}"})
+    return choice
+
+
+def guard(subject: Subject, choice: Choice, changed: Callable[[RunBy], None], wish: Wish) -> list[Run]:
+    """The function of a chosen runtime on each device, with TensorFlow's behind it.
+
+    Args:
+        subject: the version.
+        choice: what was chosen.
+        changed: told what runs the version from now on, where the runtime is given up.
+        wish: told of that, too.
+    """
+    opened = choice.opened
+    assert opened is not None
+
+    def given_up(why: str) -> None:
+        log.error(
+            "%s is run by TensorFlow from now on: %s is given up, as %s.", subject, choice.by.runtime, why,
+            extra={"once": f"given up {subject}"},
+        )  # fmt: skip
+        changed(RunBy(why=f"{choice.by.runtime} was given up: {why}"))
+        wish.given_up(subject.name, subject.version, choice.by.runtime)
+
+    return [
+        Guarded(
+            opened.devices[number % len(opened.devices)],
+            reference,
+            subject.signature,
+            outputs=subject.outputs,
+            sizes=opened.sizes,
+            given_up=given_up,
+        )
+        for number, reference in enumerate(subject.devices)
+    ]
+
+
+def _asked(subject: Subject, runtime: str) -> Choice:
+    trial = subject.trial
+    if subject.why_not or trial is None:
+        raise NotTaken(f"{subject} can't be run by --runtime={runtime}: {subject.why_not}.")
+    reference = subject.devices[0]
+    if why := why_random(reference, trial):
+        return Choice(RunBy(why=why))
+    try:
+        opened = subject.openers[runtime](subject.part())
+    except NotTaken as error:
+        raise NotTaken(f"{subject} can't be run by --runtime={runtime}: it {error}.") from error
+    try:
+        why = next(filter(None, (why_not(run, reference, trial.of_sizes(opened.sizes)) for run in opened.devices)), "")
+        if not why:
+            return Choice(RunBy(runtime, gain_of(opened.devices[0], reference, trial.of_sizes(opened.sizes))), opened)
+    except SignpostError as error:
+        why = str(error)
+    opened.close()
+    raise NotTaken(f"{subject} can't be run by --runtime={runtime}: {why.rstrip('.')}.")
+
+
+def _automatic(subject: Subject, wish: Wish) -> Choice:
+    if not subject.openers:  # nothing is installed, so nothing need be told
+        return Choice(RunBy())
+    if subject.why_not or subject.trial is None:
+        return Choice(RunBy(why=subject.why_not))
+    remembered = None
+    if wish.folder is not None:
+        about = {"files": fingerprint(subject.folder), "processor": processor(), **subject.about}
+        remembered = Remembered(wish.folder, about)
+    place: AbstractContextManager[None] = nullcontext() if remembered is None else remembered.alone()
+    with place:
+        known = None if remembered is None else remembered.read()
+        choice = None if known is None else _again(subject, subject.trial, known)
+        if choice is None:
+            part = subject.part()
+            candidates = [Candidate(name, partial(opener, part)) for name, opener in subject.openers.items()]
+            choice = choose(candidates, subject.devices[0], subject.trial)
+            if remembered is not None:
+                remembered.write(choice.by)
+    return choice
+
+
+def _again(subject: Subject, trial: Trial, known: RunBy) -> Choice | None:
+    """What was chosen before; None where that does not hold any more."""
+    if known.runtime == REFERENCE:
+        return Choice(known)
+    if known.runtime not in subject.openers:
+        return None
+    try:
+        opened = subject.openers[known.runtime](subject.part())
+    except LoadFailed:
+        return None
+    try:
+        reference = subject.devices[0]
+        if not any(why_not(run, reference, trial.of_sizes(opened.sizes)) for run in opened.devices):
+            return Choice(known, opened)
+    except Exception as error:  # of any kind: the runtime is somebody else's code
+        log.debug("%s is not run as before: %s", subject, error)
+    opened.close()
+    return None
