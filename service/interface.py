@@ -169,7 +169,8 @@ class RunBy:
     Attributes:
         runtime: its name.
         gain: how many times as fast as TensorFlow it was, on this host; 1 where that was not measured.
-        why: why TensorFlow serves, where another runtime was asked for or tried.
+        why: why TensorFlow serves, where another runtime was asked for or tried; or why the int8 form of the version
+            does not.
     """
 
     runtime: str = REFERENCE
@@ -179,7 +180,9 @@ class RunBy:
     def __str__(self) -> str:
         """In words."""
         if self.gain != 1.0:
-            return f"{self.runtime}, {self.gain:.2f} times as fast as TensorFlow"
+            return f"{self.runtime}, {self.gain:.2f} times as fast as TensorFlow" + (
+                f" ({self.why})" if self.why else ""
+            )
         return f"{self.runtime} ({self.why})" if self.why else self.runtime
 
 

@@ -62,7 +62,7 @@ class Options:
     find_rate: bool = False
     outsiders: tuple[Path, ...] = ()
     quantize: str | None = None
-    quantize_loss: float = 0.0
+    quantize_loss: float = 0.003
 
 
 def check(recipe: Recipe, options: Options) -> None:
@@ -75,6 +75,8 @@ def check(recipe: Recipe, options: Options) -> None:
     for problem in (*_wrong_choices(recipe), *_wrong_sizes(recipe), *_wrong_options(recipe, options)):
         raise TrainingError(problem)
     _check_backend(needs_tensorflow=options.weights is not None or options.tensorboard is not None)
+    if options.quantize is not None:
+        _check_quantizing()
     if options.weights is not None:
         _check_weights(recipe, options.weights)
     if options.resume:
@@ -134,6 +136,8 @@ def _wrong_sizes(recipe: Recipe) -> Iterator[str]:
 
 
 def _wrong_options(recipe: Recipe, options: Options) -> Iterator[str]:
+    if options.quantize is not None and options.find_rate:
+        yield "--find-rate publishes nothing, so there is nothing to --quantize; leave one of them out."
     if options.samples is not None and not recipe.draws:
         yield "--samples is for the recipes that draw their images, and this one reads them; leave it out."
     if options.find_rate and options.resume:
@@ -152,6 +156,15 @@ def _check_backend(needs_tensorflow: bool) -> None:
         raise TrainingError(f"KERAS_BACKEND is {backend}, which is not installed.")
     if needs_tensorflow and importlib.util.find_spec("tensorflow") is None:
         raise TrainingError("--weights and --tensorboard need TensorFlow, which is not installed.")
+
+
+def _check_quantizing() -> None:
+    missing = [name for name in ("nncf", "openvino") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise TrainingError(
+            f"--quantize needs {' and '.join(missing)}: pip install 'signpost-serving[quantize]'; in a checkout "
+            "`make install` installs it."
+        )
 
 
 def _check_weights(recipe: Recipe, path: Path) -> None:

@@ -136,6 +136,7 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
             about[quantised.INT8] = quantised.about(int8, scores, data)
             quantised.check_loss(about, options.quantize_loss)
             progress.say(quantised.in_words(about))
+        about["gate"] = gate.compare(about, before).as_dict()
         report.write(
             options.report,
             title=f"Trained by the recipe {recipe_name}",
@@ -148,8 +149,9 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
             commands=report.serving_commands(options.store, options.name),
         )
         drawn = report.FIGURES if history else report.FIGURES[1:]
-        about["gate"] = gate.compare(about, before).as_dict()
-        export.write_extras(folder, golden, golden_scores, about, [options.report / name for name in drawn], int8_scores)
+        export.write_extras(
+            folder, golden, golden_scores, about, [options.report / name for name in drawn], int8_scores
+        )
 
     before = gate.card_before(options.store, options.name)
     try:

@@ -192,6 +192,11 @@ class Settings:
         "What runs the models: tensorflow, openvino, xla, or auto, the fastest of those installed that answers the "
         "same; or by model: cats_vs_dogs=openvino,auto.",
     )
+    int8: bool = _setting(
+        True,
+        "Run versions in 8 bits that `signpost train --quantize int8` has published so, where OpenVINO runs them; "
+        "--no-int8 does not.",
+    )
     per_process_gpu_memory_fraction: float = _setting(
         0.0, "Share of each GPU's memory to take at the start; 0 takes memory as it is needed.", 0, 1
     )

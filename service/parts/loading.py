@@ -67,7 +67,7 @@ def make_loader(
                 tags=plan.tags,
                 stopped=stopped,
                 used=used[name],
-                wish=Wish(plan.runtimes.get(name, plan.runtimes[""]), plan.runtimes_folder, given_up),
+                wish=Wish(plan.runtimes.get(name, plan.runtimes[""]), plan.runtimes_folder, given_up, settings.int8),
             )
             succeeded = True
         finally:

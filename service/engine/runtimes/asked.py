@@ -12,6 +12,8 @@ from service.interface import REFERENCE
 AUTO: Final = "auto"
 OPENVINO: Final = "openvino"
 XLA: Final = "xla"
+# OpenVINO with the int8 form of a version, where it is published with one; nobody asks for it by name.
+OPENVINO_INT8: Final = "openvino_int8"
 CHOICES: Final = (AUTO, REFERENCE, XLA, OPENVINO)
 
 # Told of each version whose runtime is given up while it serves: model, version, runtime.
@@ -26,11 +28,13 @@ class Wish:
         runtime: `auto`, or the runtime that has to serve.
         folder: where choices are remembered; None remembers nothing.
         given_up: told of a runtime that is given up while it serves.
+        int8: whether a version that is published in int8 too is run so, where OpenVINO may run it.
     """
 
     runtime: str = REFERENCE
     folder: Path | None = None
     given_up: GivenUp = lambda *_: None
+    int8: bool = True
 
 
 def parse(text: str) -> dict[str, str]:

@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from service.engine.batching.batcher import Run
-from service.engine.runtimes.asked import AUTO, Wish
+from service.engine.runtimes.asked import AUTO, OPENVINO, OPENVINO_INT8, Wish
 from service.engine.runtimes.choice import Candidate, Choice, Trial, choose, gain_of, why_not, why_random
 from service.engine.runtimes.guarded import Guarded
 from service.engine.runtimes.part import NotTaken, Opened, Part
@@ -35,6 +35,7 @@ class Subject:
         trial: what runtimes are tried with; None where nothing can be had.
         openers: opens the part in a runtime, by its name; raises NotTaken.
         about: what a choice hangs on besides the files and the processor, by name.
+        own: what a runtime is tried with whose answers are its own, by its name.
     """
 
     folder: Path
@@ -48,6 +49,7 @@ class Subject:
     trial: Trial | None
     openers: Mapping[str, Callable[[Part], Opened]]
     about: Mapping[str, object]
+    own: Mapping[str, Trial] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """As people know it."""
@@ -67,7 +69,17 @@ def fit(subject: Subject, wish: Wish) -> Choice:
     """
     if wish.runtime == REFERENCE:
         return Choice(RunBy())
-    choice = _automatic(subject, wish) if wish.runtime == AUTO else _asked(subject, wish.runtime)
+    if wish.runtime == AUTO:
+        choice = _automatic(subject, wish)
+    elif wish.runtime == OPENVINO and OPENVINO_INT8 in subject.openers:
+        choice = _asked_with_int8(subject)
+    else:
+        choice = _asked(subject, wish.runtime)
+    if OPENVINO_INT8 in subject.openers and wish.runtime in (AUTO, OPENVINO) and choice.by.runtime != OPENVINO_INT8:
+        log.warning(
+            "%s does not serve in int8, in which it is published too: %s.", subject, choice.by.why.rstrip("."),
+            extra={"once": f"int8 {subject}"},
+        )  # fmt: skip
     if choice.by != RunBy():
         log.info("%s is run by %s.", subject, choice.by, extra={"once": f"runtime of {subject}"})
     return choice
@@ -106,8 +118,16 @@ def guard(subject: Subject, choice: Choice, changed: Callable[[RunBy], None], wi
     ]
 
 
+def _asked_with_int8(subject: Subject) -> Choice:
+    try:
+        return _asked(subject, OPENVINO_INT8)
+    except NotTaken as error:  # the float graph is there for that
+        choice = _asked(subject, OPENVINO)
+        return replace(choice, by=replace(choice.by, why=str(error)))
+
+
 def _asked(subject: Subject, runtime: str) -> Choice:
-    trial = subject.trial
+    trial = subject.own.get(runtime, subject.trial)
     if subject.why_not or trial is None:
         raise NotTaken(f"{subject} can't be run by --runtime={runtime}: {subject.why_not}.")
     reference = subject.devices[0]
@@ -139,10 +159,13 @@ def _automatic(subject: Subject, wish: Wish) -> Choice:
     place: AbstractContextManager[None] = nullcontext() if remembered is None else remembered.alone()
     with place:
         known = None if remembered is None else remembered.read()
-        choice = None if known is None else _again(subject, subject.trial, known)
+        choice = None if known is None else _again(subject, subject.own.get(known.runtime, subject.trial), known)
         if choice is None:
             part = subject.part()
-            candidates = [Candidate(name, partial(opener, part)) for name, opener in subject.openers.items()]
+            candidates = [
+                Candidate(name, partial(opener, part), subject.own.get(name))
+                for name, opener in subject.openers.items()
+            ]
             choice = choose(candidates, subject.devices[0], subject.trial)
             if remembered is not None:
                 remembered.write(choice.by)

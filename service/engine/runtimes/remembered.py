@@ -27,7 +27,9 @@ log = logging.getLogger(__name__)
 # Of the form of the files.
 _FORM: Final = 1
 # Files of a version that are read whole; of the others the size is enough, as the index holds checksums of the weights.
-_READ: Final = frozenset({store.SAVED_MODEL, store.SAVED_MODEL_TEXT, "variables.index", "golden.npz", "openvino.xml"})
+_READ: Final = frozenset(
+    {store.SAVED_MODEL, store.SAVED_MODEL_TEXT, "variables.index", "golden.npz", Path(store.INT8).name}
+)
 # Seconds between two looks at whether another process is done, and after which this one goes ahead.
 _LOOK_S: Final = 0.05
 _WAIT_S: Final = 20.0

@@ -1,10 +1,13 @@
 """A version that TensorFlow has loaded, as other runtimes are tried with it."""
 
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from service import store
 from service.engine.batching.parameters import BatchingParameters
 from service.engine.batching.warmer import Sample
 from service.engine.joining.row_test import one_row
@@ -18,6 +21,8 @@ from service.engine.tf.device import DeviceSettings, has_gpu, import_tensorflow
 from service.engine.tf.saved_model import Loaded
 from service.engine.tf.trial import Asked
 from service.interface import DEFAULT_SIGNATURE, Array, Signature
+
+log = logging.getLogger(__name__)
 
 # Rows of a middling batch, and of what is drawn.
 _ROWS: Final = 8
@@ -35,6 +40,7 @@ def make(
     *,
     real: Mapping[str, Sequence[Asked]],
     padded: bool,
+    int8: bool,
 ) -> Subject:
     """Put together what `fitting` has to know of a version.
 
@@ -46,6 +52,7 @@ def make(
         device: how TensorFlow uses the device.
         real: the requests of its warm-up file.
         padded: whether only sizes run that ran before.
+        int8: whether its int8 form may run, if it has one.
     """
     folder, name, version = which
     signature = found.signatures[DEFAULT_SIGNATURE]
@@ -70,12 +77,26 @@ def make(
     def in_openvino(part: Part) -> Opened:
         return openvino.open_model(part, threads=threads, at_once=at_once, bfloat16=device.mixed_precision)
 
+    def in_int8(_: Part) -> Opened:
+        return openvino.open_model(folder / store.INT8, threads=threads, at_once=at_once, bfloat16=False)
+
     def in_xla(part: Part) -> Opened:
         sample = None if made is None else Sample({each: row[:1] for each, row in made.inputs.items()}, outputs)
         return xla.open_part(import_tensorflow(device), part, loaded.open_session, sample, sizes)
 
     installed = {} if has_gpu() else asked.installed()  # what there is besides TensorFlow computes on the CPU
-    openers = {asked.OPENVINO: in_openvino} if asked.OPENVINO in installed else {}
+    openers: dict[str, Callable[[Part], Opened]] = {asked.OPENVINO: in_openvino} if asked.OPENVINO in installed else {}
+    own: dict[str, Trial] = {}
+    if int8 and made is not None and (int8_scores := trial.read_int8_golden(folder)) is not None:
+        if openers:
+            openers = {asked.OPENVINO_INT8: in_int8, **openers}
+            own[asked.OPENVINO_INT8] = replace(made, recorded={"scores": int8_scores}, scores="", own=True)
+        else:
+            log.info(
+                "%s version %d serves in float: its int8 form needs %s.",
+                name, version, "a processor" if has_gpu() else "OpenVINO (signpost-serving[openvino])",
+                extra={"once": f"int8 {name} {version}"},
+            )  # fmt: skip
     if padded:
         openers[asked.XLA] = in_xla
     about = {
@@ -87,10 +108,10 @@ def make(
         "sizes": sizes,
         "mixed_precision": device.mixed_precision,
         "gpu": has_gpu(),
+        "tried": tuple(openers),
     }
-    return Subject(
-        folder, name, version, signature, outputs, why, loaded.devices[DEFAULT_SIGNATURE], cut, made, openers, about
-    )
+    devices = loaded.devices[DEFAULT_SIGNATURE]
+    return Subject(folder, name, version, signature, outputs, why, devices, cut, made, openers, about, own)
 
 
 def _sizes(parameters: BatchingParameters | None, padded: bool) -> tuple[int, ...]:

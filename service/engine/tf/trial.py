@@ -120,6 +120,14 @@ def read_golden(folder: Path) -> tuple[Array, Array] | None:
         return golden["image"], golden["scores"]
 
 
+def read_int8_golden(folder: Path) -> Array | None:
+    """The scores (N, K) that the trainer saw of the version's int8 form for its golden samples, if it has one."""
+    if not ((folder / store.INT8).is_file() and (folder / store.GOLDEN).is_file()):
+        return None
+    with np.load(folder / store.GOLDEN, allow_pickle=False) as golden:
+        return golden.get("int8_scores")
+
+
 def golden_inputs(folder: Path) -> list[Inputs]:
     """The inputs of a version's golden samples, if it has any."""
     golden = read_golden(folder)
