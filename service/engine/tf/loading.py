@@ -16,7 +16,7 @@ from service.engine.classifier import blank, read_classes
 from service.engine.joining.row_test import why_not_joined
 from service.engine.joining.shape_judge import ShapeJudge
 from service.engine.runtimes import fitting
-from service.engine.runtimes.asked import XLA, Wish
+from service.engine.runtimes.asked import AUTO, XLA, Wish
 from service.engine.runtimes.choice import Choice
 from service.engine.tf import definition, errors, runtime_subject, saved_model, trial
 from service.engine.tf.definition import Definition
@@ -97,7 +97,14 @@ def load(
         unjoined = _find_unjoined(folder, found, loaded, parameters, real, tolerance)
         if wish.runtime != REFERENCE and DEFAULT_SIGNATURE in loaded.devices:
             subject = runtime_subject.make(
-                (folder, name, version), found, loaded, parameters, device, real=real, padded=padded
+                (folder, name, version),
+                found,
+                loaded,
+                parameters,
+                device,
+                real=real,
+                padded=padded,
+                patient=wish.runtime != AUTO,
             )
             choice = fitting.fit(subject, wish)
             if choice.opened is not None:

@@ -1,5 +1,6 @@
 """A version that TensorFlow has loaded, as other runtimes are tried with it."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ from service.interface import DEFAULT_SIGNATURE, Array, Signature
 _ROWS: Final = 8
 # In 16 bits scores differ by more.
 _COARSE_TOLERANCE: Final = 0.02
+# Seconds that a version may take longer to load where XLA is only tried.
+_XLA_S: Final = 5.0
 _OUTPUT: Final = "signpost_output_"
 
 
@@ -35,6 +38,7 @@ def make(
     *,
     real: Mapping[str, Sequence[Asked]],
     padded: bool,
+    patient: bool,
 ) -> Subject:
     """Put together what `fitting` has to know of a version.
 
@@ -46,6 +50,7 @@ def make(
         device: how TensorFlow uses the device.
         real: the requests of its warm-up file.
         padded: whether only sizes run that ran before.
+        patient: whether a runtime may take any time to open it, as it was asked for.
     """
     folder, name, version = which
     signature = found.signatures[DEFAULT_SIGNATURE]
@@ -72,7 +77,9 @@ def make(
 
     def in_xla(part: Part) -> Opened:
         sample = None if made is None else Sample({each: row[:1] for each, row in made.inputs.items()}, outputs)
-        return xla.open_part(import_tensorflow(device), part, loaded.open_session, sample, sizes)
+        return xla.open_part(
+            import_tensorflow(device), part, loaded.open_session, sample, sizes, math.inf if patient else _XLA_S
+        )
 
     installed = {} if has_gpu() else asked.installed()  # what there is besides TensorFlow computes on the CPU
     openers = {asked.OPENVINO: in_openvino} if asked.OPENVINO in installed else {}
