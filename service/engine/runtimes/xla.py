@@ -5,15 +5,12 @@ The program is a function inside a graph that runs in a session as any other, so
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from service.engine.batching.batcher import Run, Unjoinable
 from service.engine.batching.warmer import Sample, run_sizes
 from service.engine.runtimes.part import NotTaken, Opened, Part
 from service.errors import SignpostError
-
-# Seconds that a version may take longer to load for it.
-LIMIT_S: Final = 5.0
 
 # Makes the function of a graph on each device, by the names of the tensors that are fed and fetched; and its end.
 OpenSession = Callable[[Any, Mapping[str, str], Mapping[str, str]], tuple[Sequence[Run], Callable[[], None]]]
@@ -25,7 +22,7 @@ def open_part(
     open_session: OpenSession,
     sample: Sample | None,
     sizes: Sequence[int],
-    limit_s: float = LIMIT_S,
+    limit_s: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> Opened:
     """Compile a part for each size of batch.

@@ -97,7 +97,7 @@ def load(
         unjoined = _find_unjoined(folder, found, loaded, parameters, real, tolerance)
         if wish.runtime != REFERENCE and DEFAULT_SIGNATURE in loaded.devices:
             subject = runtime_subject.make(
-                (folder, name, version), found, loaded, parameters, device, real=real, padded=padded, int8=wish.int8
+                (folder, name, version), found, loaded, parameters, device, real=real, padded=padded, wish=wish
             )
             choice = fitting.fit(subject, wish)
             if choice.opened is not None:

@@ -1,6 +1,7 @@
 """A version that TensorFlow has loaded, as other runtimes are tried with it."""
 
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from service.engine.batching.parameters import BatchingParameters
 from service.engine.batching.warmer import Sample
 from service.engine.joining.row_test import one_row
 from service.engine.runtimes import asked, choice, openvino, xla
+from service.engine.runtimes.asked import Wish
 from service.engine.runtimes.choice import Trial
 from service.engine.runtimes.fitting import Subject
 from service.engine.runtimes.part import Opened, Part, numbers, why_not
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 _ROWS: Final = 8
 # In 16 bits scores differ by more.
 _COARSE_TOLERANCE: Final = 0.02
+# Seconds that a version may take longer to load where XLA is only tried.
+_XLA_S: Final = 5.0
 _OUTPUT: Final = "signpost_output_"
 
 
@@ -40,7 +44,7 @@ def make(
     *,
     real: Mapping[str, Sequence[Asked]],
     padded: bool,
-    int8: bool,
+    wish: Wish,
 ) -> Subject:
     """Put together what `fitting` has to know of a version.
 
@@ -52,7 +56,7 @@ def make(
         device: how TensorFlow uses the device.
         real: the requests of its warm-up file.
         padded: whether only sizes run that ran before.
-        int8: whether its int8 form may run, if it has one.
+        wish: how its runtime is found.
     """
     folder, name, version = which
     signature = found.signatures[DEFAULT_SIGNATURE]
@@ -82,12 +86,19 @@ def make(
 
     def in_xla(part: Part) -> Opened:
         sample = None if made is None else Sample({each: row[:1] for each, row in made.inputs.items()}, outputs)
-        return xla.open_part(import_tensorflow(device), part, loaded.open_session, sample, sizes)
+        return xla.open_part(
+            import_tensorflow(device),
+            part,
+            loaded.open_session,
+            sample,
+            sizes,
+            _XLA_S if wish.runtime == asked.AUTO else math.inf,
+        )
 
     installed = {} if has_gpu() else asked.installed()  # what there is besides TensorFlow computes on the CPU
     openers: dict[str, Callable[[Part], Opened]] = {asked.OPENVINO: in_openvino} if asked.OPENVINO in installed else {}
     own: dict[str, Trial] = {}
-    if int8 and made is not None and (int8_scores := trial.read_int8_golden(folder)) is not None:
+    if wish.int8 and made is not None and (int8_scores := trial.read_int8_golden(folder)) is not None:
         if openers:
             openers = {asked.OPENVINO_INT8: in_int8, **openers}
             own[asked.OPENVINO_INT8] = replace(made, recorded={"scores": int8_scores}, scores="", own=True)
