@@ -49,7 +49,14 @@ def _measure(folder: Path, threads: int, batches: list[int]) -> None:
     loaded = saved_model.load(folder, found, device)
     parameters = BatchingParameters(max_batch_size=max(batches))
     subject = runtime_subject.make(
-        (folder, folder.parent.name, 1), found, loaded, parameters, device, real={}, padded=False, patient=True
+        (folder, folder.parent.name, 1),
+        found,
+        loaded,
+        parameters,
+        device,
+        real={},
+        padded=False,
+        wish=asked.Wish(asked.OPENVINO, int8=False),
     )
     opened = subject.openers[asked.OPENVINO](subject.part())
     size = found.signatures[DEFAULT_SIGNATURE].image

@@ -194,8 +194,7 @@ class Settings:
     )
     int8: bool = _setting(
         True,
-        "Run versions in 8 bits that `signpost train --quantize int8` has published so, where OpenVINO runs them; "
-        "--no-int8 does not.",
+        "Run in 8 bits what `signpost train --quantize int8` published so, where OpenVINO may run it; false: in float.",
     )
     per_process_gpu_memory_fraction: float = _setting(
         0.0, "Share of each GPU's memory to take at the start; 0 takes memory as it is needed.", 0, 1

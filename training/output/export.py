@@ -319,8 +319,8 @@ def write_extras(
     int8_scores: Scores | None = None,
 ) -> None:
     """Put golden samples, model card and figures into `assets.extra`."""
-    arrays = {"image": golden, "scores": scores} | ({} if int8_scores is None else {"int8_scores": int8_scores})
-    np.savez_compressed(folder / store.GOLDEN, **arrays)
+    of_int8 = {} if int8_scores is None else {"int8_scores": int8_scores}
+    np.savez_compressed(folder / store.GOLDEN, allow_pickle=False, image=golden, scores=scores, **of_int8)
     (folder / store.MODEL_CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
     for figure in figures:
         (folder / store.EXTRA / figure.name).write_bytes(figure.read_bytes())

@@ -125,7 +125,7 @@ def read_int8_golden(folder: Path) -> Array | None:
     if not ((folder / store.INT8).is_file() and (folder / store.GOLDEN).is_file()):
         return None
     with np.load(folder / store.GOLDEN, allow_pickle=False) as golden:
-        return golden.get("int8_scores")
+        return golden["int8_scores"] if "int8_scores" in golden.files else None
 
 
 def golden_inputs(folder: Path) -> list[Inputs]:
