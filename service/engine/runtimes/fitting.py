@@ -123,7 +123,8 @@ def _asked_with_int8(subject: Subject) -> Choice:
         return _asked(subject, OPENVINO_INT8)
     except NotTaken as error:  # the float graph is there for that
         choice = _asked(subject, OPENVINO)
-        return replace(choice, by=replace(choice.by, why=str(error)))
+        why = str(error).partition(": ")[2].rstrip(".")
+        return replace(choice, by=replace(choice.by, why=f"{OPENVINO_INT8}: {why}"))
 
 
 def _asked(subject: Subject, runtime: str) -> Choice:
