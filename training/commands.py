@@ -124,6 +124,7 @@ class _Train(click.Command):
     multiple=True,
     help="Folder or zip of images of other things, from which the model learns what it does not know; may be repeated.",
 )
+@click.option("--teacher", type=_PATH, help="A model in a store whose scores are learned beside the labels.")
 @click.option("--tensorboard", type=_PATH, help="Folder for TensorBoard's logs.")
 @click.option("--find-rate", is_flag=True, help="Suggest a learning rate and stop, instead of training.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint of an interrupted run.")
@@ -145,6 +146,7 @@ def train(
     checkpoints: Path | None,
     weights: Path | None,
     outsiders: tuple[Path, ...],
+    teacher: Path | None,
     tensorboard: Path | None,
     find_rate: bool,
     resume: bool,
@@ -172,6 +174,7 @@ def train(
         class_folders=class_folders,
         find_rate=find_rate,
         outsiders=outsiders,
+        teacher=teacher,
     )
     with _told(), progress.for_terminal() as shown:
         run_options.check(chosen, options)
