@@ -136,6 +136,7 @@ class _Train(click.Command):
     show_default=True,
     help="How much of the accuracy on the test images that may cost; nothing is published if it costs more.",
 )
+@click.option("--teacher", type=_PATH, help="A model in a store whose scores are learned beside the labels.")
 @click.option("--tensorboard", type=_PATH, help="Folder for TensorBoard's logs.")
 @click.option("--find-rate", is_flag=True, help="Suggest a learning rate and stop, instead of training.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint of an interrupted run.")
@@ -159,6 +160,7 @@ def train(
     outsiders: tuple[Path, ...],
     quantize: str | None,
     quantize_loss: float,
+    teacher: Path | None,
     tensorboard: Path | None,
     find_rate: bool,
     resume: bool,
@@ -188,6 +190,7 @@ def train(
         outsiders=outsiders,
         quantize=quantize,
         quantize_loss=quantize_loss,
+        teacher=teacher,
     )
     with _told(), progress.for_terminal() as shown:
         run_options.check(chosen, options)

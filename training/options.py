@@ -21,6 +21,7 @@ _BACKENDS: Final = ("jax", "tensorflow", "torch")
 # Choices that are shares: with the highest that makes sense, and whether that itself does.
 _SHARES: Final = {
     "warmup": True, "label_smoothing": False, "average_decay": False, "validation": False, "start_share": True,
+    "taught": True,
 }  # fmt: skip
 
 
@@ -45,6 +46,7 @@ class Options:
         outsiders: sources of images of other things than the classes.
         quantize: `int8` to publish the network in 8 bits beside the float one, or None.
         quantize_loss: how much of the accuracy that may cost, as a share of the test images.
+        teacher: a version in a store whose scores are learned beside the labels, or None.
     """
 
     data: tuple[Path, ...]
@@ -63,6 +65,7 @@ class Options:
     outsiders: tuple[Path, ...] = ()
     quantize: str | None = None
     quantize_loss: float = 0.003
+    teacher: Path | None = None
 
 
 def check(recipe: Recipe, options: Options) -> None:
@@ -74,11 +77,13 @@ def check(recipe: Recipe, options: Options) -> None:
     store.check_name(options.name)
     for problem in (*_wrong_choices(recipe), *_wrong_sizes(recipe), *_wrong_options(recipe, options)):
         raise TrainingError(problem)
-    _check_backend(needs_tensorflow=options.weights is not None or options.tensorboard is not None)
+    _check_backend(needs_tensorflow=any((options.weights, options.tensorboard, options.teacher)))
     if options.quantize is not None:
         _check_quantizing()
     if options.weights is not None:
         _check_weights(recipe, options.weights)
+    if options.teacher is not None:
+        weights_version(options.teacher, "--teacher")
     if options.resume:
         checkpoints.check(options.checkpoints)
     check_writable(options.report, "report")
@@ -118,8 +123,8 @@ def _wrong_choices(recipe: Recipe) -> Iterator[str]:
         yield f"learning_rate is {recipe.learning_rate}; it has to be more than 0."
     if not recipe.batch_size > 0:
         yield f"batch_size is {recipe.batch_size}; it has to be 1 or more."
-    widths = () if kind == "transfer" else how.widths
-    if any(width < 1 for width in (*widths, how.stem)) or (kind != "transfer" and not widths):
+    widths = () if how.is_pretrained else how.widths
+    if any(width < 1 for width in (*widths, how.stem)) or (not how.is_pretrained and not widths):
         yield f"architecture.widths is {widths}, with a stem of {how.stem}; give a width of 1 or more for each stage."
     if any(depth < 1 for depth in how.depths):
         yield f"architecture.depths is {how.depths}; each stage has 1 block or more."
@@ -142,7 +147,7 @@ def _wrong_options(recipe: Recipe, options: Options) -> Iterator[str]:
         yield "--samples is for the recipes that draw their images, and this one reads them; leave it out."
     if options.find_rate and options.resume:
         yield "--find-rate trains nothing, so there is nothing to --resume; leave one of them out."
-    if not recipe.epochs and recipe.architecture.kind != "transfer" and options.weights is None:
+    if not recipe.epochs and not recipe.architecture.is_pretrained and options.weights is None:
         yield "There is nothing to train in 0 epochs; give --epochs 1 or more, or a version to publish with --weights."
     if recipe.start_share and options.weights is None:
         yield "There are no weights to keep a share of (start_share); name some with --weights."
@@ -155,7 +160,7 @@ def _check_backend(needs_tensorflow: bool) -> None:
     if backend is not None and importlib.util.find_spec(backend) is None:
         raise TrainingError(f"KERAS_BACKEND is {backend}, which is not installed.")
     if needs_tensorflow and importlib.util.find_spec("tensorflow") is None:
-        raise TrainingError("--weights and --tensorboard need TensorFlow, which is not installed.")
+        raise TrainingError("--weights, --teacher and --tensorboard need TensorFlow, which is not installed.")
 
 
 def _check_quantizing() -> None:
@@ -168,12 +173,12 @@ def _check_quantizing() -> None:
 
 
 def _check_weights(recipe: Recipe, path: Path) -> None:
-    if recipe.architecture.kind == "transfer" and not path.is_dir():
+    if recipe.architecture.is_pretrained and not path.is_dir():
         if not path.is_file():
-            backbone = recipe.architecture.backbone
+            backbone = recipe.architecture.backbone or recipe.architecture.kind
             raise TrainingError(
-                f"There is no file {path}; --weights takes a .weights.h5 file for {backbone} here, or a version in the "
-                "store to go on from."
+                f"There is no file {path}; --weights takes a file of the weights of {backbone} here, or a version in "
+                "the store to go on from."
             )
     else:
         weights_version(path)

@@ -19,6 +19,7 @@ from training.loop.checkpoints import History
 from training.loop.fit import Start, fit, set_weights
 from training.loop.knowing import about_domain, judge_domain, learn_domain
 from training.loop.progress import Progress, TensorBoard
+from training.loop.teaching import learn_from_teacher
 from training.loop.transfer import train_head
 from training.network import architectures, initial
 from training.network.folding import fold
@@ -64,6 +65,8 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     if options.tensorboard is not None:
         progress = TensorBoard(progress, options.tensorboard / options.name)
     shape = (*recipe.size, recipe.channels)
+    if options.teacher is not None and recipe.epochs:
+        training = _taught(training, recipe, options.teacher, progress)
     start, history = _beginning(recipe, options, training, validation, progress)
     fitted = fit(
         recipe,
@@ -75,6 +78,7 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
         resume=options.resume,
         start=start,
         start_name=str(options.weights),
+        teacher=_named(options.teacher),
     )
     if not export.possible():
         progress.say(
@@ -108,6 +112,7 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
         temperature=temperature,
         parameters=folded.count_params(),
         began_with=_name_of(recipe, options.weights),
+        teacher=_named(options.teacher),
     )
     about["in_domain"] = about_domain(known, data)
     about["licences"] = licences((*options.data, *options.outsiders, *([options.weights] if options.weights else [])))
@@ -184,7 +189,7 @@ def _beginning(
 ) -> tuple[Start | None, History]:
     """What gives the network its first weights, and the history of getting them."""
     path = options.weights
-    if recipe.architecture.kind == "transfer" and (path is None or path.is_file()):
+    if recipe.architecture.is_pretrained and (path is None or path.is_file()):
         begun = train_head(recipe, training, validation, options.weights, options.seed, options.cache, progress)
         return (lambda network: set_weights(network, begun.weights)), begun.history
     if path is None:
@@ -205,12 +210,27 @@ def _beginning(
 
 def _name_of(recipe: Recipe, weights: Path | None) -> str:
     """Which weights a training began with, for the model card."""
-    if recipe.architecture.kind == "transfer" and (weights is None or weights.is_file()):
-        return f"{recipe.architecture.backbone} from {weights.name if weights else 'ImageNet, as Keras publishes it'}"
+    if recipe.architecture.is_pretrained and (weights is None or weights.is_file()):
+        network = recipe.architecture.backbone or recipe.architecture.kind
+        return f"{network} from {weights.name if weights else 'ImageNet, as Keras publishes it'}"
     if weights is None:
         return "random weights"
-    version = weights_version(weights)
+    return _named(weights)
+
+
+def _named(path: Path | None) -> str:
+    """Model and version, as in `cats_vs_dogs/4`; nothing for none."""
+    if path is None:
+        return ""
+    version = weights_version(path)
     return f"{version.parent.name}/{version.name}"
+
+
+def _taught(training: Dataset, recipe: Recipe, teacher: Path, progress: Progress) -> Dataset:
+    version = weights_version(teacher)
+    progress.say(f"Asking {version} about {len(training)} images, once ...")
+    loaded = export.load_version(version)
+    return learn_from_teacher(training, loaded.run, loaded.shape, loaded.classes, recipe.taught)
 
 
 def find_rate(recipe: Recipe, options: Options, data: Data, progress: Progress) -> float:
