@@ -11,7 +11,7 @@ from service.engine.batching.batcher import Run
 from service.engine.runtimes.asked import AUTO, Wish
 from service.engine.runtimes.choice import Candidate, Choice, Trial, choose, gain_of, why_not, why_random
 from service.engine.runtimes.guarded import Guarded
-from service.engine.runtimes.part import NotTaken, Opened, Part
+from service.engine.runtimes.part import NotTaken, Opened, Part, why_not_unasked
 from service.engine.runtimes.remembered import Remembered, fingerprint, processor
 from service.errors import LoadFailed, SignpostError
 from service.interface import REFERENCE, RunBy, Signature
@@ -130,8 +130,9 @@ def _asked(subject: Subject, runtime: str) -> Choice:
 def _automatic(subject: Subject, wish: Wish) -> Choice:
     if not subject.openers:  # nothing is installed, so nothing need be told
         return Choice(RunBy())
-    if subject.why_not or subject.trial is None:
-        return Choice(RunBy(why=subject.why_not))
+    why = subject.why_not or why_not_unasked(subject.signature)
+    if why or subject.trial is None:
+        return Choice(RunBy(why=why))
     remembered = None
     if wish.folder is not None:
         about = {"files": fingerprint(subject.folder), "processor": processor(), **subject.about}

@@ -95,20 +95,25 @@ def open_model(source: Part | Path, *, threads: int, at_once: int, bfloat16: boo
         NotTaken: OpenVINO can't read it, or not run it here.
     """
     model = read(source)
-    properties = {
+    try:
+        compiled = _core().compile_model(model, _DEVICE, properties(threads, at_once, bfloat16))
+    except RuntimeError as error:
+        raise NotTaken(f"can't run it here: {_reason(error)}") from error
+    runner = _Runner(compiled)
+    return Opened((runner,), runner.close)
+
+
+def properties(threads: int, at_once: int, bfloat16: bool) -> dict[str, Any]:
+    """How OpenVINO computes; see `open_model`."""
+    return {
         "NUM_STREAMS": at_once,
         "INFERENCE_NUM_THREADS": threads * at_once,
+        # By itself it would compute in 16 bits wherever the processor can.
         "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
         # Neither are weights rounded, nor a process tied to cores that others are tied to as well.
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         "ENABLE_CPU_PINNING": False,
     }
-    try:
-        compiled = _core().compile_model(model, _DEVICE, properties)
-    except RuntimeError as error:
-        raise NotTaken(f"can't run it here: {_reason(error)}") from error
-    runner = _Runner(compiled)
-    return Opened((runner,), runner.close)
 
 
 class _Runner:
