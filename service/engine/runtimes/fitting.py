@@ -30,6 +30,8 @@ class Subject:
         signature: the default signature.
         outputs: those of it that a runtime gives.
         why_reference: why only TensorFlow may run it; empty where others may.
+        why_differs: why it may answer the same input differently, so that nothing can be compared; empty where it does
+            not.
         devices: TensorFlow's function on each device.
         part: makes the part of its graph that a runtime needs.
         trial: what runtimes are tried with; None where nothing can be had.
@@ -43,6 +45,7 @@ class Subject:
     signature: Signature
     outputs: tuple[str, ...]
     why_reference: str
+    why_differs: str
     devices: Sequence[Run]
     part: Callable[[], Part]
     trial: Trial | None
@@ -67,7 +70,12 @@ def fit(subject: Subject, wish: Wish) -> Choice:
     """
     if wish.runtime == REFERENCE:
         return Choice(RunBy())
-    choice = _automatic(subject, wish) if wish.runtime == AUTO else _asked(subject, wish.runtime)
+    if wish.runtime != AUTO:
+        choice = _asked(subject, wish.runtime)
+    elif subject.openers:
+        choice = _automatic(subject, wish)
+    else:  # nothing is installed, so nothing need be told
+        choice = Choice(RunBy())
     if choice.by != RunBy():
         log.info("%s is run by %s.", subject, choice.by, extra={"once": f"runtime of {subject}"})
     return choice
@@ -108,6 +116,8 @@ def guard(subject: Subject, choice: Choice, changed: Callable[[RunBy], None], wi
 
 def _asked(subject: Subject, runtime: str) -> Choice:
     trial = subject.trial
+    if subject.why_differs:
+        return Choice(RunBy(why=subject.why_differs))
     if subject.why_not or trial is None:
         raise NotTaken(f"{subject} can't be run by --runtime={runtime}: {subject.why_not}.")
     reference = subject.devices[0]
@@ -128,9 +138,7 @@ def _asked(subject: Subject, runtime: str) -> Choice:
 
 
 def _automatic(subject: Subject, wish: Wish) -> Choice:
-    if not subject.openers:  # nothing is installed, so nothing need be told
-        return Choice(RunBy())
-    why = subject.why_not or why_not_unasked(subject.signature)
+    why = subject.why_differs or subject.why_not or why_not_unasked(subject.signature)
     if why or subject.trial is None:
         return Choice(RunBy(why=why))
     remembered = None

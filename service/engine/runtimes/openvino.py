@@ -22,6 +22,8 @@ from service.errors import ModelFailed, without_paths
 from service.interface import Array
 
 EXTRA: Final = "openvino"
+# What lines of its errors begin with that do not say what is wrong.
+_WHERE: Final = ("Exception from", "Check '", "FrontEnd API failed", "Model wasn't fully", "Summary:")
 _DEVICE: Final = "CPU"
 _importing: Final = threading.Lock()
 
@@ -153,6 +155,6 @@ def _names(ports: Any) -> set[str]:
 
 def _reason(error: Exception) -> str:
     """The line of OpenVINO's error that says what is wrong; those before say where in its own sources."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
-    return without_paths((told or lines or [type(error).__name__])[0])
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(_WHERE)]
+    return without_paths((told or lines or [type(error).__name__])[0]).rstrip(".")

@@ -37,8 +37,8 @@ def subject(folder: Path, openers: Mapping[str, Any], reference: FakeRun | None 
     (version / "saved_model.pb").touch()
     given = {
         "folder": version, "name": "letters", "version": 2, "signature": classifier_signature(), "outputs": ("scores",),
-        "why_reference": "", "devices": [reference or Slow()], "part": lambda: PART, "trial": trial(sizes=(1, 2)),
-        "openers": openers, "about": {"threads": 1},
+        "why_reference": "", "why_differs": "", "devices": [reference or Slow()], "part": lambda: PART,
+        "trial": trial(sizes=(1, 2)), "openers": openers, "about": {"threads": 1},
     } | changed  # fmt: skip
     return Subject(**given)
 
