@@ -70,7 +70,7 @@ def doubled(server: Server) -> Any:
     return requests.post(url, json={"instances": ROWS}, timeout=PATIENCE_S).json()
 
 
-def test_it_answers_and_everything_tells_who_does(server: Server) -> None:
+def test_it_answers_and_everything_tells_who_does(server: Server, made: Made) -> None:
     """Behind a gateway, too."""
     assert doubled(server) == {"predictions": [[2 * x for x in row] for row in ROWS]}
     told = runtime(server)
@@ -81,7 +81,7 @@ def test_it_answers_and_everything_tells_who_does(server: Server) -> None:
     text = requests.get(f"{server.url}/metrics", timeout=PATIENCE_S).text
     assert 'signpost_runtime_info{model="double",runtime="openvino",version="1"} 1.0' in text
     assert "double version 1 is run by openvino" in server.log.read_text()
-    listed = processes.run("models", "list", "--url", server.url)
+    listed = processes.run("models", "list", "--store", made.store, "--url", server.url)
     assert "by default (openvino)" in listed.stdout
 
 
