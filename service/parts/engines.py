@@ -57,7 +57,7 @@ def local_engine(
         given_up: told of each version whose runtime is given up while it serves: model, version, runtime.
     """
     source = config_source.from_settings(plan.settings, runtime.config_override)
-    load = loading.make_loader(plan, metrics, stopped, runtime.folder, given_up)
+    load = loading.make_loader(plan, metrics, stopped, runtime.folder, given_up, runtime.refuse_start)
     # The engine process is the only one of its service that has models; the one that follows it takes its place.
     view = shared_view(runtime, _ENGINE if plan.settings.engine == "shared" else None)
     return LocalEngine(

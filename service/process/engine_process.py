@@ -14,6 +14,7 @@ import time
 from typing import Final
 
 from service.engine.tf import device
+from service.errors import SettingsError
 from service.parts.plan import Plan
 from service.parts.runtime import Runtime
 
@@ -36,7 +37,7 @@ def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
         lifeline: the reading end of the pipe whose other end the supervisor holds.
 
     Raises:
-        SettingsError: the port can't be listened on.
+        SettingsError: the port can't be listened on, or the runtime that was asked for can't run a model.
     """
     from service.parts import engines
     from service.telemetry import logs, shared_metrics, tracing
@@ -82,7 +83,8 @@ def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
     server.start(address, plan.settings.grpc_socket_path, runtime.engine_socket)
     log.info("gRPC listens on %s (engine process %d).", address, os.getpid())
     while not engine.status().ready and not _closed(lifeline, 0.05):
-        pass
+        if why := runtime.start_refused:
+            raise SettingsError(why)
     runtime.engine_ready.touch()
     while not _closed(lifeline, _LOOK_S):
         metrics.note_queues(engine.queued())

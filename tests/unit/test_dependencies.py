@@ -29,7 +29,7 @@ NOT_OF_THE_SERVICE: Final = {"dev", "gpu", "loadtest", "train"}
 # What stands behind another package that is imported, and is never imported itself.
 NEVER_IMPORTED: Final = {"opentelemetry-exporter-otlp-proto-http"}
 # What only the project runs; it may use all the tools of development.
-NOT_IN_THE_WHEEL: Final = ("asking", "bench", "exports", "faults", "raw")
+NOT_IN_THE_WHEEL: Final = ("asking", "bench", "exports", "faults", "raw", "runtimes")
 
 
 def name_of(package: str) -> str:

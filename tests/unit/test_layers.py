@@ -118,6 +118,7 @@ MAY_IMPORT_ALL: Final = (
     "loadtests/gpu",
     "loadtests/object_storage",
     "loadtests/raw",
+    "loadtests/runtimes",
 )
 # The files that may run TensorFlow; a list so that adding to it is a decision.
 RUNS_TENSORFLOW: Final = tuple(

@@ -25,7 +25,19 @@ from service.engine.remote.peers import Peer, Statuses
 from service.engine.remote.servable import RemoteServable
 from service.engine.wrapped import WrappedServable
 from service.errors import InvalidRequest, ModelFailed, NotFound, SignpostError, Unavailable
-from service.interface import Answer, Array, Call, ModelSpec, Queue, Servable, Signature, State, Status, VersionStatus
+from service.interface import (
+    Answer,
+    Array,
+    Call,
+    ModelSpec,
+    Queue,
+    RunBy,
+    Servable,
+    Signature,
+    State,
+    Status,
+    VersionStatus,
+)
 from service.near_misses import not_found
 
 # Seconds for calls that few requests wait for: metadata, the classes' names.
@@ -138,7 +150,7 @@ class RemoteEngine:
                 raise Unavailable(self._fleet.silence)
         if spec.name not in self._fleet.models and not self._fleet.learn(spec.name):
             if self._fleet.refused:
-                raise Unavailable("The engine does not take this gateway's API key; its operator can help.")
+                raise Unavailable("The engine rejects this gateway's API key; ask the operator.")
             if self._fleet.starting:
                 raise Unavailable("The engine is starting; try again.")
             reason = self._fleet.reasons.get(spec.name, "").rstrip(".")
@@ -212,8 +224,17 @@ class RemoteEngine:
             parameters=self._parameters,
             unjoined=self._unjoined(spec, signatures),
         )
+        servable.run_by = self._run_by(spec)
         servable.learn_classes(time.monotonic() + _ASIDE_S)
         return servable
+
+    def _run_by(self, spec: ModelSpec) -> RunBy:
+        """What ran a version there when it was first asked for; no name where the peer does not tell."""
+        try:
+            response = self._metadata(spec, signature_messages.RUNTIME_FIELD)
+        except InvalidRequest:  # as TF Serving, and Signpost before it had runtimes, answer
+            return RunBy("")
+        return signature_messages.read_run_by(response.metadata[signature_messages.RUNTIME_FIELD])
 
     def _unjoined(self, spec: ModelSpec, signatures: Mapping[str, Signature]) -> dict[str, str]:
         """Why requests of signatures must not be joined: what the peer says, or else all but image classifiers."""
@@ -268,14 +289,16 @@ class _Lent(WrappedServable):
             self.inner = self._engine.fresh(self._spec, before.version)
             same = self.inner.signatures == before.signatures and self.inner.classes == before.classes
             if not same:  # the request was read with the old signature in mind
-                raise Unavailable(f"Model {self.name} was just replaced by another kind of it; try again.") from error
+                raise Unavailable(
+                    f"Model {self.name} was just replaced by a model of another kind; try again."
+                ) from error
             return self.inner.predict(inputs, call)
 
 
 def _signatures(response: Any) -> dict[str, Signature]:
     map_ = protocol.get_model_metadata_pb2.SignatureDefMap()
     if not response.metadata["signature_def"].Unpack(map_):
-        raise ModelFailed("The engine's metadata hold no signatures.")
+        raise ModelFailed("The engine's metadata contains no signatures.")
     return {name: signature_messages.read_signature(proto) for name, proto in sorted(map_.signature_def.items())}
 
 

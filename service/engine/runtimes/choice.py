@@ -144,8 +144,9 @@ def gains(
 ) -> dict[int, float]:
     """How many times as fast a runtime is as the reference, by the size of batches, as far as there is time.
 
-    Both run in turn, and the quickest of several turns counts, as others who use the host only ever slow it down. A size at which one
-    of them takes longer for a row than at a smaller one counts as that, as the batcher then makes smaller batches.
+    Both run in turn, and the quickest of several turns counts, as others who use the host only ever slow it down. A
+    size at which one of them takes longer for a row than at a smaller one counts as that, as the batcher then makes
+    smaller batches.
 
     Raises:
         SignpostError: one of them does not run.

@@ -11,7 +11,7 @@ from service.engine.batching.batcher import Run
 from service.engine.runtimes.asked import AUTO, OPENVINO, OPENVINO_INT8, Wish
 from service.engine.runtimes.choice import Candidate, Choice, Trial, choose, gain_of, why_not, why_random
 from service.engine.runtimes.guarded import Guarded
-from service.engine.runtimes.part import NotTaken, Opened, Part
+from service.engine.runtimes.part import NotTaken, Opened, Part, why_not_unasked
 from service.engine.runtimes.remembered import Remembered, fingerprint, processor
 from service.errors import LoadFailed, SignpostError
 from service.interface import REFERENCE, RunBy, Signature
@@ -30,6 +30,8 @@ class Subject:
         signature: the default signature.
         outputs: those of it that a runtime gives.
         why_reference: why only TensorFlow may run it; empty where others may.
+        why_differs: why it may answer the same input differently, so that nothing can be compared; empty where it does
+            not.
         devices: TensorFlow's function on each device.
         part: makes the part of its graph that a runtime needs.
         trial: what runtimes are tried with; None where nothing can be had.
@@ -44,6 +46,7 @@ class Subject:
     signature: Signature
     outputs: tuple[str, ...]
     why_reference: str
+    why_differs: str
     devices: Sequence[Run]
     part: Callable[[], Part]
     trial: Trial | None
@@ -69,12 +72,14 @@ def fit(subject: Subject, wish: Wish) -> Choice:
     """
     if wish.runtime == REFERENCE:
         return Choice(RunBy())
-    if wish.runtime == AUTO:
-        choice = _automatic(subject, wish)
-    elif wish.runtime == OPENVINO and OPENVINO_INT8 in subject.openers:
+    if wish.runtime == OPENVINO and OPENVINO_INT8 in subject.openers:
         choice = _asked_with_int8(subject)
-    else:
+    elif wish.runtime != AUTO:
         choice = _asked(subject, wish.runtime)
+    elif subject.openers:
+        choice = _automatic(subject, wish)
+    else:  # nothing is installed, so nothing need be told
+        choice = Choice(RunBy())
     if OPENVINO_INT8 in subject.openers and wish.runtime in (AUTO, OPENVINO) and choice.by.runtime != OPENVINO_INT8:
         log.warning(
             "%s does not serve in int8, in which it is published too: %s.", subject, choice.by.why.rstrip("."),
@@ -129,6 +134,8 @@ def _asked_with_int8(subject: Subject) -> Choice:
 
 def _asked(subject: Subject, runtime: str) -> Choice:
     trial = subject.own.get(runtime, subject.trial)
+    if subject.why_differs:
+        return Choice(RunBy(why=subject.why_differs))
     if subject.why_not or trial is None:
         raise NotTaken(f"{subject} can't be run by --runtime={runtime}: {subject.why_not}.")
     reference = subject.devices[0]
@@ -149,10 +156,9 @@ def _asked(subject: Subject, runtime: str) -> Choice:
 
 
 def _automatic(subject: Subject, wish: Wish) -> Choice:
-    if not subject.openers:  # nothing is installed, so nothing need be told
-        return Choice(RunBy())
-    if subject.why_not or subject.trial is None:
-        return Choice(RunBy(why=subject.why_not))
+    why = subject.why_differs or subject.why_not or why_not_unasked(subject.signature)
+    if why or subject.trial is None:
+        return Choice(RunBy(why=why))
     remembered = None
     if wish.folder is not None:
         about = {"files": fingerprint(subject.folder), "processor": processor(), **subject.about}

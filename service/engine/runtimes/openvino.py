@@ -22,6 +22,8 @@ from service.errors import ModelFailed, without_paths
 from service.interface import Array
 
 EXTRA: Final = "openvino"
+# What lines of its errors begin with that do not say what is wrong.
+_WHERE: Final = ("Exception from", "Check '", "FrontEnd API failed", "Model wasn't fully", "Summary:")
 _DEVICE: Final = "CPU"
 _importing: Final = threading.Lock()
 
@@ -95,20 +97,25 @@ def open_model(source: Part | Path, *, threads: int, at_once: int, bfloat16: boo
         NotTaken: OpenVINO can't read it, or not run it here.
     """
     model = read(source)
-    properties = {
+    try:
+        compiled = _core().compile_model(model, _DEVICE, properties(threads, at_once, bfloat16))
+    except RuntimeError as error:
+        raise NotTaken(f"can't run it here: {_reason(error)}") from error
+    runner = _Runner(compiled)
+    return Opened((runner,), runner.close)
+
+
+def properties(threads: int, at_once: int, bfloat16: bool) -> dict[str, Any]:
+    """How OpenVINO computes; see `open_model`."""
+    return {
         "NUM_STREAMS": at_once,
         "INFERENCE_NUM_THREADS": threads * at_once,
+        # By itself it would compute in 16 bits wherever the processor can.
         "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
         # Neither are weights rounded, nor a process tied to cores that others are tied to as well.
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         "ENABLE_CPU_PINNING": False,
     }
-    try:
-        compiled = _core().compile_model(model, _DEVICE, properties)
-    except RuntimeError as error:
-        raise NotTaken(f"can't run it here: {_reason(error)}") from error
-    runner = _Runner(compiled)
-    return Opened((runner,), runner.close)
 
 
 class _Runner:
@@ -148,6 +155,6 @@ def _names(ports: Any) -> set[str]:
 
 def _reason(error: Exception) -> str:
     """The line of OpenVINO's error that says what is wrong; those before say where in its own sources."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
-    return without_paths((told or lines or [type(error).__name__])[0])
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(_WHERE)]
+    return without_paths((told or lines or [type(error).__name__])[0]).rstrip(".")

@@ -8,8 +8,11 @@ from service.engine.batching.batcher import Run
 from service.errors import LoadFailed
 from service.interface import DEFAULT_SIGNATURE, Signature
 
-# Kinds of NumPy's types that count as numbers here: floats, whole numbers, truth values.
-_NUMBERS: Final = "fiub"
+# Types that every runtime computes as they are: wider ones than these OpenVINO makes narrower.
+_NUMBERS: Final = frozenset({"DT_FLOAT", "DT_HALF", "DT_UINT8", "DT_INT8", "DT_INT32", "DT_BOOL"})
+# Of the inputs with which a runtime may be chosen without being asked for: whole numbers are often places in a table,
+# and what lies outside of it is an error in TensorFlow only.
+_UNASKED: Final = frozenset({"DT_FLOAT", "DT_HALF", "DT_UINT8"})
 # Operations after which it depends on the values which others run, or how often.
 _CONTROL: Final = (
     "While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase", "Switch", "RefSwitch", "Merge", "Enter",
@@ -52,8 +55,16 @@ class Opened:
 
 
 def numbers(signature: Signature) -> tuple[str, ...]:
-    """The outputs of a signature that are numbers."""
-    return tuple(name for name, spec in signature.outputs.items() if spec.dtype.kind in _NUMBERS)
+    """The outputs of a signature that a runtime can give."""
+    return tuple(name for name, spec in signature.outputs.items() if spec.dtype_name in _NUMBERS)
+
+
+def why_not_unasked(signature: Signature) -> str:
+    """Why a runtime has to be asked for; empty where it may be chosen."""
+    for name, spec in signature.inputs.items():
+        if spec.dtype_name not in _UNASKED:
+            return f"its input {name!r} ({spec.dtype_name}) may be places in a table, which only TensorFlow checks"
+    return ""
 
 
 def why_not(signatures: Mapping[str, Signature], operations: Mapping[str, Iterable[str]]) -> str:
@@ -67,11 +78,11 @@ def why_not(signatures: Mapping[str, Signature], operations: Mapping[str, Iterab
     if signature is None:
         return f"it has no signature {DEFAULT_SIGNATURE!r}"
     for name, spec in signature.inputs.items():
-        if spec.dtype.kind not in _NUMBERS:
-            return f"its input {name!r} is not a number but {spec.dtype_name}"
-        if spec.shape is None or not spec.shape:
-            return f"its input {name!r} has no fixed number of dimensions"
+        if spec.dtype_name not in _NUMBERS:
+            return f"its input {name!r} is {spec.dtype_name}"
+        if not spec.shape:
+            return f"its input {name!r} has no dimension that is that of a batch"
     if not numbers(signature):
-        return "none of its outputs is a number"
+        return "none of its outputs is a number of 32 bits or fewer"
     found = sorted(set(operations[DEFAULT_SIGNATURE]) & set(_CONTROL))
     return f"which of its operations run depends on the input ({found[0]})" if found else ""

@@ -62,11 +62,12 @@ def make(
     signature = found.signatures[DEFAULT_SIGNATURE]
     # Of an image classifier more is computed only for who asks for it.
     outputs = numbers(signature) if signature.image is None else signature.image_outputs
-    why = why_not(found.signatures, found.operations) or found.why_calls_differ(DEFAULT_SIGNATURE)
+    differs = found.why_calls_differ(DEFAULT_SIGNATURE)
+    why = why_not(found.signatures, found.operations)
     if not why and DEFAULT_SIGNATURE not in loaded.frozen:
         why = "its variables can't be made constants"
     sizes = _sizes(parameters, padded)
-    made = None if why else _trial(folder, signature, outputs, sizes, real, device.mixed_precision)
+    made = None if why or differs else _trial(folder, signature, outputs, sizes, real, device.mixed_precision)
     threads = device.intra_op_threads or device.threads or len(os.sched_getaffinity(0))
     at_once = 1 if parameters is None else parameters.num_batch_threads
 
@@ -121,8 +122,21 @@ def make(
         "gpu": has_gpu(),
         "tried": tuple(openers),
     }
-    devices = loaded.devices[DEFAULT_SIGNATURE]
-    return Subject(folder, name, version, signature, outputs, why, devices, cut, made, openers, about, own)
+    return Subject(
+        folder=folder,
+        name=name,
+        version=version,
+        signature=signature,
+        outputs=outputs,
+        why_reference=why,
+        why_differs=differs,
+        devices=loaded.devices[DEFAULT_SIGNATURE],
+        part=cut,
+        trial=made,
+        openers=openers,
+        about=about,
+        own=own,
+    )
 
 
 def _sizes(parameters: BatchingParameters | None, padded: bool) -> tuple[int, ...]:

@@ -1,10 +1,10 @@
 """Images a second of TensorFlow's session and of OpenVINO, as the service runs both, one batch at a time.
 
-    .venv/bin/python -m loadtests.bench.runtime_speed model_store/cats_vs_dogs/3 …
+    .venv/bin/python -m loadtests.runtimes.speed model_store/cats_vs_dogs/3 …
 
 prints a line for each version, number of threads and size of batch: both rates, how many times as fast OpenVINO is, and
-by how much the scores differ at most. Both run in turn, and the quickest turn counts. TensorFlow takes its threads once for a
-process, so each number of threads is measured in one of its own.
+by how much the scores differ at most. Both run in turn, and the quickest turn counts. TensorFlow takes its threads once
+for a process, so each number of threads is measured in one of its own.
 """
 
 import os
