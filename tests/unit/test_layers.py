@@ -96,6 +96,7 @@ training/recipes            | training: ground, training: recipe, training/data,
 training/network            | service, training: ground, training: recipe, training/data
 training/loop               | training: ground, training: recipe, training/data, training/network, training/strangers
 training/output             | service, service/config, service/objects, service/objects/editing
+                            | service/engine/runtimes
                             | training: ground, training: recipe, training/data, training/loop, training/network
                             | training/strangers
 training                    | service, service/telemetry, service/objects, service/objects/editing
@@ -222,6 +223,8 @@ def test_training_shares_with_the_service_what_prevents_skew_and_nothing_else(pa
         shared = (*SHARED, "service.telemetry.tensorflow_noise")
     if path.name == "gate.py":  # what passes the quality gate gets its label
         shared = (*SHARED, "service.config.config_edit", "service.objects")
+    if path.name == "quantised.py":  # the int8 form is read and run as the service does
+        shared = (*SHARED, "service.engine.runtimes")
     if path.name in ("run.py", "options.py", "judge_options.py"):  # where versions are published and read
         shared = (*SHARED, "service.objects")
     assert set(reaches(path, "service")) == set(reaches(path, *shared))

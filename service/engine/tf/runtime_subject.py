@@ -106,7 +106,7 @@ def make(
         else:
             log.info(
                 "%s version %d serves in float: its int8 form needs %s.",
-                name, version, "a processor" if has_gpu() else "OpenVINO (signpost-serving[openvino])",
+                name, version, "a CPU" if has_gpu() else "OpenVINO (pip install 'signpost-serving[openvino]')",
                 extra={"once": f"int8 {name} {version}"},
             )  # fmt: skip
     if padded:
