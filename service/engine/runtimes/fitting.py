@@ -86,7 +86,11 @@ def fit(subject: Subject, wish: Wish) -> Choice:
             extra={"once": f"int8 {subject}"},
         )  # fmt: skip
     if choice.by != RunBy():
-        log.info("%s is run by %s.", subject, choice.by, extra={"once": f"runtime of {subject}"})
+        sixteen = choice.by.runtime == OPENVINO and subject.about.get("mixed_precision")
+        log.info(
+            "%s is run by %s%s.", subject, choice.by, ", both with --mixed_precision" if sixteen else "",
+            extra={"once": f"runtime of {subject}"},
+        )  # fmt: skip
     return choice
 
 
