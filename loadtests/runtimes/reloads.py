@@ -8,6 +8,8 @@ after some of them, then how much it grew from the 10th on. Exits with 1 where t
 
 import os
 import re
+import shutil
+import tempfile
 import time
 from pathlib import Path
 from typing import Final
@@ -37,9 +39,10 @@ def main(folder: Path, runtime: str, loads: int, most_mb: float) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     grown: list[float] = []
+    cache = Path(tempfile.mkdtemp(prefix="signpost-reloads-"))  # so that it is measured once
     for number in range(1, loads + 1):
         model = loading.load(
-            folder, folder.parent.name, 1, BatchingParameters(), DeviceSettings(threads=1), wish=Wish(runtime)
+            folder, folder.parent.name, 1, BatchingParameters(), DeviceSettings(threads=1), wish=Wish(runtime, cache)
         )
         size = model.signatures[DEFAULT_SIGNATURE].image
         assert size is not None, f"{folder} is not an image classifier"
@@ -50,6 +53,7 @@ def main(folder: Path, runtime: str, loads: int, most_mb: float) -> None:
         grown.append(pss_mb())
         if number == 1 or number % 10 == 0:
             click.echo(f"{number:4d} loads ({name}): {grown[-1]:7.1f} MiB")
+    shutil.rmtree(cache)
     settled = grown[min(_SETTLED, loads) - 1 :]
     # Of a straight line through them, so that neither end counts for more than it is.
     slope_mb = float(np.polyfit(np.arange(len(settled)), settled, 1)[0]) if len(settled) > 1 else 0.0
