@@ -2,8 +2,9 @@
 
     .venv/bin/python -m loadtests.runtimes.reloads --runtime openvino model_store/cats_vs_dogs/3
 
-loads a version, has it score images in batches of several sizes and closes it, 100 times, and prints the process's PSS
-after some of them, then how much it grew from the 10th on. Exits with 1 where that is more than --most-mb.
+loads a version, has it score images in batches of several sizes and closes it, 100 times, and prints the process's
+memory after some of them: PSS, and what is its own alone, which does not move as others map the same libraries. Then
+how much the latter grew from the 10th on. Exits with 1 where that is more than --most-mb.
 """
 
 import os
@@ -50,9 +51,11 @@ def main(folder: Path, runtime: str, loads: int, most_mb: float) -> None:
             model.predict({"image": trial.drawn(size, rows)}, Call(time.monotonic() + 60))
         name = model.run_by.runtime
         model.close()
-        grown.append(pss_mb())
+        own_mb = memory_mb("/proc/self/status", "RssAnon")
+        grown.append(own_mb)
         if number == 1 or number % 10 == 0:
-            click.echo(f"{number:4d} loads ({name}): {grown[-1]:7.1f} MiB")
+            pss_mb = memory_mb("/proc/self/smaps_rollup", "Pss")
+            click.echo(f"{number:4d} loads ({name}): PSS {pss_mb:7.1f} MiB, its own {own_mb:7.1f} MiB")
     shutil.rmtree(cache)
     settled = grown[min(_SETTLED, loads) - 1 :]
     # Of a straight line through them, so that neither end counts for more than it is.
@@ -63,9 +66,9 @@ def main(folder: Path, runtime: str, loads: int, most_mb: float) -> None:
         raise SystemExit(1)
 
 
-def pss_mb() -> float:
-    """This process's share of the memory that it uses, in MiB."""
-    found = re.search(r"^Pss:\s+(\d+) kB", Path("/proc/self/smaps_rollup").read_text(), re.MULTILINE)
+def memory_mb(file: str, name: str) -> float:
+    """What the kernel tells under a name of this process, in MiB."""
+    found = re.search(rf"^{name}:\s+(\d+) kB", Path(file).read_text(), re.MULTILINE)
     assert found is not None
     return int(found[1]) / 1024
 
