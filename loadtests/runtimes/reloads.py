@@ -2,12 +2,15 @@
 
     .venv/bin/python -m loadtests.runtimes.reloads --runtime openvino model_store/cats_vs_dogs/3
 
-loads a version, has it score images in batches of several sizes and closes it, 100 times, and prints the process's PSS
-after some of them, then how much it grew from the 10th on. Exits with 1 where that is more than --most-mb.
+loads a version, has it score images in batches of several sizes and closes it, 100 times, and prints the process's
+memory after some of them: PSS, and what is its own alone, which does not move as others map the same libraries. Then
+how much the latter grew from the 10th on. Exits with 1 where that is more than --most-mb.
 """
 
 import os
 import re
+import shutil
+import tempfile
 import time
 from pathlib import Path
 from typing import Final
@@ -37,9 +40,10 @@ def main(folder: Path, runtime: str, loads: int, most_mb: float) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     grown: list[float] = []
+    cache = Path(tempfile.mkdtemp(prefix="signpost-reloads-"))  # so that it is measured once
     for number in range(1, loads + 1):
         model = loading.load(
-            folder, folder.parent.name, 1, BatchingParameters(), DeviceSettings(threads=1), wish=Wish(runtime)
+            folder, folder.parent.name, 1, BatchingParameters(), DeviceSettings(threads=1), wish=Wish(runtime, cache)
         )
         size = model.signatures[DEFAULT_SIGNATURE].image
         assert size is not None, f"{folder} is not an image classifier"
@@ -47,9 +51,12 @@ def main(folder: Path, runtime: str, loads: int, most_mb: float) -> None:
             model.predict({"image": trial.drawn(size, rows)}, Call(time.monotonic() + 60))
         name = model.run_by.runtime
         model.close()
-        grown.append(pss_mb())
+        own_mb = memory_mb("/proc/self/status", "RssAnon")
+        grown.append(own_mb)
         if number == 1 or number % 10 == 0:
-            click.echo(f"{number:4d} loads ({name}): {grown[-1]:7.1f} MiB")
+            pss_mb = memory_mb("/proc/self/smaps_rollup", "Pss")
+            click.echo(f"{number:4d} loads ({name}): PSS {pss_mb:7.1f} MiB, its own {own_mb:7.1f} MiB")
+    shutil.rmtree(cache)
     settled = grown[min(_SETTLED, loads) - 1 :]
     # Of a straight line through them, so that neither end counts for more than it is.
     slope_mb = float(np.polyfit(np.arange(len(settled)), settled, 1)[0]) if len(settled) > 1 else 0.0
@@ -59,9 +66,9 @@ def main(folder: Path, runtime: str, loads: int, most_mb: float) -> None:
         raise SystemExit(1)
 
 
-def pss_mb() -> float:
-    """This process's share of the memory that it uses, in MiB."""
-    found = re.search(r"^Pss:\s+(\d+) kB", Path("/proc/self/smaps_rollup").read_text(), re.MULTILINE)
+def memory_mb(file: str, name: str) -> float:
+    """What the kernel tells under a name of this process, in MiB."""
+    found = re.search(rf"^{name}:\s+(\d+) kB", Path(file).read_text(), re.MULTILINE)
     assert found is not None
     return int(found[1]) / 1024
 

@@ -20,9 +20,10 @@ LIMITS = (
     "--max-instances=32",
     "--rest_api_timeout_in_ms=5000",
 )
+# Each is run in another way too: by TensorFlow, by OpenVINO where it can, and by what measures quicker.
 SHAPES = {
-    "local": (),
-    "workers": ("--workers=2",),
+    "local": ("--runtime=tensorflow",),
+    "workers": ("--workers=2", "--runtime=shade=openvino,telling=openvino,times=openvino,auto"),
     "shared": ("--engine=shared", "--workers=2"),
 }
 REMOTE = ("remote", "tensorflow_model_server")

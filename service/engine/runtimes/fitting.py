@@ -72,12 +72,16 @@ def fit(subject: Subject, wish: Wish) -> Choice:
     """
     if wish.runtime == REFERENCE:
         return Choice(RunBy())
+    remembered = None
+    if wish.folder is not None and subject.trial is not None and subject.openers:
+        about = {"files": fingerprint(subject.folder), "processor": processor(), "asked": wish.runtime, **subject.about}
+        remembered = Remembered(wish.folder, about)
     if wish.runtime == OPENVINO and OPENVINO_INT8 in subject.openers:
-        choice = _asked_with_int8(subject)
+        choice = _asked_with_int8(subject, remembered)
     elif wish.runtime != AUTO:
-        choice = _asked(subject, wish.runtime)
+        choice = _asked(subject, wish.runtime, remembered)
     elif subject.openers:
-        choice = _automatic(subject, wish)
+        choice = _automatic(subject, remembered)
     else:  # nothing is installed, so nothing need be told
         choice = Choice(RunBy())
     if OPENVINO_INT8 in subject.openers and wish.runtime in (AUTO, OPENVINO) and choice.by.runtime != OPENVINO_INT8:
@@ -127,16 +131,16 @@ def guard(subject: Subject, choice: Choice, changed: Callable[[RunBy], None], wi
     ]
 
 
-def _asked_with_int8(subject: Subject) -> Choice:
+def _asked_with_int8(subject: Subject, remembered: Remembered | None) -> Choice:
     try:
-        return _asked(subject, OPENVINO_INT8)
+        return _asked(subject, OPENVINO_INT8, remembered)
     except NotTaken as error:  # the float graph is there for that
-        choice = _asked(subject, OPENVINO)
+        choice = _asked(subject, OPENVINO, remembered)
         why = str(error).partition(": ")[2].rstrip(".")
         return replace(choice, by=replace(choice.by, why=f"{OPENVINO_INT8}: {why}"))
 
 
-def _asked(subject: Subject, runtime: str) -> Choice:
+def _asked(subject: Subject, runtime: str, remembered: Remembered | None) -> Choice:
     trial = subject.own.get(runtime, subject.trial)
     if subject.why_differs:
         return Choice(RunBy(why=subject.why_differs))
@@ -150,23 +154,25 @@ def _asked(subject: Subject, runtime: str) -> Choice:
     except NotTaken as error:
         raise NotTaken(f"{subject} can't be run by --runtime={runtime}: it {error}.") from error
     try:
-        why = next(filter(None, (why_not(run, reference, trial.of_sizes(opened.sizes)) for run in opened.devices)), "")
+        fits = trial.of_sizes(opened.sizes)
+        why = next(filter(None, (why_not(run, reference, fits) for run in opened.devices)), "")
         if not why:
-            return Choice(RunBy(runtime, gain_of(opened.devices[0], reference, trial.of_sizes(opened.sizes))), opened)
+            by = None if remembered is None else remembered.read()
+            if by is None or by.runtime != runtime:  # how much faster it is has only to be told
+                by = RunBy(runtime, gain_of(opened.devices[0], reference, fits))
+                if remembered is not None:
+                    remembered.write(by)
+            return Choice(by, opened)
     except SignpostError as error:
         why = str(error)
     opened.close()
     raise NotTaken(f"{subject} can't be run by --runtime={runtime}: {why.rstrip('.')}.")
 
 
-def _automatic(subject: Subject, wish: Wish) -> Choice:
+def _automatic(subject: Subject, remembered: Remembered | None) -> Choice:
     why = subject.why_differs or subject.why_not or why_not_unasked(subject.signature)
     if why or subject.trial is None:
         return Choice(RunBy(why=why))
-    remembered = None
-    if wish.folder is not None:
-        about = {"files": fingerprint(subject.folder), "processor": processor(), **subject.about}
-        remembered = Remembered(wish.folder, about)
     place: AbstractContextManager[None] = nullcontext() if remembered is None else remembered.alone()
     with place:
         known = None if remembered is None else remembered.read()

@@ -119,7 +119,7 @@ def _joining(servable: Servable) -> dict[str, Any]:
     }
 
 
-def _runtime(servable: Servable) -> dict[str, Any]:
+def runtime_of(servable: Servable) -> dict[str, Any]:
     """What computes the default signature, and why; nothing where an engine elsewhere does not tell."""
     by = servable.run_by
     if not by.runtime:
@@ -128,7 +128,7 @@ def _runtime(servable: Servable) -> dict[str, Any]:
 
 
 # What is Signpost's own, by the name under which it is asked for and told.
-_OURS: Final[Mapping[str, Callable[[Servable], dict[str, Any]]]] = {"joining": _joining, "runtime": _runtime}
+_OURS: Final[Mapping[str, Callable[[Servable], dict[str, Any]]]] = {"joining": _joining, "runtime": runtime_of}
 
 
 def _signature(signature: Signature) -> dict[str, Any]:

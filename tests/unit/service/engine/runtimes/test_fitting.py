@@ -120,6 +120,17 @@ def test_one_that_was_asked_for_serves_however_fast_it_is(tmp_path: Path) -> Non
     assert 0 < chosen.by.gain < 1
 
 
+def test_how_fast_one_is_that_was_asked_for_is_measured_once(tmp_path: Path) -> None:
+    opener = Opener(FakeRun)
+    wish = Wish("openvino", tmp_path / "cache")
+    first, again = (fitting.fit(subject(tmp_path, {"openvino": opener}), wish) for _ in range(2))
+    assert again.by == first.by
+    assert len(opener.opened[1].calls) == 1 < len(opener.opened[0].calls)
+    assert (
+        fitting.fit(subject(tmp_path, {"openvino": Opener(Slow)}, FakeRun()), auto(tmp_path)).by.runtime != "openvino"
+    )
+
+
 def test_one_that_was_asked_for_has_to_answer_the_same(tmp_path: Path) -> None:
     wrong = Opener(lambda: FakeRun(answers=lambda pixels: scores_of(pixels) + np.float32(0.01)))
     with pytest.raises(NotTaken, match=r"--runtime=openvino: its 'scores' differs from TensorFlow's by up to 0\.01"):
