@@ -103,9 +103,14 @@ def test_a_later_version_that_it_does_not_take_ends_with_the_reason_and_the_old_
 
 def test_at_the_start_it_is_one_sentence_and_the_exit_code_2(made: Made, tmp_path: Path) -> None:
     shutil.copytree(made.words, tmp_path / "store" / "words" / "1")
-    done = processes.run(
-        "serve", "--store", tmp_path / "store", "--runtime=openvino", "--port=0", "--rest_api_port=0", "--workers=1"
+    flags = (
+        "--runtime=openvino",
+        "--port=0",
+        "--rest_api_port=0",
+        "--workers=1",
+        f"--store-cache={tmp_path / 'cache'}",
     )
+    done = processes.run("serve", "--store", tmp_path / "store", *flags)
     assert done.returncode == 2
     assert "Error: words version 1 can't be run by --runtime=openvino: its input 'x' is DT_STRING.\n" in done.stderr
     assert "Traceback" not in done.stderr
