@@ -14,6 +14,7 @@ import time
 from typing import Final
 
 from service.engine.tf import device
+from service.errors import SettingsError
 from service.parts.plan import Plan
 from service.parts.runtime import Runtime
 from service.process.memory import AfterLoad, limit_arenas
@@ -37,7 +38,7 @@ def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
         lifeline: the reading end of the pipe whose other end the supervisor holds.
 
     Raises:
-        SettingsError: the port can't be listened on.
+        SettingsError: the port can't be listened on, or the runtime that was asked for can't run a model.
     """
     from service.parts import engines
     from service.telemetry import logs, shared_metrics, tracing
@@ -51,7 +52,13 @@ def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
     shared_metrics.share(runtime.metrics)  # the gateways show them
     shared_metrics.take_over(runtime.metrics)
     serving_metrics = ServingMetrics()
-    local = engines.local_engine(plan, runtime, serving_metrics, lambda *about: metrics.count_stopped(*about))
+    local = engines.local_engine(
+        plan,
+        runtime,
+        serving_metrics,
+        stopped=lambda *about: metrics.count_stopped(*about),
+        given_up=lambda *about: metrics.count_given_up(*about),
+    )
     metrics = Metrics(local, serving_metrics)
     # The gateways choose between versions themselves and ask for one by its number; this is for clients of gRPC.
     engine = engines.canary_engine(plan, local, metrics.count_comparison)
@@ -78,7 +85,8 @@ def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
     server.start(address, plan.settings.grpc_socket_path, runtime.engine_socket)
     log.info("gRPC listens on %s (engine process %d).", address, os.getpid())
     while not engine.status().ready and not _closed(lifeline, 0.05):
-        pass
+        if why := runtime.start_refused:
+            raise SettingsError(why)
     runtime.engine_ready.touch()
     after_load = AfterLoad(device.give_memory_back)
     while not _closed(lifeline, _LOOK_S):

@@ -60,7 +60,13 @@ class Worker:
         self._stopping = threading.Event()
         serving_metrics = ServingMetrics()
         local = self._local = (
-            engines.local_engine(plan, runtime, serving_metrics, lambda *about: self._metrics.count_stopped(*about))
+            engines.local_engine(
+                plan,
+                runtime,
+                serving_metrics,
+                stopped=lambda *about: self._metrics.count_stopped(*about),
+                given_up=lambda *about: self._metrics.count_given_up(*about),
+            )
             if settings.engine == "local"
             else None
         )

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from service import store
 from training.errors import TrainingError
 from training.network import architectures
+from training.network.pretrained import load_pretrained
 from training.recipe import Architecture
 from training.weights import weights_version
 
@@ -74,16 +75,19 @@ def load_into(network: keras.Model, path: Path) -> Origin:
 
 
 def load_backbone(network: keras.Model, how: Architecture, path: Path | None) -> None:
-    """Load pretrained weights into the backbone of a `transfer` network.
+    """Load pretrained weights into the backbone of a network that begins with such.
 
     Args:
         network: from `architectures.build`.
         how: its choices.
-        path: a `.weights.h5` file, or None to let Keras fetch those it publishes for ImageNet.
+        path: a file of its weights, or None to let Keras fetch those it publishes for ImageNet.
 
     Raises:
         TrainingError: the file is missing or of another backbone, or there is no network to fetch it from.
     """
+    if how.kind != "transfer":
+        load_pretrained(network, how, path)
+        return
     backbone = network.get_layer(architectures.BACKBONE)
     if path is not None and not path.is_file():
         raise TrainingError(f"There is no file {path}; --weights takes a .weights.h5 file for {how.backbone} here.")

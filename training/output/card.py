@@ -34,6 +34,7 @@ def card(
     temperature: float,
     parameters: int,
     began_with: str,
+    teacher: str = "",
 ) -> dict[str, Any]:
     """Write down a finished training.
 
@@ -50,6 +51,7 @@ def card(
         temperature: by which the logits were divided.
         parameters: number of weights of the published network.
         began_with: which weights the training began with.
+        teacher: the version whose scores were learned, or nothing.
     """
     classes = data.test.classes
     labels = data.test.targets()
@@ -72,6 +74,7 @@ def card(
             "epochs": len(history),
             "seconds": round(sum(row["seconds"] for row in history), 1),
             "began_with": began_with,
+            **({"teacher": teacher} if teacher else {}),
             "machine": f"{platform.machine()}, {keras.backend.backend()} backend",
             "last_epoch": history[-1] if history else {},
             "history": [{name: round(row[name], 5) for name in _CURVES if name in row} for row in history],

@@ -25,7 +25,19 @@ from service.engine.remote.peers import Peer, Statuses
 from service.engine.remote.servable import RemoteServable
 from service.engine.wrapped import WrappedServable
 from service.errors import InvalidRequest, ModelFailed, NotFound, SignpostError, Unavailable
-from service.interface import Answer, Array, Call, ModelSpec, Queue, Servable, Signature, State, Status, VersionStatus
+from service.interface import (
+    Answer,
+    Array,
+    Call,
+    ModelSpec,
+    Queue,
+    RunBy,
+    Servable,
+    Signature,
+    State,
+    Status,
+    VersionStatus,
+)
 from service.near_misses import not_found
 
 # Seconds for calls that few requests wait for: metadata, the classes' names.
@@ -212,8 +224,17 @@ class RemoteEngine:
             parameters=self._parameters,
             unjoined=self._unjoined(spec, signatures),
         )
+        servable.run_by = self._run_by(spec)
         servable.learn_classes(time.monotonic() + _ASIDE_S)
         return servable
+
+    def _run_by(self, spec: ModelSpec) -> RunBy:
+        """What ran a version there when it was first asked for; no name where the peer does not tell."""
+        try:
+            response = self._metadata(spec, signature_messages.RUNTIME_FIELD)
+        except InvalidRequest:  # as TF Serving, and Signpost before it had runtimes, answer
+            return RunBy("")
+        return signature_messages.read_run_by(response.metadata[signature_messages.RUNTIME_FIELD])
 
     def _unjoined(self, spec: ModelSpec, signatures: Mapping[str, Signature]) -> dict[str, str]:
         """Why requests of signatures must not be joined: what the peer says, or else all but image classifiers."""

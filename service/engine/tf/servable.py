@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
@@ -20,7 +21,7 @@ from service.engine.joining.recheck import Recheck
 from service.engine.joining.shape_judge import ShapeJudge
 from service.engine.tf.device import bytes_taken_by, give_memory_back
 from service.errors import InvalidRequest, ModelFailed, SignpostError
-from service.interface import Answer, Array, Call, Signature
+from service.interface import Answer, Array, Call, Queue, Signature
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,11 @@ class TensorflowServable(BatchedServable):
             self.batchers = {
                 each: self._batcher(each, parameters, tolerance) for each in signatures if each not in unjoined
             }
+
+    @property
+    def queue(self) -> Queue:
+        """What waits; see `BatchedServable.queue`."""
+        return replace(super().queue, run_by=self.run_by)
 
     def _batcher(self, signature_name: str, parameters: BatchingParameters, tolerance: float) -> Batcher:
         image = self.signatures[signature_name].image is not None

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from service.engine.batching.batch import Request, Slice, halve
 from service.engine.batching.batcher import Batcher
 from service.engine.batching.parameters import BatchingParameters
+from service.engine.runtimes.replicas import Replicas
 from service.engine.tf import trial
-from service.engine.tf.replicas import Replicas
 from service.errors import DeviceOutOfMemory
 from service.interface import Array, Call, ImageSize
 from tests.unit.service.engine.batching.test_batcher import LONG_S, Doubler, call, queue_up, rows
