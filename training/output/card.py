@@ -1,14 +1,17 @@
 """The model card: what a version is, from what it came and how good it was, as the code measured it."""
 
 import importlib.metadata
+import json
 import platform
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import keras
 import numpy as np
 
+from service import store
 from service.version import __version__
 from training.data.datasets import Data, Dataset
 from training.loop import evaluate
@@ -86,6 +89,13 @@ def card(
         "libraries": {"signpost": __version__, "python": platform.python_version()}
         | {library: importlib.metadata.version(library) for library in _LIBRARIES},
     }
+
+
+def as_trained(card: Mapping[str, Any], version: Path) -> dict[str, Any]:
+    """The card of a version that is published once more: its choices and training are those of when it was trained."""
+    before = json.loads((version / store.MODEL_CARD).read_text("utf-8"))
+    again = {"published_again_from": f"{version.parent.name}/{version.name}"}
+    return {**card, "recipe": before["recipe"], "training": {**before["training"], **again}}
 
 
 def about(data: Dataset) -> Mapping[str, Any]:

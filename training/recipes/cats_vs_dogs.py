@@ -87,11 +87,11 @@ RECIPE = Recipe(
     load=load,
     size=SIZE,
     channels=3,
-    architecture=Architecture("mobilenet", scale=0.75, dropout=0.2, frozen="block3_pointwise"),
+    architecture=Architecture("mobilenet", scale=0.75, dropout=0.2, frozen="block5_pointwise"),
     augmentation=Augmentation(
         flip=True, crop=0.25, brightness=0.3, contrast=0.3, saturation=0.4, tint=0.1, grey=0.05, mixup=0.2, cutmix=1.0
     ),
-    phases=(Phase(4, 128), Phase(3, 160), Phase(2, 160, mix=False)),
+    phases=(Phase(3, 128), Phase(2, 160), Phase(1, 160, mix=False)),
     batch_size=64,
     learning_rate=3e-4,
     warmup=0.05,
