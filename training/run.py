@@ -26,7 +26,7 @@ from training.network import architectures, initial
 from training.network.folding import fold
 from training.options import Options
 from training.output import export, figures, gate, report
-from training.output.card import as_trained, card, facts_in_words
+from training.output.card import about_teacher, as_trained, card, facts_in_words
 from training.recipe import Recipe
 from training.strangers.outsiders import read_outsiders
 from training.weights import weights_version
@@ -113,12 +113,13 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
         temperature=temperature,
         parameters=folded.count_params(),
         began_with=_name_of(recipe, options.weights),
-        teacher=_named(options.teacher),
+        teacher=about_teacher(weights_version(options.teacher)) if options.teacher is not None else {},
     )
     if again is not None:
         about = as_trained(about, weights_version(again))
     about["in_domain"] = about_domain(known, data)
-    about["licences"] = licences((*options.data, *options.outsiders, *([options.weights] if options.weights else [])))
+    weights = [options.weights] if options.weights else []
+    about["licences"] = licences((*options.data, *options.outsiders, *weights))
     progress.say(_say_domain(about["in_domain"]))
     golden = export.synthetic_pixels(shape)
     with export.in_float32():

@@ -36,7 +36,7 @@ def card(
     temperature: float,
     parameters: int,
     began_with: str,
-    teacher: str = "",
+    teacher: Mapping[str, str],
 ) -> dict[str, Any]:
     """Write down a finished training.
 
@@ -53,7 +53,7 @@ def card(
         temperature: by which the logits were divided.
         parameters: number of weights of the published network.
         began_with: which weights the training began with.
-        teacher: the version whose scores were learned, or nothing.
+        teacher: from `about_teacher`, or nothing.
     """
     classes = data.test.classes
     labels = data.test.targets()
@@ -75,7 +75,7 @@ def card(
             "epochs": len(history),
             "seconds": round(sum(row["seconds"] for row in history), 1),
             "began_with": began_with,
-            **({"teacher": teacher} if teacher else {}),
+            **({"teacher": dict(teacher)} if teacher else {}),
             "machine": f"{platform.machine()}, {keras.backend.backend()} backend",
             "last_epoch": history[-1] if history else {},
             "temperature": round(temperature, 4),
@@ -89,6 +89,12 @@ def card(
         "libraries": {"signpost": __version__, "python": platform.python_version()}
         | {library: importlib.metadata.version(library) for library in _LIBRARIES},
     }
+
+
+def about_teacher(version: Path) -> Mapping[str, str]:
+    """Which version taught another one, and which weights that one had begun with."""
+    card = json.loads((version / store.MODEL_CARD).read_text("utf-8"))
+    return {"version": f"{version.parent.name}/{version.name}", "began_with": card["training"]["began_with"]}
 
 
 def as_trained(card: Mapping[str, Any], version: Path) -> dict[str, Any]:

@@ -4,13 +4,15 @@ r"""Cats and dogs: a small network that began with ImageNet weights and learned 
         --weights mobilenet_0.75_imagenet_no_top.weights.h5 --teacher teachers/cats_vs_dogs \
         --outsiders rps_photos.zip --outsiders cifar10_sheets.zip --store model_store
 
-The teacher is EfficientNet-Lite0, of which only the last layer is trained:
+takes a quarter of an hour on two idle cores, and ships: 0.9760 of the 2,500 test images of the archive, 0.968 of the
+pets of breeds that it never saw (240 of 248). The teacher is EfficientNet-Lite0, of which only the last layer is
+trained; it is right on 0.9804 and 0.984, and takes half as long again, or twice as long for a single image:
 
     signpost train cats_vs_dogs --data cats_vs_dogs.zip --data pets_photos.zip \
         --weights efficientnet-lite0-57934424.pth --set architecture.kind=efficientnet_lite0 \
         --set architecture.frozen= --set augmentation.flip=no --set head_epochs=8 --epochs 0 --store teachers
 
-Both are trained at once without `--data pets_photos.zip` and `--teacher` too. What counts are pets of other
+Without `--data pets_photos.zip`, `--teacher` or `--outsiders` it trains on what is left. What counts are pets of other
 photographers: those of some breeds, `UNSEEN`, are for the test alone; the others are seen several times an epoch, and
 hairless cats, which were taken for dogs, more often still. Random crops, down to a quarter of the image, and pieces
 pasted from others keep the network from going by the lawn.
