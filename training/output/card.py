@@ -36,7 +36,7 @@ def card(
     temperature: float,
     parameters: int,
     began_with: str,
-    teacher: Mapping[str, str],
+    teacher: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write down a finished training.
 
@@ -91,10 +91,11 @@ def card(
     }
 
 
-def about_teacher(version: Path) -> Mapping[str, str]:
-    """Which version taught another one, and which weights that one had begun with."""
+def about_teacher(version: Path) -> Mapping[str, Any]:
+    """Which version taught another one, which weights that one had begun with, and the licences of what it saw."""
     card = json.loads((version / store.MODEL_CARD).read_text("utf-8"))
-    return {"version": f"{version.parent.name}/{version.name}", "began_with": card["training"]["began_with"]}
+    name, began_with = f"{version.parent.name}/{version.name}", card["training"]["began_with"]
+    return {"version": name, "began_with": began_with, "licences": card.get("licences", {})}
 
 
 def as_trained(card: Mapping[str, Any], version: Path) -> dict[str, Any]:
