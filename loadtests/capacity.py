@@ -29,7 +29,7 @@ class Capacity:
     """What the searches found.
 
     Attributes:
-        rate: requests per second, the median of the searches; 0 where no rate held.
+        rate: requests per second, the median of the searches; 0 where no rate met the objectives.
         low: the least that a search found to hold.
         high: the most that ended a search by missing.
         confidence: with which the median of all possible searches lies between them.
@@ -45,7 +45,7 @@ class Capacity:
     def __str__(self) -> str:
         """For people."""
         if not self.rate:
-            return "The objectives hold at no rate."
+            return "The objectives are met at no rate."
         sure = f"between {self.low:,.1f} and {self.high:,.1f} with {self.confidence:.0%} confidence"
         return f"{self.rate:,.1f} requests/s" + (f" ({sure})" if len(self.searches) > 1 else " (one search)")
 

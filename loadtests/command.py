@@ -61,7 +61,7 @@ def _refuse_lost_options(context: click.Context) -> None:
     command_line = click.core.ParameterSource.COMMANDLINE
     if any(context.get_parameter_source(name) is command_line for name in context.params):
         name = context.invoked_subcommand
-        raise click.UsageError(f"Options go behind the subcommand: signpost loadtest {name} --url ... and so on.")
+        raise click.UsageError(f"Options go after the subcommand: signpost loadtest {name} --url ..., for example.")
 
 
 @loadtest.command("capacity")
@@ -125,8 +125,8 @@ class _Prober:
         """Say what a search has found."""
         self._before = None
         if not self._asked.quiet:
-            what = f"{held:,.1f} requests/s held" if held else "no rate held"
-            click.echo(f"search {number}: {what}, {missed:,.1f} missed twice", err=True)
+            what = f"{held:,.1f} requests/s met the objectives" if held else "no rate met the objectives"
+            click.echo(f"search {number}: {what}, {missed:,.1f} missed them twice", err=True)
 
     def warnings(self) -> list[str]:
         """What may have made the generator the limit, rather than the service: one of each probe that missed."""
@@ -148,14 +148,14 @@ def _hint(asked: Scenario, at: Service) -> float:
     type=click.FloatRange(0, 1),
     default=0.05,
     show_default=True,
-    help="Relative difference up to which two runs count as the same.",
+    help="Relative difference below which two runs count as equal.",
 )
 @click.pass_context
 def compare(context: click.Context, /, before: Path, after: Path, tolerance: float) -> None:
     """Compare two runs: B against A. Exit code 1 when B is worse in something, beyond the noise."""
     a, b = comparing.read(before), comparing.read(after)
     if told := comparing.differing(a, b):
-        click.echo(f"Careful: the runs differ in {', '.join(told)}.", err=True)
+        click.echo(f"Note: the runs differ in {', '.join(told)}.", err=True)
     found = comparing.compare(a, b, tolerance)
     rows = [("", str(before), str(after), "change", f"{comparing.LEVEL:.0%} interval", "")]
     for each in found:

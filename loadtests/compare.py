@@ -63,14 +63,16 @@ def read(path: Path) -> Json:
     except OSError as error:
         raise SettingsError(f"{path} can't be read: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise SettingsError(f"{path} is no result of `signpost loadtest`; it writes one beside each report.") from error
+        raise SettingsError(
+            f"{path} is not a result of `signpost loadtest`, which writes one next to each report."
+        ) from error
     found: Json = document
     return found
 
 
 def differing(before: Json, after: Json) -> list[str]:
     """What the two runs did not have in common, which no figure can be compared without thinking of."""
-    names = {"kinds": "requests", "stages": "load over the time", "arrivals": "arrivals"}
+    names = {"kinds": "requests", "stages": "load over time", "arrivals": "arrivals"}
     told = [name for key, name in names.items() if before["plan"][key] != after["plan"][key]]
     machine = ("cpu", "cores", "gpus")
     return told + [name for name in machine if before["machine"][name] != after["machine"][name]]

@@ -22,7 +22,7 @@ CALM_S: Final = 1.0
 # Where the gateway finds how the request at hand arrived.
 ARRIVAL: Final = "signpost.arrival"
 # How the text of such a refusal begins; a gateway knows by it that an engine elsewhere refused.
-TOO_MANY: Final = "More requests come than can be answered"
+TOO_MANY: Final = "More requests arrive than can be answered"
 # How much the newest request counts in the time that requests take.
 _WEIGHT: Final = 1 / 32
 
@@ -104,7 +104,7 @@ def held_always(max_batch_size: int, shares: int = 1) -> int:
 def too_many(wait_s: float) -> str:
     """What a client is told that is refused."""
     # While an overload lasts the queue is kept short, so that the wait says nothing.
-    wait = f": one more would wait about {wait_s:.1f} s" if wait_s >= 0.05 else ""
+    wait = f": a new one would wait about {wait_s:.1f} s" if wait_s >= 0.05 else ""
     return f"{TOO_MANY}{wait}; try again later."
 
 

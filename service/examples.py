@@ -221,7 +221,7 @@ def _example(features: Any, decode_b64: Any) -> bytes:
         try:
             _fill(example.features.feature[name], name, values, decode_b64)
         except UnicodeError as error:
-            raise InvalidRequest(f"The feature name {name!a} is no Unicode text.") from error
+            raise InvalidRequest(f"The feature name {name!a} is not Unicode text.") from error
     serialised: bytes = example.SerializeToString()
     return serialised
 

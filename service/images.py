@@ -95,15 +95,15 @@ def decode(image: bytes, height: int, width: int, channels: int, limits: ImageLi
     if not image:
         raise InvalidImage("The image is empty (0 bytes); send the bytes of a JPEG, PNG, WebP, GIF, BMP or TIFF file.")
     if len(image) > limits.max_bytes:
-        raise TooLarge(f"The image has {len(image)} bytes; at most {limits.max_bytes} are taken.")
+        raise TooLarge(f"The image has {len(image)} bytes; at most {limits.max_bytes} are allowed.")
     try:
         return _decode(image, height, width, MODES[channels], limits)
     except (InvalidImage, TooLarge):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise TooLarge(f"The image has more pixels than the {limits.max_pixels} that are taken.") from error
+        raise TooLarge(f"The image has more pixels than the {limits.max_pixels} that are allowed.") from error
     except MemoryError as error:
-        raise TooLarge("The image needs more memory than is free; send a smaller one.") from error
+        raise TooLarge("The image needs more memory than is available; send a smaller one.") from error
     except Exception as error:  # a parser of foreign bytes may raise anything; all of it means "broken"
         raise InvalidImage(f"The image can't be decoded: {_reason(error)}.") from error
 
@@ -112,7 +112,7 @@ def _decode(image: bytes, height: int, width: int, mode: str, limits: ImageLimit
     with _open(image) as picture:
         for columns, rows in (picture.size, *(_sizes_within(picture, image) if picture.format == HEIF else ())):
             if columns * rows > limits.max_pixels:
-                raise TooLarge(f"The image has {columns}x{rows} pixels; at most {limits.max_pixels} are taken.")
+                raise TooLarge(f"The image has {columns}x{rows} pixels; at most {limits.max_pixels} are allowed.")
         # Pillow turns a TIFF upright by itself while it loads it. A HEIC file's container says how its picture is
         # turned, which its decoder does; there EXIF counts for nothing (ISO/IEC 23008-12).
         turn = None if picture.format in ("TIFF", HEIF) else _UPRIGHT.get(_orientation(picture))
@@ -137,8 +137,8 @@ def _open(image: bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         if is_heif and not reads_heif():
             raise MissingDecoder(
-                "This is a HEIC photograph; this service takes it once the extra heif is installed beside it "
-                "(pip install 'signpost-serving[heif]'). Until then send a JPEG."
+                "This is a HEIC photograph; this service can decode it once the heif extra is "
+                "installed (pip install 'signpost-serving[heif]'). Until then, send a JPEG."
             ) from error
         if image[4:8] == b"ftyp" and image[8:12] in _AVIF_BRANDS and not features.check("avif"):
             raise MissingDecoder(
@@ -182,22 +182,22 @@ def _not_an_image(image: bytes, is_heif: bool) -> str:
     elif start.startswith((b"<?xml", b"<svg")):
         found = "it is XML or SVG"
     elif is_heif or start.startswith((b"\x89png", b"\xff\xd8\xff", b"gif8", b"riff", b"ii*\0", b"mm\0*")):
-        found = "its header is broken or cut off"
+        found = "its header is corrupt or truncated"
     elif image[4:12] == b"ftypcrx ":
         found = "it is a camera's raw photograph"
     elif image[4:8] == b"ftyp" and image[8:12] not in _AVIF_BRANDS:
-        found = "it is a video, or another file of that kind (MP4, QuickTime)"
+        found = "it is a video or similar (MP4, QuickTime)"
     elif start.startswith((b"\xff\n", b"\0\0\0\x0cjxl ")):
         found = "it is JPEG XL"
     elif start.startswith((b"/9j/", b"ivborw0kggo", b"uklgr", b"r0lgod", b"data:")):
-        found = 'it is base64 or a data: URL, which {"b64": …} in JSON takes; here send the bytes themselves'
+        found = 'it is base64 or a data: URL, which belongs in JSON ({"b64": …}); here, send the bytes themselves'
     elif start.startswith((b"{", b"[")) and start.isascii():
-        found = "it is JSON, which goes with the Content-Type application/json"
+        found = "it is JSON, which needs the Content-Type application/json"
     elif start.isascii() and not start.translate(None, bytes(range(32, 127)) + b"\t\r\n"):
         found = "it is text"
     else:
-        found = "its first bytes are of no known format"
-    return f"The {len(image)} bytes are no image: {found}; send a JPEG, PNG, WebP, GIF, BMP or TIFF file."
+        found = "its first bytes match no known format"
+    return f"This is not an image: {found} ({len(image)} bytes); send a JPEG, PNG, WebP, GIF, BMP or TIFF file."
 
 
 def _orientation(picture: Image.Image) -> int:

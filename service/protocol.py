@@ -26,7 +26,7 @@ def _tensorflow_stays_unloaded() -> Iterator[None]:
         return
     spec = importlib.util.find_spec("tensorflow")
     if spec is None or spec.submodule_search_locations is None:
-        raise ImportError("TensorFlow is not installed; its package holds the messages of the serving protocol.")
+        raise ImportError("TensorFlow is not installed; its package contains the messages of the serving protocol.")
     stand_in = types.ModuleType("tensorflow")
     stand_in.__path__ = list(spec.submodule_search_locations)
     sys.modules["tensorflow"] = stand_in
@@ -171,10 +171,10 @@ def from_tensor_proto(proto: tensor_pb2.TensorProto) -> Array:
     # An open enum: a client may send a number that names no type.
     name = types_pb2.DataType.Name(proto.dtype) if proto.dtype in types_pb2.DataType.values() else str(proto.dtype)
     if name not in TYPES:
-        raise InvalidRequest(f"Tensors of type {name} are not taken; send one of {', '.join(TYPES)}.")
+        raise InvalidRequest(f"Tensors of type {name} are not supported; send one of {', '.join(TYPES)}.")
     dtype = np.dtype(TYPES[name][0])
     if proto.tensor_shape.unknown_rank or any(dim.size < 0 for dim in proto.tensor_shape.dim):
-        raise InvalidRequest("A tensor has an unknown dimension; state the size of each.")
+        raise InvalidRequest("A tensor has an unknown dimension; give the size of each.")
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     count = int(np.prod(shape, dtype=object)) if shape else 1
     if proto.tensor_content and name != "DT_STRING":
@@ -203,7 +203,7 @@ def _reshaped(array: Array, shape: tuple[int, ...]) -> Array:
     try:
         return array.reshape(shape)
     except ValueError as error:  # more dimensions than NumPy has, or empty with sizes beyond any memory
-        raise InvalidRequest(f"A tensor of shape {list(shape)} is not taken: {error}.") from error
+        raise InvalidRequest(f"A tensor of shape {list(shape)} is not supported: {error}.") from error
 
 
 def _from_values(values: Any, name: str, dtype: np.dtype[Any]) -> Array:

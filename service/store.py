@@ -60,8 +60,8 @@ def check(store: Path) -> None:
     try:
         if not store.exists():
             raise StoreError(
-                f"There is no store at {store}; name an existing folder with --store, or make one with a first model: "
-                "`signpost init my_service`."
+                f"There is no store at {store}; pass an existing folder with --store, or create one with a "
+                "first model: `signpost init my_service`."
             )
         if not store.is_dir():
             raise StoreError(f"The store {store} is a file; --store takes the folder that holds <model>/<version>/.")
@@ -162,9 +162,9 @@ def _look(model: Path) -> Contents:
         if wrong := _why_no_version(path):
             passed_over[path] = wrong
         elif number > HIGHEST:
-            passed_over[path] = f"is skipped: the number of a version is {HIGHEST} at most."
+            passed_over[path] = f"is skipped: the highest version number is {HIGHEST}."
         elif number in found:
-            passed_over[path] = f"is skipped: {found[number].name} is version {number} too; remove one or rename it."
+            passed_over[path] = f"is skipped: {found[number].name} is also version {number}; remove one or rename it."
         else:
             found[number] = path
     for path in folders:
@@ -235,7 +235,7 @@ def check_name(model: str) -> None:
         StoreError: it can't.
     """
     if not model or model.startswith(".") or "/" in model or not model.isprintable():
-        raise StoreError(f"{model!r} is no name for a model; use letters, digits, '_', '-' and '.', no '/'.")
+        raise StoreError(f"{model!r} is not a valid model name; use letters, digits, '_', '-' and '.', no '/'.")
 
 
 def _rename_to_next(temporary: Path, folder: Path) -> int:
@@ -245,7 +245,7 @@ def _rename_to_next(temporary: Path, folder: Path) -> int:
             taken = [number for path in _folders(folder) if (number := _number(path.name)) is not None]
         number = max(taken, default=0) + 1
         if number > HIGHEST:
-            raise StoreError(f"{folder} has no number left for a version: {HIGHEST} is the highest.")
+            raise StoreError(f"{folder} has no version number left: {HIGHEST} is the highest.")
         try:
             # rename(2) replaces nothing but an empty folder, so a version that is there stays.
             os.rename(temporary, folder / str(number))  # noqa: PTH104 - Path.rename is the same call
@@ -254,7 +254,7 @@ def _rename_to_next(temporary: Path, folder: Path) -> int:
             continue
         except OSError as error:
             if not (folder / str(number)).exists():
-                raise StoreError(f"The version {folder / str(number)} can't be made: {error.strerror}.") from error
+                raise StoreError(f"The version {folder / str(number)} can't be created: {error.strerror}.") from error
     raise StoreError(f"No free version number was found in {folder}; is another program publishing there?")
 
 
@@ -300,7 +300,7 @@ def _why_not_itself(model: Path) -> str:
         return ""
     if _number(model.name) is not None:
         return f"is a version; the model's folder is the one above it, {model.parent.name}."
-    return f"holds a SavedModel itself; move its content into a folder named by the version's number: {model.name}/1."
+    return f"contains a SavedModel itself; move its content into a folder named by the version number: {model.name}/1."
 
 
 def _why_no_version(path: Path) -> str:
@@ -327,15 +327,17 @@ def _why_misplaced(path: Path, alone: bool) -> str:
         if path.is_symlink() and path.resolve().parent == path.parent.resolve():
             return ""  # another name of a folder beside it, such as `latest`
         if _holds_saved_model(path):
-            return "holds a SavedModel and is skipped: a version's folder is named by a whole number, such as 1."
+            return (
+                "contains a SavedModel and is skipped: a version's folder must be named by a whole number, such as 1."
+            )
         below = _saved_model_below(path) if alone else None
     except PermissionError:
         return ""
     if below is None:
         return ""
     if _number(below.name) is None:
-        return f"is skipped; {path.name}/{below.name} holds a SavedModel, whose place is <model>/<version>/."
-    return f"is skipped; it holds the version {below.name} and so is a model itself: its place is one folder higher."
+        return f"is skipped; {path.name}/{below.name} contains a SavedModel, which belongs in <model>/<version>/."
+    return f"is skipped; it contains the version {below.name}, so it is a model itself: it belongs one folder higher."
 
 
 def _is_text(name: str) -> bool:

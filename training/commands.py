@@ -76,7 +76,7 @@ def _told() -> Iterator[None]:
         if error.errno == errno.EPIPE:  # nobody reads what is printed: Click ends quietly
             raise
         where = f": {error.filename}" if error.filename else ""
-        raise TrainingError(f"It can't go on: {error.strerror or error}{where}.") from error
+        raise TrainingError(f"Can't continue: {error.strerror or error}{where}.") from error
 
 
 def _prepare_backends() -> None:
@@ -101,33 +101,41 @@ class _Train(click.Command):
 @click.option(
     "--class-folders",
     type=click.Choice(["outer", "inner"]),
-    help="Which folders are the classes, where folders lie in folders and it is not clear.",
+    help="Which folders are the classes, if folders are nested and it is not clear.",
 )
 @click.option("--store", type=_PATH, default="model_store", show_default=True, help="Where to publish the model.")
 @click.option("--name", help="Name of the model; the recipe's own by default.")
 @click.option("--epochs", type=click.IntRange(0), help="Epochs, instead of the recipe's.")
 @click.option("--batch-size", type=click.IntRange(1), help="Images per step, instead of the recipe's.")
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Highest rate, instead of the recipe's.")
-@click.option("--precision", type=click.Choice(PRECISIONS), help="Arithmetic of the training, instead of the recipe's.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change any choice of the recipe.")
+@click.option(
+    "--learning-rate", type=click.FloatRange(0, min_open=True), help="Peak learning rate, instead of the recipe's."
+)
+@click.option(
+    "--precision", type=click.Choice(PRECISIONS), help="Numeric precision of the training, instead of the recipe's."
+)
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Override any setting of the recipe.")
 @click.option("--samples", type=click.IntRange(1), help="Images to draw, for the recipes that draw their own.")
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="The same seed gives the same numbers."
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Random seed; the same seed gives the same numbers.",
 )
 @click.option("--report", type=_PATH, help="Folder for the report; reports/NAME by default.")
 @_CACHE
-@click.option("--checkpoints", type=_PATH, help="Folder for this run's checkpoint; by default below --cache.")
-@click.option("--weights", type=_PATH, help="Begin with these: a model in the store, or the backbone's file.")
+@click.option("--checkpoints", type=_PATH, help="Folder for this run's checkpoint; by default under --cache.")
+@click.option("--weights", type=_PATH, help="Initial weights: a model in the store, or the backbone's file.")
 @click.option(
     "--outsiders",
     type=_PATH,
     multiple=True,
-    help="Folder or zip of images of other things, from which the model learns what it does not know; may be repeated.",
+    help="Folder or zip of images of other things, to teach the model what is out of domain; may be repeated.",
 )
 @click.option("--teacher", type=_PATH, help="A model in a store whose scores are learned beside the labels.")
 @click.option("--tensorboard", type=_PATH, help="Folder for TensorBoard's logs.")
 @click.option("--find-rate", is_flag=True, help="Suggest a learning rate and stop, instead of training.")
-@click.option("--resume", is_flag=True, help="Go on from the checkpoint of an interrupted run.")
+@click.option("--resume", is_flag=True, help="Resume from the checkpoint of an interrupted run.")
 def train(
     recipe: str,
     data: tuple[Path, ...],

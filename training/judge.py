@@ -50,7 +50,7 @@ def evaluate_version(version: Path, options: Options, say: Callable[[str], None]
         f"(95 % interval {low:.4f} to {high:.4f}), calibration error {metrics.calibration_error:.4f}."
     )
     if known is not None:
-        say(f"It says that it knows {passing(known.test):.1%} of them.")
+        say(f"It rates {passing(known.test):.1%} of them as in domain.")
     about = {
         "name": name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -84,7 +84,9 @@ def _load(options: Options, shape: tuple[int, int, int], classes: Sequence[str],
     if sign_mnist.looks_like(options.data):
         data = sign_mnist.load(options.data)
         if data.test.shape != shape:
-            raise TrainingError(f"The model takes images of shape {shape}; those of Sign MNIST are {data.test.shape}.")
+            raise TrainingError(
+                f"The model takes images of shape {shape}; those of Sign Language MNIST are {data.test.shape}."
+            )
         nobody = data.train.subset(np.arange(0))
         return Data(nobody, _renamed(data.test, classes), {}, data.facts)
     request = Request(options.data, 0, None, options.cache, say)
@@ -96,7 +98,7 @@ def _renamed(data: Dataset, classes: Sequence[str]) -> Dataset:
     places = {name: place for place, name in enumerate(classes)}
     unknown = sorted(set(data.classes) - set(places))
     if unknown:
-        raise TrainingError(f"The data have classes that the model does not know: {', '.join(unknown)}.")
+        raise TrainingError(f"The data contains classes that the model does not have: {', '.join(unknown)}.")
     moved = np.array([places[name] for name in data.classes], dtype=np.int32)
     again = dataset(data.pixels, moved[data.labels], classes, data.names)
     return again.subset(data.rows)

@@ -110,13 +110,13 @@ def _wrong_choices(recipe: Recipe) -> Iterator[str]:
     for name, whole in _SHARES.items():
         share = getattr(recipe, name)
         if not (0.0 <= share < 1.0 or (whole and share == 1.0)):
-            yield f"{name} is {share}; it is a share, from 0 to {'1' if whole else 'less than 1'}."
+            yield f"{name} is {share}; it is a fraction, from 0 to {'1' if whole else 'less than 1'}."
     if not 0.0 <= how.dropout < 1.0:
-        yield f"architecture.dropout is {how.dropout}; it is a share, from 0 to less than 1."
+        yield f"architecture.dropout is {how.dropout}; it is a fraction, from 0 to less than 1."
     if not (math.isfinite(recipe.learning_rate) and recipe.learning_rate > 0.0):
-        yield f"learning_rate is {recipe.learning_rate}; it has to be more than 0."
+        yield f"learning_rate is {recipe.learning_rate}; it must be greater than 0."
     if not recipe.batch_size > 0:
-        yield f"batch_size is {recipe.batch_size}; it has to be 1 or more."
+        yield f"batch_size is {recipe.batch_size}; it must be 1 or more."
     widths = () if how.is_pretrained else how.widths
     if any(width < 1 for width in (*widths, how.stem)) or (not how.is_pretrained and not widths):
         yield f"architecture.widths is {widths}, with a stem of {how.stem}; give a width of 1 or more for each stage."
@@ -127,7 +127,7 @@ def _wrong_choices(recipe: Recipe) -> Iterator[str]:
 def _wrong_sizes(recipe: Recipe) -> Iterator[str]:
     how = recipe.architecture
     if any(phase.epochs < 0 or (phase.size is not None and phase.size < 1) for phase in recipe.phases):
-        yield "phases have 0 epochs or more, at a size in pixels, as in --set phases=20@64,10@96."
+        yield "phases take 0 epochs or more, at a size in pixels, as in --set phases=20@64,10@96."
     one_size = how.kind in ("dense", "vgg", "transfer") or how.units or how.mean_image
     if recipe.is_growing and one_size:
         why = "a mean image" if how.mean_image else "units" if how.units else f"the architecture {how.kind}"
@@ -136,13 +136,13 @@ def _wrong_sizes(recipe: Recipe) -> Iterator[str]:
 
 def _wrong_options(recipe: Recipe, options: Options) -> Iterator[str]:
     if options.samples is not None and not recipe.draws:
-        yield "--samples is for the recipes that draw their images, and this one reads them; leave it out."
+        yield "--samples is for recipes that draw their images, but this one reads them; leave it out."
     if options.find_rate and options.resume:
-        yield "--find-rate trains nothing, so there is nothing to --resume; leave one of them out."
+        yield "--find-rate does not train, so there is nothing to --resume; leave one of them out."
     if not recipe.epochs and not recipe.architecture.is_pretrained and options.weights is None:
-        yield "There is nothing to train in 0 epochs; give --epochs 1 or more, or a version to publish with --weights."
+        yield "Nothing can be trained in 0 epochs; give --epochs 1 or more, or --weights with a version to publish."
     if recipe.start_share and options.weights is None:
-        yield "There are no weights to keep a share of (start_share); name some with --weights."
+        yield "There are no weights to keep a share of (start_share); pass some with --weights."
 
 
 def _check_backend(needs_tensorflow: bool) -> None:
@@ -160,8 +160,8 @@ def _check_weights(recipe: Recipe, path: Path) -> None:
         if not path.is_file():
             backbone = recipe.architecture.backbone or recipe.architecture.kind
             raise TrainingError(
-                f"There is no file {path}; --weights takes a file of the weights of {backbone} here, or a version in "
-                "the store to go on from."
+                f"There is no file {path}; --weights takes a file of {backbone}'s weights here, or a version in the "
+                "store to start from."
             )
     else:
         weights_version(path)

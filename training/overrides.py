@@ -33,7 +33,7 @@ def _changed(choices: Any, names: list[str], text: str, setting: str) -> Any:
     known = [field.name for field in fields(choices) if field.name not in _FIXED]
     name, rest = names[0], names[1:]
     if name not in known:
-        raise TrainingError(f"--set {setting}: there is no choice {name!r}; there are {', '.join(known)}.")
+        raise TrainingError(f"--set {setting}: there is no setting {name!r}; there are {', '.join(known)}.")
     before = getattr(choices, name)
     if is_dataclass(before):
         if not rest:
@@ -45,7 +45,7 @@ def _changed(choices: Any, names: list[str], text: str, setting: str) -> Any:
     try:
         return replace(choices, **{name: _value(name, before, text)})
     except ValueError as error:
-        raise TrainingError(f"--set {setting}: {text!r} is no value for {name}, which is {before!r} now.") from error
+        raise TrainingError(f"--set {setting}: {text!r} is not a value for {name}, which is {before!r} now.") from error
 
 
 def _value(name: str, before: Any, text: str) -> Any:

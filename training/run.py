@@ -56,7 +56,7 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     )
     classes = training.classes
     progress.say(
-        f"{recipe_name}: {len(classes)} classes ({_some(classes)}), {len(training)} images to learn from, "
+        f"{recipe_name}: {len(classes)} classes ({_some(classes)}), {len(training)} training images, "
         f"{len(validation)} for validation, {len(data.test)} for the test."
     )
     for fact, value in facts_in_words(data.facts):
@@ -83,8 +83,8 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     )
     if not export.possible():
         progress.say(
-            f"Trained on {keras.backend.backend()}, and kept in {options.checkpoints}. A SavedModel needs TensorFlow: "
-            "repeat the command with --resume and KERAS_BACKEND=tensorflow to evaluate and publish."
+            f"Trained on {keras.backend.backend()}; the checkpoint is in {options.checkpoints}. A SavedModel needs "
+            "TensorFlow: repeat the command with --resume and KERAS_BACKEND=tensorflow to evaluate and publish."
         )
         return None
     history = [*history, *fitted.history]
@@ -159,7 +159,7 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     try:
         version = publishing.publish(options.store, options.name, write)
     except StoreError as error:
-        kept = f" The training is kept in {options.checkpoints}; with --resume the same command publishes it."
+        kept = f" The training is kept in {options.checkpoints}; the same command with --resume publishes it."
         raise StoreError(f"{error} Nothing was published.{kept if recipe.epochs else ''}") from error
     finally:
         with suppress(OSError):  # an empty folder would be a model without a version
@@ -196,10 +196,10 @@ def _beginning(
         fresh = ", ".join(origin.fresh) or "none"
         if origin.fresh and recipe.start_share:
             raise TrainingError(
-                f"The layers {fresh} of {origin.version} don't fit, so there is nothing of them to keep a share of; "
-                "give --set start_share=0, or weights of a model with as many classes."
+                f"The layers {fresh} of {origin.version} don't fit, so none of their weights are left to keep a share "
+                "of; give --set start_share=0, or weights of a model with as many classes."
             )
-        progress.say(f"Beginning with {origin.layers} layers of {origin.version}; at random: {fresh}.")
+        progress.say(f"Starting from {origin.layers} layers of {origin.version}; at random: {fresh}.")
 
     return load, []
 

@@ -52,7 +52,7 @@ def check_writable(folder: Path, option: str) -> None:
 
 def cannot_write(folder: Path, option: str, error: OSError) -> StoreError:
     """The error about a folder that can't be written, in a sentence."""
-    free = "free the disk or " if error.errno in _FULL else ""
+    free = "free disk space or " if error.errno in _FULL else ""
     return StoreError(
-        f"The folder {folder} can't be written: {error.strerror or error}; {free}name another with --{option}."
+        f"The folder {folder} can't be written: {error.strerror or error}; {free}choose another with --{option}."
     )

@@ -149,7 +149,7 @@ def _ask_once(connection: _Connection, prepared: _Prepared, outcome: Outcome) ->
         try:
             wrong = difference(case.outputs, prepared.read(body), case.within, case.rounding)
         except (ValueError, KeyError, TypeError) as error:
-            wrong = f"no answer that can be read: {error!r}: {body[:200]!r}"
+            wrong = f"unreadable answer: {error!r}: {body[:200]!r}"
         if not wrong:
             prepared.right.add(body)
         outcome.note(wrong=wrong and f"{case.signature}: {wrong}")

@@ -102,7 +102,7 @@ def _wait(service: Service, process: subprocess.Popen[bytes], command: str) -> N
         elif all(versions) or now > quiet_s + _QUIET_S:
             return
         if process.poll() is not None or now > until_s:
-            raise click.ClickException(f"`{command}` does not load its models:\n{service.log.read_text()}")
+            raise click.ClickException(f"`{command}` did not load its models:\n{service.log.read_text()}")
         time.sleep(0.1)
 
 

@@ -10,8 +10,8 @@ from loadtests.exports import cases, chosen
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--only", multiple=True, metavar="NAME", help="Of the table only these; may be given often.")
-@click.option("--cases", "count", default=64, show_default=True, help="Requests with right answers for each.")
+@click.option("--only", multiple=True, metavar="NAME", help="Only these rows of the table; may be repeated.")
+@click.option("--cases", "count", default=64, show_default=True, help="Requests with known answers for each.")
 def main(folder: Path, only: tuple[str, ...], count: int) -> None:
     """Write the models of the table and their cases into FOLDER."""
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")

@@ -220,7 +220,7 @@ def attack(minutes: float, inputs: int, seed: int, flags: tuple[str, ...], clien
                     each.result()
             growth.look()
             if not tried.is_well():
-                tried.failures.append("the service does not answer what is right any more")
+                tried.failures.append("the service no longer answers correctly")
             if service.processes() != before:
                 tried.failures.append("a process of the service ended")
             log = service.log.read_text()
@@ -237,9 +237,9 @@ def attack(minutes: float, inputs: int, seed: int, flags: tuple[str, ...], clien
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--minutes", default=5.0, show_default=True, help="How long to attack.")
-@click.option("--inputs", default=1_000_000, show_default=True, help="Inputs over HTTP, and over gRPC, at most.")
-@click.option("--seed", default=0, show_default=True, help="Of what is drawn.")
-@click.option("--most-growth-mb", default=32.0, show_default=True, help="Growth of the memory that is still flat.")
+@click.option("--inputs", default=1_000_000, show_default=True, help="Maximum inputs over HTTP, and over gRPC.")
+@click.option("--seed", default=0, show_default=True, help="Seed of what is drawn.")
+@click.option("--most-growth-mb", default=32.0, show_default=True, help="Memory growth that still counts as flat.")
 @click.argument("flags", nargs=-1, type=click.UNPROCESSED)
 def main(minutes: float, inputs: int, seed: int, most_growth_mb: float, flags: tuple[str, ...]) -> None:
     """Attack a service with malformed requests; FLAGS go to `signpost serve`."""

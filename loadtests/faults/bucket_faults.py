@@ -125,7 +125,7 @@ class Seen:
             return
         self.versions.add(number)
         if found != self.bucket.content(number):
-            self.partial.append(f"version {number} was seen with other files than were published")
+            self.partial.append(f"version {number} was seen with files other than those published")
 
     def ask(self, service: Service, body: bytes, stop: threading.Event) -> None:
         """Ask without a pause."""

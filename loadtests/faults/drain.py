@@ -226,7 +226,7 @@ def _wait_until(condition: Callable[[], bool]) -> None:
     until = time.monotonic() + _PATIENCE_S
     while not condition():
         if time.monotonic() > until:
-            raise click.ClickException("The service did not come into the expected state in time.")
+            raise click.ClickException("The service did not reach the expected state in time.")
         time.sleep(0.05)
 
 
@@ -235,7 +235,7 @@ WAYS: Final = {"term": term, "hup": hup, "usr2": usr2}
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--clients", default=32, show_default=True)
-@click.option("--way", "ways", multiple=True, type=click.Choice(list(WAYS)), help="Only this; all by default.")
+@click.option("--way", "ways", multiple=True, type=click.Choice(list(WAYS)), help="Only this one; all by default.")
 @click.argument("flags", nargs=-1, type=click.UNPROCESSED)
 def main(clients: int, ways: tuple[str, ...], flags: tuple[str, ...]) -> None:
     """Count the requests that are lost while a service stops or is replaced; FLAGS go to `signpost serve`."""

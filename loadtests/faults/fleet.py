@@ -166,7 +166,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
     until_s = time.monotonic() + _PATIENCE_S
     while not condition():
         if time.monotonic() > until_s:
-            raise click.ClickException("The fleet did not come into the expected state in time.")
+            raise click.ClickException("The fleet did not reach the expected state in time.")
         time.sleep(0.1)
 
 
@@ -215,7 +215,7 @@ def wrong(figures: dict[str, Any]) -> list[str]:
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--clients", default=32, show_default=True)
-@click.option("--seconds", default=10.0, show_default=True, help="Seconds in which the shares are counted.")
+@click.option("--seconds", default=10.0, show_default=True, help="Seconds over which the shares are counted.")
 @click.argument("flags", nargs=-1, type=click.UNPROCESSED)
 def main(clients: int, seconds: float, flags: tuple[str, ...]) -> None:
     """Measure a fleet behind a name; FLAGS go to each `signpost serve`."""

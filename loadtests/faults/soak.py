@@ -206,7 +206,7 @@ def soak(minutes: float, clients: int, flags: tuple[str, ...], tell: Callable[[s
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--minutes", default=10.0, show_default=True)
 @click.option("--clients", default=4, show_default=True, help="Clients over HTTP; half as many over gRPC.")
-@click.option("--most-growth-mb", default=32.0, show_default=True, help="Growth of the memory that is still flat.")
+@click.option("--most-growth-mb", default=32.0, show_default=True, help="Memory growth that still counts as flat.")
 @click.argument("flags", nargs=-1, type=click.UNPROCESSED)
 def main(minutes: float, clients: int, most_growth_mb: float, flags: tuple[str, ...]) -> None:
     """Soak a service in mixed traffic; FLAGS go to `signpost serve`."""

@@ -85,7 +85,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
     until = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > until:
-            raise click.ClickException("The service did not come into the expected state in time.")
+            raise click.ClickException("The service did not reach the expected state in time.")
         time.sleep(0.01)
 
 
@@ -180,7 +180,7 @@ def swap_under_load(service: Service, picture: bytes, clients: int, swaps: int) 
             raise click.ClickException(f"Version {served} answered where {version} alone should be loaded.")
         expected[served] = list(answer["predictions"][0]["scores"].values())
     if _same({"predictions": [{"scores": dict(enumerate(expected["1"]))}]}, expected["2"]):
-        raise click.ClickException("The two versions give the same scores; nothing can be told apart.")
+        raise click.ClickException("The two versions give the same scores; their answers can't be told apart.")
     seen, stop = Clients(expected), threading.Event()
     threads = [threading.Thread(target=seen.run, args=(service, picture, stop)) for _ in range(clients)]
     for thread in threads:
@@ -276,8 +276,8 @@ def _resident_bytes(pid: int) -> int:
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--clients", default=32, show_default=True)
 @click.option("--swaps", default=50, show_default=True)
-@click.option("--loads", default=10, show_default=True, help="Loads of the other model in each round.")
-@click.option("--rate", default=50.0, show_default=True, help="Requests per second beside the loads.")
+@click.option("--loads", default=10, show_default=True, help="How often the other model is loaded in each round.")
+@click.option("--rate", default=50.0, show_default=True, help="Requests per second during the loads.")
 @click.option("--reloads", default=100, show_default=True)
 @click.argument("flags", nargs=-1, type=click.UNPROCESSED)
 def main(clients: int, swaps: int, loads: int, rate: float, reloads: int, flags: tuple[str, ...]) -> None:

@@ -132,12 +132,14 @@ def show(rows: Sequence[Row]) -> None:
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.option("--only", multiple=True, metavar="NAME", help="Of the table only these; may be given often.")
+@click.option("--only", multiple=True, metavar="NAME", help="Only these rows of the table; may be repeated.")
 @click.option("--requests", default=2000, show_default=True, help="For each model, protocol and mode.")
-@click.option("--clients", "count", default=8, show_default=True, help="How many ask at the same time.")
+@click.option("--clients", "count", default=8, show_default=True, help="How many clients ask at the same time.")
 @click.option("--mode", "modes", multiple=True, type=click.Choice(list(_MODES)), help="Only these; all by default.")
-@click.option("--json", "file", type=click.Path(path_type=Path), help="Write what was found there too.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Written by `python -m loadtests.exports` already.")
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Also write the results to this file.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Exports already written by `python -m loadtests.exports`."
+)
 @click.argument("flags", nargs=-1, type=click.UNPROCESSED)
 def main(
     only: tuple[str, ...],

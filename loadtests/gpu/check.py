@@ -38,10 +38,12 @@ _QUICK_LOOKS: Final = "--file_system_poll_wait_seconds=0.2"
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--store", default=Path("model_store"), type=click.Path(path_type=Path), show_default=True)
-@click.option("--steps", default=",".join(STEPS), show_default=True, help="Which, with commas between them.")
-@click.option("--budget", default=300.0, show_default=True, help="Seconds in all; what no time is left for is told.")
-@click.option("--seconds", type=float, help="Of each load; 3, or 0.5 without a GPU.")
-@click.option("--swaps", type=int, help="Of versions; 20, or 2 without a GPU.")
+@click.option("--steps", default=",".join(STEPS), show_default=True, help="Which steps, separated by commas.")
+@click.option(
+    "--budget", default=300.0, show_default=True, help="Seconds in total; steps that no time is left for are reported."
+)
+@click.option("--seconds", type=float, help="Seconds of each load; 3, or 0.5 without a GPU.")
+@click.option("--swaps", type=int, help="Swaps of versions; 20, or 2 without a GPU.")
 @click.option("--out", default=Path("build/gpu"), type=click.Path(path_type=Path), show_default=True)
 @click.argument("serve_flags", nargs=-1, type=click.UNPROCESSED)
 def main(
@@ -59,7 +61,9 @@ def main(
     has_gpu = bool(machine["gpus"])
     click.echo(f"{machine['cores']} cores, {machine['cpu']}; {', '.join(machine['gpus']) or 'no GPU'}.")
     if not has_gpu:
-        click.echo("There is no GPU: everything runs on the CPU with small numbers, which say nothing about a GPU.")
+        click.echo(
+            "There is no GPU: everything runs on the CPU with small sizes, so the figures say nothing about a GPU."
+        )
     flags = (*(("--require-gpu",) if has_gpu else _SMALL), _QUICK_LOOKS, *serve_flags)
     rows: list[Row] = []
     watch, generator = GpuWatch(), Generator(max(1, machine["cores"] // _CORES) if has_gpu else 1)
@@ -79,7 +83,7 @@ def main(
         watch.close()
         _write(out, {"machine": machine, "versions": hosts.versions(), "flags": flags}, rows)
     bad = [row for row in rows if row.good is False]
-    click.echo(f"\n{len(bad)} of {len(rows)} figures are not as they must be. Written to {out / 'check.json'}.")
+    click.echo(f"\n{len(bad)} of {len(rows)} figures are out of bounds. Written to {out / 'check.json'}.")
     if bad:
         raise SystemExit(1)
 

@@ -91,7 +91,7 @@ class Host:
 
 def start(host: Host, service: Served) -> Iterator[Row]:
     """Start: seconds until it is ready, its shape, its memory."""
-    shape = next((line for line in service.log.read_text().splitlines() if " worker" in line), "not told")
+    shape = next((line for line in service.log.read_text().splitlines() if " worker" in line), "not reported")
     pss_mb = sum(service.pss_mb().values())
     yield Row("start", "ready", f"{service.ready_s:.1f} s", True, {"ready_s": service.ready_s})
     yield Row("start", "shape", shape.partition("INFO ")[2] or shape)
@@ -193,7 +193,7 @@ def kill(host: Host, service: Served) -> Iterator[Row]:
         killed_s = time.monotonic()
         _wait(host, lambda: clients.first(503, killed_s) is not None, "a 503")
         failed_s = clients.first(503, killed_s) or killed_s
-        _wait(host, lambda: clients.first(200, failed_s) is not None, "an answer by the next engine")
+        _wait(host, lambda: clients.first(200, failed_s) is not None, "an answer from the next engine")
         back_s = (clients.first(200, failed_s) or killed_s) - killed_s
     finally:
         clients.stop()
@@ -206,7 +206,7 @@ def kill(host: Host, service: Served) -> Iterator[Row]:
 def memory(host: Host, _service: Served) -> Iterator[Row]:
     """Memory: batches that do not fit the device."""
     if not host.gpu.total_mb:
-        yield Row("memory", "out of device memory", "needs a GPU; shown with a device of the tests' own")
+        yield Row("memory", "out of device memory", "needs a GPU; shown with a device made for tests")
         return
     share = _LITTLE_MB / host.gpu.total_mb
     flags = (f"--per_process_gpu_memory_fraction={share:.4f}", f"--max_batch_size={_LARGE_BATCH}")
@@ -273,5 +273,5 @@ def _states(service: Served, model: str) -> dict[str, str]:
 def _wait(host: Host, condition: Callable[[], bool], what: str) -> None:
     while not condition():
         if host.left_s <= 0:
-            raise TimeoutError(f"{what} did not come within the budget")
+            raise TimeoutError(f"{what} did not finish within the budget")
         time.sleep(_LOOK_S)

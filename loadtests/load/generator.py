@@ -53,7 +53,7 @@ def run(plan: Plan, watch: Callable[[float, Records], None]) -> Records:
     found = records.read(folder)
     said = (folder / "locust.log").read_text("utf-8", "replace").strip()
     if process.returncode or not len(found):
-        raise GeneratorFailed(f"Locust ended with exit code {process.returncode}: {said[-2000:] or 'it said nothing'}")
+        raise GeneratorFailed(f"Locust ended with exit code {process.returncode}: {said[-2000:] or 'no output'}")
     return found
 
 
@@ -81,7 +81,7 @@ def _wait(process: "subprocess.Popen[bytes]", plan: Plan, watch: Callable[[float
             if loads:
                 watch(min(load[-1][0] for load in loads), so_far)
             if time.monotonic() > until_s:
-                raise GeneratorFailed("Locust does not come to an end.") from None
+                raise GeneratorFailed("Locust does not end.") from None
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

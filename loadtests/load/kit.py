@@ -63,4 +63,4 @@ class Kit:
     def note_never_sent(self, turn: Turn) -> None:
         """Record a turn for which no connection was free until the end."""
         now_s = time.monotonic()
-        self.note(turn, now_s, now_s, records.NEVER_SENT, "No connection was free before the end of the run.")
+        self.note(turn, now_s, now_s, records.NEVER_SENT, "No connection became free before the end of the run.")

@@ -30,7 +30,7 @@ class Ticker:
         self._c = ctypes.CDLL(None, use_errno=True)
         self._file = self._c.timerfd_create(_CLOCK_MONOTONIC, _FLAGS)
         if self._file < 0:
-            raise OSError(ctypes.get_errno(), "The kernel gives no timer")
+            raise OSError(ctypes.get_errno(), "The kernel offers no timer")
         hub: Any = gevent.hub.get_hub()
         self._hub = hub
         self._watcher = hub.loop.io(self._file, 1)

@@ -86,7 +86,7 @@ def _tensors(kind: Kind, signature: Signature, path: str, seed: int) -> Request:
 
 def _numbers(spec: TensorSpec, count: int, random: np.random.Generator) -> "np.ndarray[Any, Any]":
     if spec.dtype.kind not in "fiu" or spec.shape is None:
-        raise SettingsError(f"Input {spec.name} is of type {spec.dtype_name}; the load tests know only numbers.")
+        raise SettingsError(f"Input {spec.name} has the type {spec.dtype_name}; load tests send only numbers.")
     shape = tuple((count if at == 0 else 1) if size == -1 else size for at, size in enumerate(spec.shape))
     return random.random(shape).astype(spec.dtype)
 
@@ -121,6 +121,6 @@ def _drawn(size: ImageSize) -> tuple[str, list[bytes]]:
 def _from_folder(folder: Path) -> tuple[str, list[bytes]]:
     paths = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
     if not paths:
-        raise SettingsError(f"{folder} holds no images; --images takes a folder with {', '.join(_SUFFIXES)} files.")
+        raise SettingsError(f"{folder} contains no images; --images takes a folder with {', '.join(_SUFFIXES)} files.")
     kinds = {_SUFFIXES.get(path.suffix.lower(), "image/*") for path in paths}
     return kinds.pop() if len(kinds) == 1 else "image/*", [path.read_bytes() for path in paths[:_FROM_FOLDER]]

@@ -120,4 +120,4 @@ def _endpoint(process: "subprocess.Popen[bytes]", log: Path) -> str:
         if found := re.search(r"Running on (http://[\d.]+:\d+)", log.read_text()):
             return found[1]
         time.sleep(0.05)
-    raise CanNotStart(f"moto's server did not start: {log.read_text()[-300:].strip() or 'it said nothing'}")
+    raise CanNotStart(f"moto's server did not start: {log.read_text()[-300:].strip() or 'no output'}")

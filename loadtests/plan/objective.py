@@ -61,9 +61,9 @@ def parse(text: str) -> tuple[Objective, ...]:
         elif match := _ERRORS.fullmatch(part):
             objective = Objective(part, None, float(match["share"]) / 100)
         else:
-            raise SettingsError(f"--slo takes p99=50ms, errors=0.1% and the like, with commas between; not {part!r}.")
+            raise SettingsError(f"--slo takes p99=50ms, errors=0.1% and the like, separated by commas; not {part!r}.")
         if objective.percentile in found:
-            raise SettingsError(f"--slo names {part.partition('=')[0]} twice; once is right.")
+            raise SettingsError(f"--slo names {part.partition('=')[0]} twice; name it once.")
         found[objective.percentile] = objective
     return tuple(found.values())
 

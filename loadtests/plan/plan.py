@@ -44,7 +44,7 @@ class Plan:
         url: of the service.
         grpc_address: of the service.
         kinds: what is asked.
-        stages: the load over the time, warm-up and all; users of a closed loop, requests per second of open arrivals.
+        stages: the load over time, warm-up and all; users of a closed loop, requests per second of open arrivals.
         arrivals: `closed` (each user asks again when answered), `constant` or `poisson` (open, at a rate).
         users: those of a closed loop at most, or the connections of open arrivals.
         processes: that generate load.

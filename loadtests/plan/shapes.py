@@ -72,11 +72,11 @@ def read(name: str, load: float, seconds: float | None = None) -> tuple[Stage, .
         return _stages(shape, load, float(seconds or shape["seconds"]))
     except OSError as error:
         known = ", ".join(ours)
-        raise SettingsError(f"--shape takes {known} or a file in TOML; {name!r} is none of them.") from error
+        raise SettingsError(f"--shape takes {known} or a file in TOML; {name!r} is neither.") from error
     except (KeyError, TypeError, ValueError) as error:
         raise SettingsError(
-            f"{name} is no shape ({error}); it needs `seconds`, and `stages` with `share` above 0 and `from` and `to` "
-            "of at least 0, such as { share = 1, from = 0.5, to = 1 }."
+            f"{name} is not a shape ({error}); it needs `seconds`, and `stages` with `share` above 0 and `from` and "
+            "`to` of at least 0, such as { share = 1, from = 0.5, to = 1 }."
         ) from error
 
 

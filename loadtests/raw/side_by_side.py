@@ -50,7 +50,7 @@ def _requests() -> dict[str, list[bytes]]:
 @click.argument("before", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("after", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--rounds", default=5, show_default=True)
-@click.option("--seconds", default=3.0, show_default=True, help="Of each run.")
+@click.option("--seconds", default=3.0, show_default=True, help="Seconds of each run.")
 def main(before: Path, after: Path, rounds: int, seconds: float) -> None:
     """Compare two checkouts."""
     click.echo(f"{os.cpu_count()} cores; medians of {rounds} rounds; before | after")

@@ -20,7 +20,7 @@ _GOOD: Final = "#2a9d8f"
 _BAD: Final = "#d1495b"
 _STAGES: Final = {
     "decode": "#4a90c2", "queue": "#e0a11f", "infer": "#2a9d8f", "encode": "#9b72b0",
-    "rest of the service": "#7f8c8d", "outside of it": "#c4a484",
+    "rest of the service": "#7f8c8d", "outside it": "#c4a484",
 }  # fmt: skip
 # Stand for what the page says.
 _INK: Final = "#010203"
@@ -129,7 +129,7 @@ def errors(points: Sequence[Json]) -> str:
 
 
 def _stage_s(found: Json, stage: str) -> float:
-    if stage == "outside of it":
+    if stage == "outside it":
         return max(0.0, float(found["outside"]["mean_s"]))
     if stage == "rest of the service":
         named = sum(found.get(name, {"mean_s": 0.0})["mean_s"] for name in ("decode", "queue", "infer", "encode"))

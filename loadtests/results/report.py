@@ -86,7 +86,7 @@ def _subtitle(plan: Json, document: Json) -> str:
         return f"search for the highest rate, {plan['arrivals']} arrivals"
     whole = document["total"]["until_s"] - document["total"]["from_s"]
     how = {"closed": "a closed loop: each user asks again when answered"}.get(
-        plan["arrivals"], f"open arrivals ({plan['arrivals']}): requests are due whatever became of others"
+        plan["arrivals"], f"open arrivals ({plan['arrivals']}): requests are due regardless of the others"
     )
     return f"{whole:.0f} s, {how}"
 
@@ -115,29 +115,29 @@ def _figures(document: Json) -> Iterator[_Figure]:
     limit_s = document["within_s"] if document["within_s"] is not None else math.inf
     points = document["probes"] if document.get("capacity") else document["segments"]
     if len(points) > 1:
-        unit = "users" if plan["arrivals"] == "closed" else "requests per second that are due"
+        unit = "users" if plan["arrivals"] == "closed" else "requests due per second"
         caption = (
             "Each point is a probe." if document.get("capacity") else "Each point is a part of the run with one load."
         )
         yield _Figure("Latency against load", caption, figures.against_load(points, unit, limit_s))
     times = document["over_time"]
     yield _Figure(
-        "Over the time",
+        "Over time",
         "Latency counts from when a request was due. Where a curve is missing, that percentile falls on failures.",
         figures.over_time(times, plan["warm_up_s"], limit_s, plan["arrivals"] != "closed"),
     )
     stages = {name: found for name, found in document["stages"].items() if found}
     if stages:
         caption = (
-            "The stages as the service tells them (Server-Timing). What is outside of it: the network, HTTP, waiting "
-            "for a thread or a connection, and the generator itself."
+            "The stages as the service reports them (Server-Timing). Outside it: the network, HTTP, "
+            "waiting for a thread or a connection, and the generator itself."
         )
         yield _Figure("Where the time goes", caption, figures.stages(stages))
     if document["batches"]:
-        caption = "In batches of which size the requests ran, from the service's metrics, warm-up included."
+        caption = "Sizes of the batches that the requests ran in, from the service's metrics, warm-up included."
         yield _Figure("Batch sizes", caption, figures.batches(document["batches"]))
     if document["total"]["failed"]:
-        caption = "By the time at which the requests were due; the texts are below."
+        caption = "By the time the requests were due; the error texts are below."
         yield _Figure("Failures", caption, figures.errors(times))
 
 
@@ -198,7 +198,7 @@ def _generator(document: Json) -> list[tuple[str, str]]:
     ]
     if floor:
         text = (
-            f"{floor['rate']:,.0f} requests/s at most from one process; a lone user measures "
+            f"{floor['rate']:,.0f} requests/s at most from one process; a single user measures "
             f"p50 {_ms(floor['p50_s'])}, p99 {_ms(floor['p99_s'])} (the same requests, to a server that does nothing)"
         )
         facts.append(("floor", text))

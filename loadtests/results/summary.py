@@ -173,7 +173,7 @@ def _warnings(plan: Plan, busy: float, lag_s: float, waited: float, p99_s: float
     more = f"--processes {2 * plan.processes}"
     if busy > _BUSY:
         yield (
-            f"The generator was the limit, or near it: a process of it was busy {busy:.0%} of the time. "
+            f"The generator was the limit, or close to it: one of its processes was busy {busy:.0%} of the time. "
             f"Use {more}, on another machine if this one has no more cores."
         )
     if plan.is_open and lag_s > max(_LAG_S, _LAG_SHARE * p99_s):

@@ -85,7 +85,7 @@ def served(store: Path, arguments: Sequence[str] = (), *, signpost: Sequence[str
         try:
             while not ready.exists():
                 if process.poll() is not None or time.monotonic() > began_s + _PATIENCE_S:
-                    raise click.ClickException(f"`{' '.join(command)}` does not get ready:\n{log.read_text()}")
+                    raise click.ClickException(f"`{' '.join(command)}` did not become ready:\n{log.read_text()}")
                 time.sleep(0.01)
             ready_s = time.monotonic() - began_s
             ports = json.loads(ready.read_text())

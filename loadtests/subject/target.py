@@ -65,9 +65,9 @@ def signature(url: str, model: str) -> Signature:
     try:
         json_format.ParseDict(found["metadata"]["signature_def"], definitions, ignore_unknown_fields=True)
     except (KeyError, TypeError, json_format.ParseError) as error:
-        raise Unavailable(f"{url} does not tell the signatures of {model} as TensorFlow Serving does.") from error
+        raise Unavailable(f"{url} does not report the signatures of {model} as TensorFlow Serving does.") from error
     if "serving_default" not in definitions.signature_def:
-        raise SettingsError(f"{model} has no signature serving_default; the load tests ask no other.")
+        raise SettingsError(f"{model} has no signature serving_default, the only one that load tests use.")
     return signature_messages.read_signature(definitions.signature_def["serving_default"])
 
 
@@ -94,5 +94,5 @@ def _json(url: str, path: str) -> Any:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise Unavailable(f"{url} does not answer as TensorFlow Serving and Signpost do.")
+        raise Unavailable(f"{url} does not answer like TensorFlow Serving or Signpost.")
     return found

@@ -158,7 +158,7 @@ def _tell_unneeded(_context: click.Context, parameter: click.Parameter, value: s
     if value is None or (each.refused and value.lower() == "false"):
         return
     if each.refused:
-        raise _Refusal(f"--{each.name} can't be served: {each.says}.")
+        raise _Refusal(f"--{each.name} is not supported: {each.says}.")
     click.echo(f"Warning: --{each.name} is not needed and is ignored: {each.says}.", err=True)
 
 
@@ -184,7 +184,7 @@ def serve(no_playground: bool, **values: Any) -> None:
     Every option can also be set by the environment variable SIGNPOST_<OPTION>, e.g. SIGNPOST_REST_API_PORT.
     """
     for name in service_settings.unknown_variables(os.environ):
-        click.echo(f"Warning: {name} is no setting of Signpost and is ignored.", err=True)
+        click.echo(f"Warning: {name} is not a setting of Signpost and is ignored.", err=True)
     from service.process import launcher  # gunicorn, only for this command
 
     if no_playground:

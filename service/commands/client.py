@@ -61,7 +61,7 @@ class Client:
     def __init__(self, url: str, api_key: str = "", timeout_s: float = _TIMEOUT_S, ca_file: Path | None = None) -> None:
         """Connect to nothing yet."""
         if not (api_key.isascii() and api_key.isprintable()) or " " in api_key:
-            raise SettingsError("The API key has a sign that no key has; was it copied whole?")
+            raise SettingsError("The API key contains a character that no key contains; was it copied in full?")
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         try:
             parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -88,7 +88,7 @@ class Client:
         """
         models = self._ask("GET", "/v1/models").get("models")
         if not isinstance(models, list):
-            raise Unavailable(f"{self._url} does not answer as Signpost does.")
+            raise Unavailable(f"{self._url} does not answer like a Signpost service.")
         return models
 
     def default_version(self, model: str) -> int:
@@ -118,7 +118,7 @@ class Client:
         try:
             return {"model": answer["model"], **answer["predictions"][0]}
         except (KeyError, IndexError, TypeError) as error:
-            raise Unavailable(f"{self._url} does not answer as Signpost does.") from error
+            raise Unavailable(f"{self._url} does not answer like a Signpost service.") from error
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> Json:
         """One request, repeated while the service is full or not ready."""
@@ -152,7 +152,9 @@ class Client:
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise Unavailable(f"{self._url} does not answer as Signpost does (status {response.status}, no JSON).")
+            raise Unavailable(
+                f"{self._url} does not answer like a Signpost service (status {response.status}, not JSON)."
+            )
         pause = response.headers.get("Retry-After", "1")
         return response.status, float(pause) if pause.isdigit() else 1.0, answer
 
@@ -170,13 +172,13 @@ class Client:
     def _why_no_answer(self, error: Exception) -> str:
         if isinstance(error, ssl.SSLCertVerificationError):
             return (
-                f"The certificate of {self._url} is not trusted: {error.verify_message}. If it is yours, name it "
-                "or the authority that issued it with --cacert FILE."
+                f"The certificate of {self._url} is not trusted: {error.verify_message}. If it is yours, pass it, "
+                "or the certificate of the authority that issued it, with --cacert FILE."
             )
         if isinstance(error, ssl.SSLError):
-            return f"{self._url} does not speak TLS as asked ({_reason(error)}); does it listen on http://?"
+            return f"{self._url} did not complete a TLS handshake ({_reason(error)}); does it listen on http://?"
         if self._trusted is None and isinstance(error, http.client.BadStatusLine | ConnectionResetError):
-            return f"{self._url} does not answer as HTTP does ({_reason(error)}); does it listen on https://?"
+            return f"{self._url} does not answer in HTTP ({_reason(error)}); does it listen on https://?"
         return f"No service answers at {self._url}: {_reason(error)}."
 
     def close(self) -> None:
@@ -192,7 +194,9 @@ def _trusted(ca_file: Path | None) -> ssl.SSLContext:
         try:
             context.load_verify_locations(ca_file)
         except (OSError, ssl.SSLError) as error:
-            raise SettingsError(f"--cacert {ca_file} holds no certificate in PEM format: {_reason(error)}.") from error
+            raise SettingsError(
+                f"--cacert {ca_file} contains no certificate in PEM format: {_reason(error)}."
+            ) from error
     return context
 
 

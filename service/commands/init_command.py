@@ -22,7 +22,7 @@ def init(folder: Path) -> None:
     """Make FOLDER: a store with a trained model, its models.config, an image to try and a compose file."""
     is_new = not folder.exists()
     if not is_new and (not folder.is_dir() or any(folder.iterdir())):
-        raise StoreError(f"{folder} exists already; `signpost init` takes the name of a new or an empty folder.")
+        raise StoreError(f"{folder} already exists; `signpost init` needs the name of a new or an empty folder.")
     model = _found(_STARTER / _MODEL, _CHECKOUT / "model_store" / _MODEL)
     image = _found(_STARTER / _IMAGE, _CHECKOUT / "docs" / "images" / _IMAGE)
     try:

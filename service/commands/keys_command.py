@@ -18,12 +18,12 @@ def group() -> None:
     type=click.Path(path_type=Path),
     required=True,
     envvar="SIGNPOST_API_KEYS_FILE",
-    help="The file to add it to; a running service takes it up within a second.",
+    help="The file to add it to; a running service picks it up within a second.",
 )
 @click.option(
-    "--role", type=click.Choice(keys.ROLES), default="predict", show_default=True, help="What it is good for."
+    "--role", type=click.Choice(keys.ROLES), default="predict", show_default=True, help="What the key allows."
 )
-@click.option("--name", help="Whose it is; it stands in the file and in logs.  [default: the role and a number]")
+@click.option("--name", help="Whose it is; the name appears in the file and in logs.  [default: the role and a number]")
 def new(api_keys_file: Path, role: keys.Role, name: str | None) -> None:
     """Make a key, print it once, and add its SHA-256 digest to the file.
 

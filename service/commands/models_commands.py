@@ -40,7 +40,7 @@ def _store_options(command: Any) -> Any:
             type=click.Path(path_type=Path),
             envvar="SIGNPOST_STORE",
             show_default="model_store",
-            help="Folder of the models, or where they lie in object storage: s3://BUCKET/PREFIX.",
+            help="Folder of the models, or their address in object storage: s3://BUCKET/PREFIX.",
         ),
     ):
         command = option(command)
@@ -87,10 +87,15 @@ def _config_file(context: click.Context, path: Path, file: Path | None) -> Confi
     "--url",
     default=lambda: models_list.address(os.environ),
     show_default="where `signpost serve` listens",
-    help="The service to ask; an empty one asks none.",
+    help="The service to ask; empty asks none.",
 )
-@click.option("--api-key", default="", envvar="SIGNPOST_API_KEY", help="Key of the service; better as the variable.")
-@click.option("--cacert", type=client.CA_FILE, help="Certificates to trust, in PEM format, for an https:// address.")
+@click.option(
+    "--api-key",
+    default="",
+    envvar="SIGNPOST_API_KEY",
+    help="API key of the service; safer as the environment variable.",
+)
+@click.option("--cacert", type=client.CA_FILE, help="CA certificates to trust, in PEM format, for an https:// address.")
 @_of_a_store
 def list_models(configs: ConfigFile, as_json: bool, url: str, api_key: str, cacert: Path | None) -> None:
     """List every version: whether it serves, its labels and its measured accuracy.
@@ -120,7 +125,7 @@ def list_models(configs: ConfigFile, as_json: bool, url: str, api_key: str, cace
 @click.argument("model")
 @click.argument("label")
 @click.argument("version", type=click.IntRange(0), required=False)
-@click.option("--delete", is_flag=True, help="Take the label away.")
+@click.option("--delete", is_flag=True, help="Remove the label.")
 @_of_a_store
 def label(configs: ConfigFile, model: str, label: str, version: int | None, delete: bool) -> None:
     """Point LABEL at VERSION of MODEL."""
@@ -139,12 +144,12 @@ def _tell_file(configs: ConfigFile) -> None:
     """Say what changes with a first configuration, which nobody may have thought of."""
     if configs.was_made:
         file = configs.shown(str(configs.file))
-        click.echo(f"{file} now says which models are served; add further ones to it.", err=True)
+        click.echo(f"{file} now lists the models that are served; add more there.", err=True)
 
 
 @models.command()
 @click.argument("model")
-@click.option("--to", type=click.IntRange(0), help="The version to go back to; the one before by default.")
+@click.option("--to", type=click.IntRange(0), help="The version to go back to; by default the previous one.")
 @_of_a_store
 def rollback(configs: ConfigFile, model: str, to: int | None) -> None:
     """Serve the version of MODEL before the one that serves now; the label `stable` moves along."""
@@ -191,13 +196,13 @@ def verify(configs: ConfigFile, model: str) -> None:
     name, _, number = model.partition("/")
     config = configs.model(name)
     if number and not number.isdigit():
-        raise InvalidRequest(f"{number!r} is no version; write MODEL or MODEL/VERSION.")
+        raise InvalidRequest(f"{number!r} is not a version; write MODEL or MODEL/VERSION.")
     version = int(number) if number else config_edit.serving_version(config)
     folder = config.look().versions.get(version)
     if folder is None:
         raise LoadFailed(
             configs.shown(
-                f"{config.base_path / str(version)} is no version: it is missing or has no {store.SAVED_MODEL}."
+                f"{config.base_path / str(version)} is not a version: it is missing or has no {store.SAVED_MODEL}."
             )
         )
     from service.engine.batching.parameters import BatchingParameters
@@ -206,5 +211,9 @@ def verify(configs: ConfigFile, model: str) -> None:
 
     folder = configs.whole(folder)
     loading.load(folder, name, version, BatchingParameters(), DeviceSettings()).close()
-    checked = "its recorded scores hold" if (folder / store.GOLDEN).is_file() else "it has no recorded scores to check"
+    checked = (
+        "its recorded scores are reproduced"
+        if (folder / store.GOLDEN).is_file()
+        else "it has no recorded scores to check"
+    )
     click.echo(f"{name}/{version} loads and runs; {checked}.")

@@ -83,7 +83,7 @@ def ask(
     if served.versions and names is not None and not names & served.versions.keys():
         others = ", ".join(served.versions)
         return None, f"The service at {url} serves other models ({others}); this is what would serve of this store."
-    return served, f"What serves is what the service at {url} says."
+    return served, f"What is served is as reported by the service at {url}."
 
 
 def _ask(client: Client) -> Served:

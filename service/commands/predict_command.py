@@ -44,13 +44,18 @@ class _Found:
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
 @click.option("--url", default="http://127.0.0.1:8501", show_default=True, help="Where the service listens.")
-@click.option("--api-key", default="", envvar="SIGNPOST_API_KEY", help="Key of the service; better as the variable.")
-@click.option("--cacert", type=CA_FILE, help="Certificates to trust, in PEM format, for an https:// address.")
+@click.option(
+    "--api-key",
+    default="",
+    envvar="SIGNPOST_API_KEY",
+    help="API key of the service; safer as the environment variable.",
+)
+@click.option("--cacert", type=CA_FILE, help="CA certificates to trust, in PEM format, for an https:// address.")
 @click.option("--model", help="Which model to ask; not needed where the service has only one.")
 @click.option("--version", type=click.IntRange(0), help="Which version of it.")
-@click.option("--label", help="Which version of it, by a label.")
+@click.option("--label", help="Which version of it, by label.")
 @click.option(
-    "--top-k", type=click.IntRange(1), help="How many of the highest scores to tell.  [default: 3, JSON: all]"
+    "--top-k", type=click.IntRange(1), help="How many of the highest scores to print.  [default: 3, JSON: all]"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each image, for programs.")
 @click.pass_context
@@ -106,7 +111,7 @@ def _images(paths: Iterable[Path]) -> Iterator[Path]:
         if path.is_dir():
             inside = sorted(each for each in path.rglob("*") if each.suffix.lower() in _SUFFIXES and each.is_file())
             if not inside:
-                raise InvalidRequest(f"The folder {path} holds no image (JPEG, PNG, WebP, GIF, BMP, TIFF, …).")
+                raise InvalidRequest(f"The folder {path} contains no images (JPEG, PNG, WebP, GIF, BMP, TIFF, …).")
             yield from inside
         elif path == _STANDARD_INPUT or path.exists():
             yield path

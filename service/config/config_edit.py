@@ -24,7 +24,7 @@ def with_label(config: ModelConfig, label: str, version: int) -> ModelConfig:
         NotFound: the version is not in the store.
     """
     if not label or "/" in label or ":" in label:
-        raise SettingsError(f"{label!r} is no name for a label; it must not be empty or hold '/' or ':'.")
+        raise SettingsError(f"{label!r} is not a valid label name; it must not be empty or contain '/' or ':'.")
     _check_version(config, version)
     return replace(config, labels={**config.labels, label: version})
 
@@ -53,7 +53,7 @@ def rolled_back(config: ModelConfig, to: int | None = None) -> tuple[ModelConfig
     if to is None:
         lower = [version for version in config.look().versions if version < current]
         if not lower:
-            raise NotFound(f"{config.name} has no version below {current} to go back to.")
+            raise NotFound(f"{config.name} has no version older than {current} to go back to.")
         to = lower[-1]
     _check_version(config, to)
     labels = dict(config.labels)
@@ -91,7 +91,7 @@ def without_version(config: ModelConfig, version: int) -> ModelConfig:
         raise SettingsError(f"The label {pointing[0]} points at version {version} of {config.name}; move it first.")
     if serving_version(config) == version:
         raise SettingsError(
-            f"Version {version} of {config.name} is the one that serves; roll back to another first "
+            f"Version {version} of {config.name} is the one being served; roll back to another first "
             f"(signpost models rollback {config.name})."
         )
     if isinstance(config.policy, Specific):
@@ -107,7 +107,7 @@ def delete_version(config: ModelConfig, version: int) -> None:
     """
     folder = config.look().versions.get(version)
     if folder is None:
-        raise StoreError(f"{config.base_path / str(version)} is gone already.")
+        raise StoreError(f"{config.base_path / str(version)} no longer exists.")
     doomed = folder.with_name(f".removed-{version}-{os.getpid()}")
     try:
         folder.rename(doomed)
@@ -189,7 +189,7 @@ class ConfigFile:
         """
         folder = config.look().versions.get(version)
         if folder is None:
-            raise StoreError(f"{config.base_path / str(version)} is gone already.")
+            raise StoreError(f"{config.base_path / str(version)} no longer exists.")
         return folder
 
     def delete(self, config: ModelConfig, version: int) -> None:

@@ -95,7 +95,7 @@ class ConfigSource:
             StoreError: its folder can't be written to.
         """
         if self._override is None:
-            raise SettingsError("This service's configuration can't be replaced.")
+            raise SettingsError("The configuration of this service can't be replaced.")
         try:
             lock = self._override.with_name(f"{self._override.name}.lock").open("w")
         except OSError as error:
@@ -111,7 +111,7 @@ class ConfigSource:
             SettingsError: this service keeps no override.
         """
         if self._override is None:
-            raise SettingsError("This service's configuration can't be replaced.")
+            raise SettingsError("The configuration of this service can't be replaced.")
         write_atomically(self._override, model_config.to_text(configs, self._store.resolve()))
 
     def _parse(self, path: Path, stamp: tuple[int, int, int]) -> tuple[ModelConfig, ...]:
@@ -139,7 +139,7 @@ class ConfigSource:
         models = {name for name, contents in found.items() if contents.versions}
         models |= {name for name in self._discovered if (self._store / name).is_dir()}
         if self._discovered and not models:  # this is what an unmounted disk looks like
-            raise StoreError(f"The store {self._store} holds no model any more; what was loaded goes on serving.")
+            raise StoreError(f"The store {self._store} no longer contains a model; the loaded versions keep serving.")
         self._discovered = models
         return tuple(
             ModelConfig(name, self._store / name, required=name in models) for name in sorted(models | found.keys())
@@ -183,7 +183,7 @@ def from_settings(settings: Settings, override: Path | None = None) -> ConfigSou
     if settings.model_base_path is not None:
         single = ModelConfig(settings.model_name, settings.model_base_path)
         if settings.model_config_file is not None:
-            raise SettingsError("--model_config_file and --model_base_path both say what to serve; give one of them.")
+            raise SettingsError("--model_config_file and --model_base_path both say what to serve; set only one.")
     rereads = settings.model_config_file_poll_wait_seconds > 0
     return ConfigSource(settings.store, settings.model_config_file, single=single, override=override, rereads=rereads)
 

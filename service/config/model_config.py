@@ -82,21 +82,25 @@ def read_message(message: Any, folder: Path) -> tuple[ModelConfig, ...]:
     configs = tuple(_read_model(model, folder) for model in message.model_config_list.config)
     names = [config.name for config in configs]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise SettingsError(f"The model {repeated[0]} is listed twice; each name may stand once.")
+        raise SettingsError(f"The model {repeated[0]} is listed twice; each name may appear only once.")
     return configs
 
 
 def _read_model(model: Any, folder: Path) -> ModelConfig:
     if not model.name or "/" in model.name or model.name.startswith("."):
-        raise SettingsError(f"{model.name!r} is no name for a model; it must not be empty, start with '.' or hold '/'.")
+        raise SettingsError(
+            f"{model.name!r} is not a valid model name; it must not be empty, start with '.' or contain '/'."
+        )
     if not model.base_path:
         raise SettingsError(f"The model {model.name} has no base_path; name the folder that holds its versions.")
     if model.model_platform not in ("", "tensorflow"):
-        raise SettingsError(f"The model {model.name} is of platform {model.model_platform!r}; it must be 'tensorflow'.")
+        raise SettingsError(
+            f"The model {model.name} has the platform {model.model_platform!r}; it must be 'tensorflow'."
+        )
     if "://" in model.base_path:
         raise SettingsError(
-            f"The model {model.name} lies at {model.base_path}; base_path must be a local folder here. What lies in "
-            "object storage has to be in the configuration with which the service starts."
+            f"The model {model.name} is at {model.base_path}; base_path must be a local folder here. Models in "
+            "object storage must be in the configuration that the service starts with."
         )
     labels = {str(label): int(version) for label, version in sorted(model.version_labels.items())}
     return ModelConfig(model.name, folder / model.base_path, _read_policy(model), labels)
@@ -109,7 +113,7 @@ def _read_policy(model: Any) -> Policy:
         return All()
     if choice == "specific":
         if not policy.specific.versions:
-            raise SettingsError(f"The model {model.name} names no specific version; name at least one.")
+            raise SettingsError(f"The model {model.name} lists no specific version; list at least one.")
         return Specific(frozenset(int(version) for version in policy.specific.versions))
     count = int(policy.latest.num_versions) if choice == "latest" else 1
     return Latest(max(1, count))  # TF Serving takes 0 as 1
@@ -151,9 +155,9 @@ def read_body(body: bytes) -> Any:
         text = body.decode()
         json_format.Parse(text, message) if text.lstrip()[:1] == "{" else text_format.Parse(text, message)
     except (UnicodeDecodeError, json_format.ParseError, text_format.ParseError, RecursionError) as error:
-        raise InvalidRequest(f"The body is no ModelServerConfig in text format or JSON: {error}.") from error
+        raise InvalidRequest(f"The body is not a ModelServerConfig in text format or JSON: {error}.") from error
     if not message.model_config_list.config:
-        raise InvalidRequest("The configuration lists no model; a service without one would be of no use.")
+        raise InvalidRequest("The configuration lists no models; list at least one.")
     return message
 
 

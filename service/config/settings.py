@@ -48,7 +48,7 @@ class Settings:
 
     store: Path = _setting(
         Path("model_store"),
-        "Folder of the models: MODEL/VERSION/saved_model.pb; or where they lie in object storage: s3://BUCKET/PREFIX, "
+        "Folder of the models: MODEL/VERSION/saved_model.pb; or their address in object storage: s3://BUCKET/PREFIX, "
         "gs://… or az://….",
         section="Models",
     )
@@ -56,99 +56,99 @@ class Settings:
         None, "TF Serving's ModelServerConfig in text format; without it the store's models.config, if there is one."
     )
     model_config_file_poll_wait_seconds: float = _setting(
-        1.0, "Seconds between two looks at the configuration; 0 reads it only at the start.", 0, 86400
+        1.0, "Seconds between checks of the configuration; 0 reads it only at startup.", 0, 86400
     )
-    file_system_poll_wait_seconds: float = _setting(1.0, "Seconds between two looks at the store.", 0.05, 86400)
+    file_system_poll_wait_seconds: float = _setting(1.0, "Seconds between checks of the store.", 0.05, 86400)
     model_name: str = _setting("default", "Name of the model in --model_base_path.")
     model_base_path: Path | None = _setting(
-        None, "Folder of one model's versions, or their place in object storage, to serve only that model."
+        None, "Folder of one model's versions, or their address in object storage, to serve only that model."
     )
-    saved_model_tags: str = _setting("serve", "Tags of the graph to serve, with commas between them.")
+    saved_model_tags: str = _setting("serve", "Tags of the graph to serve, separated by commas.")
     enable_model_warmup: bool = _setting(True, "Replay a version's warm-up file before it serves.")
-    num_request_iterations_for_warmup: int = _setting(1, "Times that each request of a warm-up file runs.", 0, 1000)
+    num_request_iterations_for_warmup: int = _setting(1, "How many times each request of a warm-up file runs.", 0, 1000)
     canary_share: str = _setting(
         "0", "Share of the traffic for the version labelled canary: 0.1, or by model: cats_vs_dogs=0.1,letters=0.5."
     )
     canary_mode: Literal["route", "shadow"] = _setting(
-        "route", "route: the canary answers its share; shadow: it only repeats it, and the answers are compared."
+        "route",
+        "route: the canary answers its share; shadow: it only repeats those requests, and the answers are compared.",
     )
     reject_unknown: bool = _setting(
-        False, "Answer no class for images that a model says it does not know: all of their scores are 0."
+        False,
+        "Return no class for images that the model reports as unlike its training images: all their scores are 0.",
     )
     store_cache: Path | None = _setting(
         None,
-        "Folder for the copies of what is served; without it one in $XDG_CACHE_HOME or ~/.cache.",
+        "Folder for local copies of what is served; by default one in $XDG_CACHE_HOME or ~/.cache.",
         section="Object storage",
     )
-    store_poll_seconds: float = _setting(5.0, "Seconds between two looks at the bucket.", 0.05, 86400)
+    store_poll_seconds: float = _setting(5.0, "Seconds between checks of the bucket.", 0.05, 86400)
     host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface.", section="Where it listens")
     rest_api_port: int = _setting(8501, "Port for HTTP; 0 picks a free one.", 0, 65535)
     port: int = _setting(8500, "Port for gRPC; 0 picks a free one.", 0, 65535)
-    grpc_socket_path: Path | None = _setting(None, "Unix socket on which gRPC listens besides its port.")
+    grpc_socket_path: Path | None = _setting(None, "Unix socket on which gRPC listens in addition to its port.")
     grpc_channel_arguments: str = _setting(
-        "", "Arguments for gRPC's core, with commas between them: grpc.max_connection_age_ms=2000."
+        "", "Arguments for gRPC's core, separated by commas: grpc.max_connection_age_ms=2000."
     )
     grpc_max_threads: int = _setting(0, "gRPC calls that are handled at the same time; 0 means --threads.", 0, 1024)
     enable_serialization_as_tensor_content: bool = _setting(
-        False, "Answer Predict over gRPC with tensor_content, which is quicker, rather than float_val and the like."
+        False, "Answer Predict over gRPC with tensor_content, which is faster, rather than float_val and the like."
     )
-    rest_api_enable_cors_support: bool = _setting(False, "Let web pages of any origin use the routes under /v1.")
+    rest_api_enable_cors_support: bool = _setting(False, "Allow web pages of any origin to use the routes under /v1.")
     playground: bool = _setting(
-        True, "Show the playground, a page to try the models on, at /; --no-playground does not."
+        True, "Serve the playground, a page to try the models on, at /; --no-playground turns it off."
     )
     ready_file: Path | None = _setting(None, "File to which the ports are written as JSON once the service is ready.")
     workers: int = _setting(
         1, "Processes that take HTTP requests.", 1, 1024, auto=True, section="Processes and engines"
     )
-    threads: int = _setting(
-        16, "Requests that each worker handles at the same time; further ones wait.", 1, 1024, auto=True
-    )
+    threads: int = _setting(16, "Requests that each worker handles at the same time; others wait.", 1, 1024, auto=True)
     pin_workers: bool = _setting(
-        True, "Keep each worker on a core of its own where there are as many as workers, and the models run in those."
+        True,
+        "Pin each worker to its own core, if there are as many cores as workers and the models run in the workers.",
     )
     engine: str = _setting(
         "local",
-        "What runs the models: local, in each worker; shared, one process for all workers; or addresses of gRPC "
-        "servers, with commas between them: HOST:PORT, unix:PATH, or dns:NAME:PORT for every address of a name.",
+        "What runs the models: local, in each worker; shared, one process for all workers; or addresses of "
+        "gRPC servers, separated by commas: HOST:PORT, unix:PATH, or dns:NAME:PORT for every address of a name.",
         auto=True,
     )
     engine_models: str = _setting(
-        "", "Models behind --engine HOST:PORT, for servers that can't list them, with commas between them."
+        "", "Models behind --engine HOST:PORT, for servers that can't list them, separated by commas."
     )
     engine_api_key_file: Path | None = _setting(None, "File that holds the API key for --engine HOST:PORT.")
     engine_tls_ca_file: Path | None = _setting(
-        None, "Certificates of authorities in PEM format: --engine HOST:PORT is asked over TLS."
+        None, "CA certificates in PEM format: requests to --engine HOST:PORT go over TLS."
     )
     enable_batching: Literal["auto", "true", "false"] = _setting(
         "auto",
-        "Run requests that wait for the model together: auto, where a model's rows are shown to be independent; true, "
-        "wherever its shapes allow it; or false.",
+        "Run waiting requests together in batches: auto, where a model's rows are shown to be independent; "
+        "true, wherever its shapes allow it; or false.",
         section="Batches and queues",
         switch=True,
     )
     recheck_share: float = _setting(
-        0.001, "Share of these batches that run again row by row and are compared, off the requests' path.", 0, 1
+        0.001, "Share of these batches that are rerun row by row in the background and compared.", 0, 1
     )
     max_batch_size: int = _setting(
         32,
-        "Instances that run in one batch at most, fewer where that is quicker; auto is 64 with a GPU, else 32.",
+        "Maximum instances in one batch, fewer where that is faster; auto is 64 with a GPU, else 32.",
         1,
         65536,
         auto=True,
     )
     pad_batches: Literal["auto", "true", "false"] = _setting(
         "auto",
-        "Run only sizes of batches that ran before a version served, powers of two, and pad to them: true, false, or "
-        "auto, on a GPU.",
+        "Run only batch sizes that were warmed up (powers of two), and pad to them: true, false, or auto, on a GPU.",
         switch=True,
     )
     batch_timeout_micros: int = _setting(
-        0, "Microseconds for which a batch that is not full waits for more; 0 never waits.", 0, 60_000_000
+        0, "Microseconds that a batch which is not full waits for more requests; 0 never waits.", 0, 60_000_000
     )
     num_batch_threads: int = _setting(
         1,
-        "Batches of one model that may run at the same time; auto is 1, or 2 on each GPU where that is quicker, or one "
-        "for each core where a shared engine has no GPU.",
+        "Batches of one model that may run at the same time; auto is 1, or 2 on each GPU where that is faster, "
+        "or one per core where a shared engine has no GPU.",
         1,
         256,
         auto=True,
@@ -157,94 +157,97 @@ class Settings:
         None, "TF Serving's BatchingParameters in text format; without it the store's batching.config, if there is one."
     )
     max_enqueued_batches: int = _setting(
-        100, "Full batches that may wait for a model; requests beyond that are refused.", 1, 1_000_000
+        100, "Full batches that may wait for a model; further requests are refused.", 1, 1_000_000
     )
     max_instances: int = _setting(
-        100_000, "Instances of one request at most, where requests run together.", 1, 100_000_000
+        100_000, "Maximum instances in one request, where requests run together.", 1, 100_000_000
     )
     max_queue_ms: int = _setting(
         300,
-        "Milliseconds that a request may wait for its turn; where it would wait longer it is refused (429).",
+        "Milliseconds that a request may wait for its turn; if it would wait longer, it is refused (429).",
         0,
         3_600_000,
     )
     latency_objective: str = _setting(
         "",
-        "Latency to keep in the batcher, which then chooses size and wait of batches itself: p99=50ms, or by model: "
+        "Latency for the batcher to keep; it then chooses batch size and wait itself: p99=50ms, or by model: "
         "cats_vs_dogs:p99=80ms,p99=50ms.",
     )
     tensorflow_threads: int = _setting(
-        0, "Threads of TensorFlow for one model; 0 shares the cores among the workers.", 0, 1024, section="TensorFlow"
+        0, "TensorFlow threads for one model; 0 shares the cores among the workers.", 0, 1024, section="TensorFlow"
     )
     tensorflow_intra_op_parallelism: int = _setting(
-        0, "Threads of TensorFlow for one operation; 0 means --tensorflow-threads.", 0, 1024
+        0, "TensorFlow threads for one operation; 0 means --tensorflow-threads.", 0, 1024
     )
     tensorflow_inter_op_parallelism: int = _setting(
         0, "Operations that TensorFlow runs at the same time; 0 means --tensorflow-threads.", 0, 1024
     )
     mixed_precision: Literal["bfloat16", ""] = _setting(
         "",
-        "bfloat16 computes in 16 bits where that is safe (in float16 on a GPU); recorded scores must hold.",
+        "bfloat16 computes in 16 bits where that is safe (float16 on a GPU); recorded scores must still be reproduced.",
     )
     per_process_gpu_memory_fraction: float = _setting(
-        0.0, "Share of each GPU's memory to take at the start; 0 takes memory as it is needed.", 0, 1
+        0.0, "Share of each GPU's memory to allocate at startup; 0 allocates memory as needed.", 0, 1
     )
-    require_gpu: bool = _setting(False, "Refuse to start where TensorFlow sees no GPU, instead of using the CPU.")
+    require_gpu: bool = _setting(False, "Refuse to start if TensorFlow sees no GPU, instead of using the CPU.")
     max_body_bytes: int = _setting(
-        64 * 1024 * 1024, "Size of a request's body at most, in bytes.", 1024, section="Limits of requests"
+        64 * 1024 * 1024, "Maximum size of a request's body, in bytes.", 1024, section="Limits of requests"
     )
-    max_images: int = _setting(256, "Images in one request at most.", 1, 65536)
-    max_image_bytes: int = _setting(20 * 1024 * 1024, "Size of one encoded image at most, in bytes.", 64)
+    max_images: int = _setting(256, "Maximum images in one request.", 1, 65536)
+    max_image_bytes: int = _setting(20 * 1024 * 1024, "Maximum size of one encoded image, in bytes.", 64)
     # Pillow itself decodes no image of more than 178,956,970 pixels.
-    max_image_pixels: int = _setting(50_000_000, "Width times height of one image at most.", 1, 178_956_970)
-    max_json_depth: int = _setting(64, "Lists and objects within each other in JSON at most.", 4, 500)
+    max_image_pixels: int = _setting(50_000_000, "Maximum width times height of one image.", 1, 178_956_970)
+    max_json_depth: int = _setting(64, "Maximum nesting depth of lists and objects in JSON.", 4, 500)
     max_form_bytes: int = _setting(
-        512 * 1024, "Size of a form's plain fields, and of what stands before each of its files, in bytes.", 128 * 1024
+        512 * 1024,
+        "Maximum size of a form's plain fields, and of the headers of each of its files, in bytes.",
+        128 * 1024,
     )
-    max_header_fields: int = _setting(100, "Fields in a request's header at most.", 8, 32768)
-    max_header_field_bytes: int = _setting(8190, "Size of one of them at most, in bytes.", 256, 1024 * 1024)
-    max_request_line_bytes: int = _setting(4094, "Size of a request's first line at most, in bytes.", 256, 8190)
+    max_header_fields: int = _setting(100, "Maximum number of fields in a request's header.", 8, 32768)
+    max_header_field_bytes: int = _setting(8190, "Maximum size of one header field, in bytes.", 256, 1024 * 1024)
+    max_request_line_bytes: int = _setting(4094, "Maximum size of a request's first line, in bytes.", 256, 8190)
     rest_api_timeout_in_ms: int = _setting(
         30_000,
-        "Milliseconds in which a request must be answered.",
+        "Milliseconds within which a request must be answered.",
         1,
         3_600_000,
         section="Limits of time and connections",
     )
-    header_timeout_s: float = _setting(10.0, "Seconds for a request's header to come in.", 0.1, 3600)
-    body_timeout_s: float = _setting(60.0, "Seconds for a request's body to come in.", 0.1, 86400)
+    header_timeout_s: float = _setting(10.0, "Seconds for a request's header to arrive.", 0.1, 3600)
+    body_timeout_s: float = _setting(60.0, "Seconds for a request's body to arrive.", 0.1, 86400)
     answer_timeout_s: float = _setting(60.0, "Seconds for a client to read its answer.", 0.1, 86400)
-    keep_alive_s: int = _setting(75, "Seconds after which a connection without a request is closed.", 1, 86400)
+    keep_alive_s: int = _setting(75, "Seconds after which an idle connection is closed.", 1, 86400)
     max_slow_requests: int = _setting(
-        256, "Requests that may come in slowly, besides those that --threads handle; one more is refused.", 0, 32768
+        256,
+        "Requests that may be arriving slowly, besides those that --threads handle; any more are refused.",
+        0,
+        32768,
     )
     max_connections: int = _setting(
-        4096, "Connections of one worker; beyond that those are closed that have been idle for longest.", 16, 1_000_000
+        4096, "Maximum connections of one worker; beyond that, those idle the longest are closed.", 16, 1_000_000
     )
     drain_seconds: float = _setting(
-        0.0, "Seconds between SIGTERM, when the service says that it is not ready, and the end of listening.", 0, 3600
+        0.0, "Seconds between SIGTERM, when the service reports not ready, and the end of listening.", 0, 3600
     )
     api_keys_file: Path | None = _setting(
         None,
-        "File of API keys, as `signpost keys new` writes it; with keys every client needs one.",
+        "File of API keys, as `signpost keys new` writes it; with keys, every client needs one.",
         section="Keys and TLS",
     )
-    api_keys: str = _setting("", "Lines of such a file, with commas between them, instead of it or besides.")
+    api_keys: str = _setting("", "Lines of such a file, separated by commas, instead of the file or in addition to it.")
     ssl_certificate_file: Path | None = _setting(
-        None, "Certificate in PEM format, with those between it and its authority: HTTP and gRPC speak TLS only."
+        None, "Certificate in PEM format, with its intermediate certificates: HTTP and gRPC speak TLS only."
     )
     ssl_key_file: Path | None = _setting(None, "Private key of the certificate, in PEM format.")
     ssl_client_ca_file: Path | None = _setting(
-        None, "Certificates of authorities in PEM format; each client must show one that they issued."
+        None, "CA certificates in PEM format; each client must present a certificate issued by one of them."
     )
     ssl_config_file: Path | None = _setting(None, "TF Serving's SSLConfig in text format: gRPC speaks TLS only.")
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "Least severe messages to log: debug, info, warning or error.", section="Log and metrics"
     )
-    log_format: Literal["text", "json"] = _setting(
-        "text", "Form of each line of the log: text, or json for an object of JSON."
-    )
-    access_log: bool = _setting(False, "Write a line to the log for each answered request.")
+    log_format: Literal["text", "json"] = _setting("text", "Log format: text, or json for one JSON object per line.")
+    access_log: bool = _setting(False, "Log a line for each answered request.")
     monitoring_config_file: Path | None = _setting(
         None, "TF Serving's MonitoringConfig in text format: its metrics under its path and names."
     )
@@ -267,7 +270,7 @@ class Settings:
             is_number = port.isascii() and port.isdigit() and 0 < int(port) < 65536
             if not (address.startswith("unix:/") or (host and "/" not in host and is_number)):
                 raise SettingsError(
-                    "--engine takes auto, local, shared, or addresses with commas between them: HOST:PORT, "
+                    "--engine takes auto, local, shared, or addresses separated by commas: HOST:PORT, "
                     f"dns:NAME:PORT or unix:/PATH; {address!r} is none of these."
                 )
 

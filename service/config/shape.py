@@ -1,8 +1,8 @@
 """The shape of a service where nobody says it: how many processes and threads, by what the host has.
 
-Measured on 2 cores (docs/performance.md): a worker for each core, each with one thread of TensorFlow, answers most,
+Measured on 2 cores (docs/performance.md): a worker for each core, each with one TensorFlow thread, answers most,
 as no core ever waits for another. Each worker holds TensorFlow and the models, so memory bounds their number; what
-cores are left over then become threads of TensorFlow.
+cores are left over then become TensorFlow threads.
 
 With a GPU one process holds the models, and the workers decode for it. Measured on 16 cores with an H100 (docs/gpu.md):
 a core decodes 665 photographs a second, the GPU answers 24,500 to 45,400, and eight workers answered 540 to 645 each.
@@ -140,18 +140,18 @@ def tell(settings: Settings, host: Host) -> str:
         if not host.gpus:
             batches, threads = settings.num_batch_threads, settings.tensorflow_threads
             models += f", {batches} batch{'es' if batches > 1 else ''} at a time, "
-            models += f"each in {threads} thread{'s' if threads > 1 else ''} of TensorFlow"
+            models += f"each with {threads} TensorFlow thread{'s' if threads > 1 else ''}"
         else:
             models += (
                 "; a GPU answers faster than all cores decode photographs, so there is a worker for each core but the "
                 "engine's, as far as the memory goes"
             )
     elif settings.engine_addresses:
-        models = "the engine elsewhere"
+        models = "the engine runs elsewhere"
     else:
         threads = settings.tensorflow_threads or host.cores
-        models = f"models in each, {threads} thread{'s' if threads > 1 else ''} of TensorFlow"
-        models += ", each on a core of its own" if own_cores(settings, os.sched_getaffinity(0)) else ""
+        models = f"models in each, {threads} TensorFlow thread{'s' if threads > 1 else ''}"
+        models += ", each pinned to its own core" if own_cores(settings, os.sched_getaffinity(0)) else ""
     return f"{host}: {workers}, {models}."
 
 

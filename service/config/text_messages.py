@@ -47,7 +47,7 @@ def read(path: Path, message: str) -> Any:
     except OSError as error:
         raise SettingsError(f"{path} can't be read: {error.strerror}.") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is no {message} in text format: {str(error).rstrip('.')}.") from error
+        raise SettingsError(f"{path} is not a {message} in text format: {str(error).rstrip('.')}.") from error
 
 
 @cache

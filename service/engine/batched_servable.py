@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 # Why requests are not joined, whatever the engine.
 BATCHING_IS_OFF = "batching is off (--enable_batching=false)"
-NOT_OPEN = "the first dimension of an input or output that it declares is not an open one"
+NOT_OPEN = "the first dimension of a declared input or output is not variable"
 
 # Told that requests of a signature are not joined any more: model, version, signature.
 Stopped = Callable[[str, int, str], None]
@@ -104,7 +104,7 @@ class BatchedServable(ABC):
         self.batchers = {name: each for name, each in self.batchers.items() if name != signature_name}
         batcher.stop_joining()
         log.error(
-            "%s version %d: requests of the signature %r are not joined in batches any more: %s.",
+            "%s version %d: requests of the signature %r are no longer joined in batches: %s.",
             self.name, self.version, signature_name, why,
         )  # fmt: skip
         self._stopped(self.name, self.version, signature_name)

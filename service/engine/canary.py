@@ -183,7 +183,7 @@ class CanaryEngine:
             except SignpostError as error:
                 log.debug("The canary of %s did not answer: %s", repeat.model, error)
             except Exception:
-                log.exception("Repeating a request on the canary of %s failed in an unforeseen way.", repeat.model)
+                log.exception("Repeating a request on the canary of %s failed unexpectedly.", repeat.model)
             self._compared(repeat.model, outcome)
 
     def _repeat(self, repeat: _Repeat) -> Outcome:

@@ -55,7 +55,7 @@ def check_scores(outcome: Answer | SignpostError, images: int) -> Answer | Signp
         for name, array in outcome.outputs.items():
             if len(array) != images:
                 return ModelFailed(
-                    f"The model gave {len(array)} rows of {name} for {images} images; it needs one for each."
+                    f"The model returned {len(array)} rows of {name} for {images} images; it must return one per image."
                 )
     return outcome
 

@@ -83,9 +83,7 @@ def _wrong_names(found: Set[str], signature: Signature) -> str:
             f"Inputs expected to be in the set {_listed(wanted)}."
         )
     optional = f" ({_listed(signature.defaults)} may be left out)" if signature.defaults else ""
-    return (
-        f"{says} The signature takes the inputs {sorted(wanted)}{optional}, not {sorted(found)}; send each by its name."
-    )
+    return f"{says} The signature takes the inputs {sorted(wanted)}{optional}, not {sorted(found)}; send each by name."
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -81,7 +81,7 @@ class Hop:
                 self._tell(error)
                 return None
             except Malformed as error:
-                log.error("The answer of the engine process can't be read: %s", error)
+                log.error("The engine process's answer can't be read: %s", error)
                 raise HopError("DATA_LOSS", f"The engine's answer can't be read: {error}") from error
             finally:
                 self._give_back(connection)
@@ -119,7 +119,7 @@ class Hop:
         reason = error.strerror or str(error)
         if not isinstance(error, _NOT_THERE) and reason not in self._told:
             self._told.add(reason)
-            log.warning("Calls to the engine process go over gRPC, by which they take longer: %s.", reason)
+            log.warning("Calls to the engine process go over gRPC, which takes longer: %s.", reason)
 
     def _note(self, connection: "_Connection") -> None:
         with self._lock:
@@ -145,9 +145,9 @@ class _Connection:
             self._socket.settimeout(max(0.001, timeout_s))
             self._socket.connect(str(path))
             if not sockets.is_ours(self._socket):
-                raise PermissionError("another user has its socket")
+                raise PermissionError("its socket belongs to another user")
             if self._socket.recv(len(sockets.HELLO)) != sockets.HELLO:
-                raise ConnectionRefusedError("it takes no more connections")
+                raise ConnectionRefusedError("it accepts no more connections")
         except BaseException:
             self._socket.close()
             raise
@@ -188,7 +188,7 @@ class _Connection:
             self._region = fresh = region.make(size)
         message = messages.write(request._replace(tensors=self._region.write(inputs)))
         if len(message) > messages.MOST_BYTES:
-            raise OSError("one has more inputs than fit into a message")
+            raise OSError("a request has more inputs than fit into a message")
         sockets.send(self._socket, message, fresh)
 
     def _receive(self) -> dict[str, Array]:

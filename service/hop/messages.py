@@ -126,7 +126,7 @@ def _read(data: bytes, count: int) -> tuple[Any, ...]:
     try:
         fields = marshal.loads(data)
     except (EOFError, TypeError, ValueError) as error:
-        raise Malformed("It is no message.") from error
+        raise Malformed("This is not a message.") from error
     if not isinstance(fields, tuple) or len(fields) != count or not isinstance(fields[0], int):
-        raise Malformed(f"It is no message of {count} fields that begins with a number.")
+        raise Malformed(f"This is not a message of {count} fields that starts with a number.")
     return fields

@@ -74,10 +74,10 @@ class Region:
             for name, dtype_name, shape, start in tensors:
                 dtype = np.dtype(dtype_name)
                 if not carries(dtype) or min((start, *shape)) < 0:  # NumPy takes such numbers, and looks elsewhere
-                    raise ValueError(f"The tensor {name!r} is none that could lie there.")
+                    raise ValueError(f"The tensor {name!r} is outside the shared memory or malformed.")
                 arrays[name] = np.ndarray(shape, dtype, self._map, start)
         except (TypeError, ValueError, OverflowError) as error:
-            raise Malformed(f"A tensor is none that could lie in the shared memory: {error}") from error
+            raise Malformed(f"A tensor is outside the shared memory or malformed: {error}") from error
         return arrays
 
 

@@ -90,12 +90,12 @@ class HopServer:
             try:
                 self._begin(connection)
             except Exception:  # the thread's death would leave all gateways waiting
-                log.exception("A gateway's connection can't be taken up.")
+                log.exception("A gateway's connection can't be set up.")
                 self._drop(connection)
 
     def _begin(self, connection: socket.socket) -> None:
         if not sockets.is_ours(connection):
-            log.warning("A process of another user tried to reach the engine by its private socket.")
+            log.warning("A process of another user tried to reach the engine through its private socket.")
             connection.close()
             return
         with self._changed:
@@ -128,12 +128,12 @@ class HopServer:
                     return
                 request = messages.read_request(message)
                 if shared is None:
-                    raise messages.Malformed("A call came without memory.")
+                    raise messages.Malformed("A call arrived without its memory.")
                 shared = self._call(connection, request, shared, has_left)
         except ConnectionError:  # the gateway gave the call up, or ended
             pass
         except Exception:
-            log.exception("A connection of a gateway failed in an unforeseen way.")
+            log.exception("A connection from a gateway failed unexpectedly.")
         finally:
             self._drop(connection)
 
@@ -146,7 +146,7 @@ class HopServer:
             inputs = shared.read(request.tensors)
             outputs = self._run(request, inputs, has_left)
             if not messages.carries_all(outputs):
-                raise HopError("INTERNAL", "The model gave tensors of other types than its signature declares.")
+                raise HopError("INTERNAL", "The model returned tensors of types other than its signature declares.")
             start = region.end(inputs.values())
             if (size := region.end(outputs.values(), start)) > shared.size:
                 larger = _make(size)

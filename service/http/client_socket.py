@@ -86,9 +86,9 @@ class _Patient:
                 return
             self.aside = self.step_aside()
             if not self.aside:
-                raise self._too_slow("comes slowly, as too many others do; try again, or send it faster")
+                raise self._too_slow("arrives slowly, as too many others do; try again, or send it faster")
         if not self._poll(event, self._since_s + self._limit_s - time.monotonic()):
-            raise self._too_slow(f"took more than the {self._limit_s:g} s that it may take; send it faster")
+            raise self._too_slow(f"took longer than the {self._limit_s:g} s allowed; send it faster")
 
     def _poll(self, event: int, wait_s: float) -> bool:
         if wait_s <= 0:

@@ -247,7 +247,7 @@ class Connections:
         lacks_files = error.errno in _NO_MORE_FILES
         if now_s - self._told_s >= _TELL_S:
             self._told_s = now_s
-            why = "no file is free; raise the limit (ulimit -n)" if lacks_files else error
+            why = "too many open files; raise the limit (ulimit -n)" if lacks_files else error
             log.error("Connections can't be accepted: %s.", why)
         if not (lacks_files and self._close_one()):
             self._pauses_until_s = now_s + _PAUSE_S

@@ -201,11 +201,11 @@ class Front:
         """Speak TLS with a client that has begun to."""
         try:
             if sock.recv(1, socket.MSG_PEEK) not in (_TLS_HANDSHAKE, b""):
-                self._turn_away(conn, 400, "This port speaks TLS; ask for https:// instead of http://.")
+                self._turn_away(conn, 400, "This port speaks TLS; use https:// instead of http://.")
                 return
             secured = conn.sock = sock.secured(tls())
         except OSError as error:
-            log.debug("%s left before TLS began: %s", conn.peer or "A client", error)
+            log.debug("%s disconnected before the TLS handshake: %s", conn.peer or "A client", error)
             self._connections.close(conn)
             return
         self._threads.submit(partial(self._shake_hands, conn, secured, self._parts.queue.join()))
@@ -263,7 +263,7 @@ class Front:
             self._connections.close(conn)
             return
         limit_s = self._parts.settings.header_timeout_s
-        message = f"The request's header took more than the {limit_s:g} s that it may take; send it faster."
+        message = f"The request's header took longer than the {limit_s:g} s allowed; send it faster."
         self._turn_away(conn, 408, message)
 
     def _turn_away(self, conn: Connection, status: int, message: str) -> None:

@@ -223,7 +223,7 @@ class Lanes:
                     self._give_back(one, outcome)
             count()
         except Exception:
-            log.exception("A group of answers failed in an unforeseen way after it was made.")
+            log.exception("A group of answers failed unexpectedly after it was computed.")
         return ended
 
     def _outcomes(self, group: list[_Waiting], keeps: bool) -> tuple[list[Outcome], Callable[[], None]]:
@@ -231,7 +231,7 @@ class Lanes:
             arrived = [Arrived(one.post, one.request.conn.sock, one.arrival.at_s) for one in group]
             return self._express.answer(arrived, keeps)
         except Exception:
-            log.exception("The express lane failed in an unforeseen way; its requests go their usual way.")
+            log.exception("The express lane failed unexpectedly; its requests take the usual path.")
             return [None] * len(group), lambda: None
 
     def _give_back(self, one: _Waiting, failure: Failure | None) -> None:

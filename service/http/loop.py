@@ -103,4 +103,4 @@ def _run(call: _Call) -> None:
     try:
         call()
     except Exception:
-        log.exception("A connection failed in an unforeseen way.")
+        log.exception("A connection failed unexpectedly.")

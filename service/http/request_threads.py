@@ -67,7 +67,7 @@ class RequestThreads:
             try:
                 threading.Thread(target=self._work, name="request", daemon=True).start()
             except RuntimeError as error:
-                log.error("Only %d threads for requests: %s; raise the limit of processes.", self._alive, error)
+                log.error("Only %d threads for requests: %s; raise the process limit (ulimit -u).", self._alive, error)
                 return False
             self._alive += 1
         return True

@@ -127,9 +127,9 @@ class Usual:
             if self._run(request, body) and body.skip(_SKIPPED_BYTES):
                 keeps, rest = True, body.rest
         except (OSError, SignpostError) as error:
-            log.debug("A client left, or was too slow: %s", error)
+            log.debug("A client disconnected, or was too slow: %s", error)
         except Exception:
-            log.exception("A request failed in an unforeseen way outside of the application.")
+            log.exception("A request failed unexpectedly outside the application.")
         finally:
             self._queue.leave(conn.arrival, conn.sock.aside)
             self.step_back(conn)
@@ -155,7 +155,7 @@ class Usual:
                     close()
             [(status, headers)] = started
         except Exception:
-            log.exception("A request failed in an unforeseen way.")
+            log.exception("A request failed unexpectedly.")
             message = "Signpost failed on this request; its log says why."
             failed = self._unrouted.answer(500, message, head=head, arrived_s=began_s, peer=conn.peer)
             conn.sock.send_all(failed)

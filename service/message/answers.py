@@ -40,7 +40,7 @@ def head(status: str, headers: Headers, keep_alive: bool) -> bytes:
     fields = [f"{name}: {value}\r\n" for name, value in headers]
     lines = "".join(fields)
     if not lines.count("\n") == lines.count("\r") == len(fields):
-        raise ValueError("A header of the answer has a line's end in it.")
+        raise ValueError("A header of the answer contains a line break.")
     kept = "keep-alive" if keep_alive else "close"
     return (f"HTTP/1.1 {status}\r\nServer: signpost\r\nDate: {_date()}\r\nConnection: {kept}\r\n{lines}\r\n").encode(
         "latin-1"

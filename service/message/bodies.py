@@ -115,7 +115,7 @@ class Body:
             self.broken = True
             raise
         if not data:
-            raise self._wrong("is broken off")
+            raise self._wrong("is truncated")
         return data
 
     def _wrong(self, how: str) -> InvalidRequest:
@@ -155,7 +155,7 @@ class Body:
             while len(data) < 2:
                 data += self._more(_STEP)
             if data[:2] != b"\r\n":
-                raise self._wrong("has a chunk of another size than it says")
+                raise self._wrong("has a chunk whose size is not the one it declares")
             data = data[2:]
         while (found := _TRAILERS.match(data)) is None:
             if len(data) >= _LONGEST_TRAILERS or b"\r\n\r\n" in data or re.search(rb"(?<!\r)\n", data):

@@ -123,7 +123,7 @@ def read(data: bytes, seen: int, limits: Limits) -> Head | None:
         if current:
             raise Refused(400, "The request has no Host field, which HTTP/1.1 requires.")
     elif not _HOST.fullmatch(host):
-        raise Refused(400, "The request's Host field is not a host name with or without a port.")
+        raise Refused(400, "The request's Host field is not a host name, with or without a port.")
     if "expect" in headers and headers["expect"].lower() != "100-continue":
         raise Refused(417, "Expect can only be 100-continue.")
     length = _length(headers, current)
@@ -143,14 +143,14 @@ def _length(headers: dict[str, str], current: bool) -> int | None:
         if codings == ["chunked"]:
             return None
         if codings[-1] == "chunked" and "chunked" not in codings[:-1]:
-            raise Refused(501, "The only Transfer-Encoding taken is chunked; compress by Content-Encoding.")
+            raise Refused(501, "The only Transfer-Encoding supported is chunked; to compress, use Content-Encoding.")
         raise Refused(400, "Transfer-Encoding must end in chunked, once.")
     if stated is None:
         return 0
     if not (stated.isascii() and stated.isdecimal()):
         raise Refused(400, "Content-Length is not a whole number.")
     if len(stated) > _LENGTH_DIGITS:
-        raise Refused(413, "Content-Length is larger than any body that is taken.")
+        raise Refused(413, "Content-Length is larger than any body may be.")
     return int(stated)
 
 
@@ -167,7 +167,7 @@ def _check_form(method: bytes, target: str) -> None:
     if target == "*" and method == b"OPTIONS":
         return
     if method == b"CONNECT":
-        raise Refused(501, "This is not a proxy; CONNECT is not taken.")
+        raise Refused(501, "This is not a proxy; CONNECT is not supported.")
     if not _TARGET.match(target):
         raise Refused(400, "The request's target is neither a path nor an http URL.")
 

@@ -45,7 +45,7 @@ class Replaced(StoreError):
 
 
 class Exists(StoreError):
-    """The object that was to be made is there already."""
+    """The object that was to be made already exists."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Bucket:
                     found[each["path"]] = Object(each["size"], each["e_tag"] or "")
                 if len(found) > MOST_OBJECTS:
                     raise StoreError(
-                        f"{self.url} holds more than {MOST_OBJECTS:,} objects; name the folder of the models in it."
+                        f"{self.url} contains more than {MOST_OBJECTS:,} objects; name the folder of the models in it."
                     )
         folders = {name[:at] for name in found for at, letter in enumerate(name) if letter == "/"} | {""}
         return {name: found[name] for name in sorted(found) if name not in folders or found[name].size}
@@ -121,12 +121,12 @@ class Bucket:
             options = {"if_match": known.e_tag} if known.e_tag else {}
             answer = self._obstore.get(self._transfers, name, options=options)
             if answer.meta["size"] != known.size:
-                raise Replaced(f"{self.url.below(name)} was replaced while it was fetched.")
+                raise Replaced(f"{self.url.below(name)} was replaced while being fetched.")
             for chunk in answer.stream(min_chunk_size=_CHUNK):
                 size += len(chunk)
                 yield bytes(chunk)
         if size != known.size:
-            raise StoreError(f"{self.url.below(name)} broke off: {size:,} of {known.size:,} bytes came.")
+            raise StoreError(f"{self.url.below(name)} was cut short: {size:,} of {known.size:,} bytes arrived.")
 
     def read(self, name: str, known: Object | None = None) -> bytes:
         """The whole content of a small object; see `chunks`."""
@@ -205,7 +205,7 @@ def connect(url: Url) -> Bucket:
         raise
     except BaseException as error:  # a panic of its Rust part is no Exception
         hint = "set AZURE_STORAGE_ACCOUNT_NAME" if "MissingAccount" in str(error) else _first_line(error)
-        raise SettingsError(f"{url} can't be reached as the environment says: {hint}.") from error
+        raise SettingsError(f"{url} can't be reached with the environment as it is: {hint}.") from error
     return Bucket(url, asked, transfers)
 
 
@@ -252,14 +252,14 @@ def _of_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 def _in_our_words(error: BaseException, where: Url, exceptions: Any) -> StoreError:
     text = str(error)
     if isinstance(error, exceptions.AlreadyExistsError):
-        return Exists(f"{where} is there already.")
+        return Exists(f"{where} already exists.")
     if isinstance(error, exceptions.PreconditionError) or "409 Conflict" in text:
-        return Replaced(f"{where} was replaced meanwhile.")
+        return Replaced(f"{where} was replaced in the meantime.")
     if isinstance(error, exceptions.InvalidPathError):
-        return StoreError(f"{where} holds an object with a name that is no path; rename it: {_first_line(error)}.")
+        return StoreError(f"{where} contains an object whose name is not a path; rename it: {_first_line(error)}.")
     if _METADATA.search(text):
         return Forbidden(
-            f"There are no credentials for {where.root}: the environment has none, nor does this machine. "
+            f"There are no credentials for {where.root}: neither the environment nor this machine provides any. "
             "docs/object-storage.md lists the variables."
         )
     if "NoSuchBucket" in text or "ContainerNotFound" in text or "The specified bucket does not exist" in text:
@@ -267,15 +267,15 @@ def _in_our_words(error: BaseException, where: Url, exceptions: Any) -> StoreErr
     refused = isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError)
     if refused or "403 Forbidden" in text or "401 Unauthorized" in text:
         code = re.search(r"<Code>(\w+)</Code>", text)
-        return Forbidden(f"{where} is refused ({code[1] if code else 'forbidden'}); look at the credentials.")
+        return Forbidden(f"{where} is refused ({code[1] if code else 'forbidden'}); check the credentials.")
     if "404 Not Found" in text:
-        return Absent(f"There is no bucket {where.root}, or nothing that speaks its protocol at the endpoint.")
+        return Absent(f"There is no bucket {where.root}, or the endpoint does not speak its protocol.")
     if "TimedOut" in text or "timed out" in text:
         return StoreError(f"{where} did not answer in time.")
     if "error sending request" in text or "Connect" in text:
         return StoreError(f"{where} can't be reached: no connection.")
     if "Body" in text or "Decode" in text or "IncompleteMessage" in text:
-        return StoreError(f"{where} broke off.")
+        return StoreError(f"{where} was cut short.")
     return StoreError(f"{where} can't be read or written: {_first_line(error)}.")
 
 

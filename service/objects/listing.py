@@ -80,9 +80,9 @@ def model(objects: Mapping[str, Object]) -> Model:
         if wrong := why_not_whole(files):
             passed_over[name] = wrong
         elif number > store.HIGHEST:
-            passed_over[name] = f"is skipped: the number of a version is {store.HIGHEST} at most."
+            passed_over[name] = f"is skipped: the highest version number is {store.HIGHEST}."
         elif number in versions:
-            passed_over[name] = f"is skipped: {versions[number].folder} is version {number} too; remove one."
+            passed_over[name] = f"is skipped: {versions[number].folder} is also version {number}; remove one."
         else:
             versions[number] = Version(name, files)
     if not numbered and store.SAVED_MODEL in objects and not why_not_whole(objects):
@@ -104,11 +104,11 @@ def why_not_whole(files: Mapping[str, Object]) -> str:
         return f"has no {store.SAVED_MODEL} and is skipped; is it still being uploaded?"
     shards = [match for name in files if (match := _SHARD.fullmatch(name))]
     if shards and (_INDEX not in files or len(shards) < int(shards[0][2])):
-        return "lacks a part of its variables and is skipped; is it still being uploaded?"
+        return "lacks part of its variables and is skipped; is it still being uploaded?"
     if _INDEX in files and not shards:
         return "lacks its variables' data and is skipped; is it still being uploaded?"
     if wrong := next((name for name in files if not _can_be_a_file(name, files)), None):
-        return f"is skipped: {wrong!r} can't be the name of a file."
+        return f"is skipped: {wrong!r} can't be a file name."
     return ""
 
 

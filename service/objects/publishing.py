@@ -95,7 +95,7 @@ def _take_number(bucket: Bucket, model: str) -> int:
         folders = [name.split("/")[1] for name in bucket.objects(model) if name.count("/") > 1]
         number = max((int(each) for each in folders if each.isascii() and each.isdigit()), default=0) + 1
         if number > store.HIGHEST:
-            raise StoreError(f"{bucket.url.below(model)} has no number left: {store.HIGHEST} is the highest.")
+            raise StoreError(f"{bucket.url.below(model)} has no version number left: {store.HIGHEST} is the highest.")
         mark = f"{model}/{number}/{PUBLISHING}"
         with suppress(Exists):
             bucket.put(mark, f"{socket.gethostname()} {os.getpid()}\n".encode(), new=True)

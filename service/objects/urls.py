@@ -85,10 +85,10 @@ def parse(where: Path | str, what: str) -> Url | None:
     scheme, rest = match[1].lower(), match[2] or ""
     if scheme not in SCHEMES:
         known = ", ".join(f"{each}://" for each in SCHEMES)
-        raise SettingsError(f"{what} takes a folder or an address of {known}, not of {match[1]}://.")
+        raise SettingsError(f"{what} takes a folder or an address starting with {known}, not {match[1]}://.")
     parts = [part for part in rest.split("/") if part]
     if not parts:
-        raise SettingsError(f"{what} is {scheme}://, which names no bucket; write {scheme}://BUCKET/PREFIX.")
+        raise SettingsError(f"{what} is {scheme}://, which lacks a bucket; write {scheme}://BUCKET/PREFIX.")
     if {".", ".."} & set(parts) or not all(map(str.isprintable, parts)):
         raise SettingsError(f"{what} is {scheme}://{rest!r}; the parts of an address are names.")
     return Url(scheme, parts[0], "/".join(parts[1:]))

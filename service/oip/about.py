@@ -27,12 +27,12 @@ _STATES: Final = {
 
 
 def server() -> Json:
-    """Who answers."""
+    """The server's name, version and extensions."""
     return {"name": "signpost", "version": __version__, "extensions": list(EXTENSIONS)}
 
 
 def metadata(servable: Servable, status: Status, every: bool = True) -> Json:
-    """What a model takes and gives.
+    """The inputs and outputs of a model.
 
     Args:
         servable: the version that is asked for.
@@ -56,7 +56,7 @@ def metadata(servable: Servable, status: Status, every: bool = True) -> Json:
 
 
 def config(servable: Servable, rules: Rules) -> Json:
-    """Triton's configuration of a model, as far as it means something here.
+    """Triton's configuration of a model, as far as it applies here.
 
     Args:
         servable: the version that is asked for.

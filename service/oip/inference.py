@@ -136,8 +136,8 @@ def signature_of(servable: Servable, name: str = "") -> tuple[str, Signature]:
         [wanted] = servable.signatures
     if wanted not in servable.signatures:
         raise NotFound(
-            f"Model {servable.name!r} version {servable.version} has no signature {wanted!r}; name another in the "
-            f"parameter signature_name: {', '.join(servable.signatures)}."
+            f"Model {servable.name!r} version {servable.version} has no signature {wanted!r}; pass another in "
+            f"the parameter signature_name: {', '.join(servable.signatures)}."
         )
     return wanted, servable.signatures[wanted]
 
@@ -208,7 +208,7 @@ def decode(tensor: Tensor, size: ImageSize, rules: Rules, each: Map = map) -> Ar
         )
     encoded = tensor.array.ravel().tolist()
     if len(encoded) > rules.max_images:
-        raise TooLarge(f"The request holds {len(encoded)} images; at most {rules.max_images} are taken.")
+        raise TooLarge(f"The request contains {len(encoded)} images; at most {rules.max_images} are allowed.")
     pixels = np.empty((len(encoded), size.height, size.width, size.channels), dtype=np.uint8)
 
     def fill(number: int) -> None:
@@ -255,7 +255,9 @@ def _wanted(servable: Servable, request: InferRequest, name: str, signature: Sig
 def _check_output(wanted: Wanted, signature: Signature) -> None:
     datatype = datatype_of(signature.outputs[wanted.name])
     if wanted.classes and datatype == BYTES:
-        raise InvalidRequest(f"Output {wanted.name!r} is of strings, which can't be classified; ask for it as it is.")
+        raise InvalidRequest(
+            f"Output {wanted.name!r} is of strings, which can't be classified; request it without classification."
+        )
 
 
 def scores_of(servable: Servable, wanted: Wanted, scores: Array) -> Output:

@@ -67,8 +67,8 @@ def write(name: str, array: Array) -> Array | list[Any]:
         return [each.decode() for each in flat.tolist()]
     except UnicodeDecodeError as error:
         raise InvalidRequest(
-            f"Output {name!r} holds bytes that are no UTF-8, which JSON can't carry; ask for it with the parameter "
-            "binary_data: true."
+            f"Output {name!r} contains bytes that are not UTF-8, which JSON can't carry; request it with the "
+            "parameter binary_data: true."
         ) from error
 
 
@@ -85,8 +85,8 @@ def _flat(name: str, shape: tuple[int, ...], data: Any) -> Sequence[Any]:
         for size in shape:
             if any(not isinstance(each, list) or len(each) != size for each in level):
                 raise InvalidRequest(
-                    f"The data of input {name!r} is not nested as its shape {list(shape)} says; nest it so, or send "
-                    "the values in one list."
+                    f"The data of input {name!r} is not nested according to its shape {list(shape)}; nest it that "
+                    "way, or send the values in one flat list."
                 )
             level = list(chain.from_iterable(level))
         values = level
@@ -106,7 +106,7 @@ def _element(name: str, value: Any, decode_b64: DecodeB64, is_base64: bool) -> b
         return value.encode()
     except UnicodeEncodeError as error:
         raise InvalidRequest(
-            f"Input {name!r} has a string with half a surrogate pair, which is no text; send it as base64."
+            f"Input {name!r} has a string with half a surrogate pair, which is not text; send it as base64."
         ) from error
 
 

@@ -51,8 +51,8 @@ def header_length(text: str | None, body: bytes) -> int:
         return len(body)
     if not (text.isascii() and text.isdigit() and len(text) <= 18) or int(text) > len(body):
         raise InvalidRequest(
-            f"Inference-Header-Content-Length must be the bytes of the JSON at the body's beginning, 0 to {len(body)}, "
-            f"not {text[:40]!r}."
+            f"Inference-Header-Content-Length must be the length in bytes of the JSON at the start of the body, "
+            f"0 to {len(body)}, not {text[:40]!r}."
         )
     return int(text)
 
@@ -109,8 +109,8 @@ def read_raw(body: bytes, signature: Signature, binary: bool = True) -> InferReq
         known *= max(size, 1)
     if sizes is None or sizes.count(-1) > 1 or (sizes.count(-1) == 1 and len(body) % known):
         raise InvalidRequest(
-            f"The shape of input {name!r} ({'unknown' if sizes is None else list(sizes)}, {datatype}) does not follow "
-            f"from {len(body)} bytes; send JSON that says it."
+            f"The shape of input {name!r} ({'unknown' if sizes is None else list(sizes)}, {datatype}) can't be derived "
+            f"from {len(body)} bytes; send JSON that gives it."
         )
     shape = tuple(len(body) // known if size == -1 else size for size in sizes)
     return InferRequest("", (Tensor(name, datatype, from_bytes(name, datatype, shape, body)),), (), options)
@@ -122,7 +122,7 @@ def _tensors(
     apart = [each for each in described if each.is_binary]
     if binary is None and apart:
         raise InvalidRequest(
-            f"Input {apart[0].name!r} has no data; bytes behind the JSON need the header "
+            f"Input {apart[0].name!r} has no data; bytes after the JSON need the header "
             "Inference-Header-Content-Length."
         )
     rest = memoryview(b"") if binary is None else binary
@@ -135,7 +135,7 @@ def _tensors(
             size = len(rest) if each.size is None else each.size
             if size > len(rest):
                 raise InvalidRequest(
-                    f"Input {each.name!r} should have {size} bytes behind the JSON; only {len(rest)} are left."
+                    f"Input {each.name!r} should have {size} bytes after the JSON; only {len(rest)} are left."
                 )
             array = from_bytes(each.name, each.datatype, each.shape, rest[:size])
             rest = rest[size:]
@@ -146,8 +146,8 @@ def _tensors(
         tensors.append(Tensor(each.name, each.datatype, array))
     if len(rest):
         raise InvalidRequest(
-            f"unexpected additional input data: {len(rest)} bytes behind the JSON belong to no input; each says how "
-            f"many are its own in the parameter {_SIZE}."
+            f"unexpected additional input data: {len(rest)} bytes after the JSON belong to no input; each input "
+            f"must give its number of bytes in the parameter {_SIZE}."
         )
     return tuple(tensors)
 
@@ -163,7 +163,7 @@ def _describe(entry: Mapping[str, Any]) -> _Described:
         raise InvalidRequest(f"Input {name!r} needs a shape: a list of sizes such as [1, 2].")
     size = parameters.get(_SIZE)
     if size is not None and (type(size) is not int or size < 0):
-        raise InvalidRequest(f"The parameter {_SIZE} of input {name!r} must be a whole number from 0.")
+        raise InvalidRequest(f"The parameter {_SIZE} of input {name!r} must be a whole number, 0 or more.")
     if size is not None and "data" in entry:
         raise InvalidRequest(f"Input {name!r} has both data and {_SIZE}; send it once.")
     return _Described(name, datatype, check_shape(name, entry["shape"]), size, entry)

@@ -40,7 +40,7 @@ def of_this_service(repository: Repository | None) -> Repository:
         Unsupported: the models are those of engines elsewhere.
     """
     if repository is None:
-        raise Unsupported("The models are those of other engines; load and unload them there.")
+        raise Unsupported("The models belong to other engines; load and unload them there.")
     return repository
 
 
@@ -56,12 +56,12 @@ def check(parameters: Mapping[str, Any], name: str = "") -> None:
             too.
     """
     if name:
-        raise InvalidRequest(f"There is one repository here, which has no name; leave {name!r} away.")
+        raise InvalidRequest(f"There is one repository here, which has no name; leave out {name!r}.")
     for parameter, value in parameters.items():
         if parameter == "config" or parameter.startswith("file:"):
             raise InvalidRequest(
-                f"The parameter {parameter} is not taken: models come from the store alone, and how they are served "
-                "is said by its configuration."
+                f"The parameter {parameter} is not supported: models come from the store alone, and its "
+                "configuration says how they are served."
             )
         if parameter == "unload_dependents" and value is not False:
             raise InvalidRequest("The parameter unload_dependents must be false; no model here depends on another.")

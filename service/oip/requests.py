@@ -137,8 +137,8 @@ def read_wanted(name: str, parameters: Mapping[str, Any], binary: bool = False) 
     classes = parameters.get("classification")
     if classes is not None and (type(classes) is not int or classes < 1):
         raise InvalidRequest(
-            f"The parameter classification of output {name!r} must be a whole number of at least 1: how many classes "
-            "to tell."
+            f"The parameter classification of output {name!r} must be a whole number of at least 1: how many "
+            "classes to return."
         )
     return Wanted(name, flag(parameters, "binary_data", binary), classes or 0)
 
@@ -151,7 +151,7 @@ def check_no_shared_memory(name: str, parameters: Iterable[str]) -> None:
     """
     if not _OF_SHARED_MEMORY.isdisjoint(parameters):
         raise InvalidRequest(
-            f"{name!r} is said to lie in shared memory, which is not read here; send it in the request."
+            f"{name!r} refers to shared memory, which is not supported here; send the data in the request."
         )
 
 
@@ -183,7 +183,7 @@ def flag(parameters: Mapping[str, Any], name: str, default: bool = False) -> boo
 def _whole(parameters: Mapping[str, Any], name: str) -> int:
     value = parameters.get(name, 0)
     if type(value) is not int or not 0 <= value < _MOST_US:
-        raise InvalidRequest(f"The parameter {name} must be a whole number from 0.")
+        raise InvalidRequest(f"The parameter {name} must be a whole number, 0 or more.")
     return value
 
 

@@ -91,7 +91,7 @@ def read_contents(name: str, datatype: str, shape: tuple[int, ...], contents: An
     if field is None:
         raise InvalidRequest(f"Input {name!r} of datatype {datatype} can only be sent in raw_input_contents.")
     if others := [other.name for other, _ in contents.ListFields() if other.name != field]:
-        raise InvalidRequest(f"Input {name!r} of datatype {datatype} belongs into {field}, not {others[0]}.")
+        raise InvalidRequest(f"Input {name!r} of datatype {datatype} belongs in {field}, not {others[0]}.")
     values = getattr(contents, field)
     count = int(np.prod(shape, dtype=np.int64))
     if len(values) != count:

@@ -73,8 +73,8 @@ def datatype_of(spec: TensorSpec) -> str:
     """
     if spec.dtype_name not in DATATYPES:
         raise InvalidRequest(
-            f"{spec.name!r} is of type {spec.dtype_name}, which the Open Inference Protocol has no name for; ask by "
-            "TensorFlow Serving's gRPC."
+            f"{spec.name!r} is of type {spec.dtype_name}, which the Open Inference Protocol has no name "
+            "for; use TensorFlow Serving's gRPC."
         )
     return DATATYPES[spec.dtype_name]
 
@@ -108,11 +108,13 @@ def check_shape(name: str, shape: Any) -> tuple[int, ...]:
     if not isinstance(shape, Sequence) or isinstance(shape, str | bytes):
         raise InvalidRequest(f"Input {name!r} needs a shape: a list of sizes such as [1, 2].")
     if not {int}.issuperset(map(type, shape)) or min(shape, default=0) < 0:
-        raise InvalidRequest(f"The shape of input {name!r} must be of whole numbers from 0, the sizes that are sent.")
+        raise InvalidRequest(
+            f"The shape of input {name!r} must consist of whole numbers, 0 or more: the sizes that are sent."
+        )
     if len(shape) > _MOST_DIMENSIONS:
-        raise InvalidRequest(f"Input {name!r} has {len(shape)} dimensions; at most {_MOST_DIMENSIONS} are taken.")
+        raise InvalidRequest(f"Input {name!r} has {len(shape)} dimensions; at most {_MOST_DIMENSIONS} are allowed.")
     if math.prod(filter(None, shape)) > _MOST_ELEMENTS:  # those of an empty tensor too
-        raise InvalidRequest(f"Input {name!r} has more elements than the {_MOST_ELEMENTS} that are taken.")
+        raise InvalidRequest(f"Input {name!r} has more elements than the {_MOST_ELEMENTS} that are allowed.")
     return tuple(shape)
 
 

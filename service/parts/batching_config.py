@@ -26,7 +26,7 @@ def from_settings(settings: Settings) -> BatchingParameters | None:
     """
     if settings.enable_batching == "false":
         if settings.batching_parameters_file is not None:
-            raise SettingsError("--batching_parameters_file has no use with --enable_batching=false; leave one out.")
+            raise SettingsError("--batching_parameters_file has no effect with --enable_batching=false; leave one out.")
         return None
     flags = BatchingParameters(
         max_batch_size=settings.max_batch_size,
@@ -65,7 +65,7 @@ def read(path: Path, defaults: BatchingParameters) -> BatchingParameters:
     if proto.HasField("max_execution_batch_size") and proto.enable_large_batch_splitting.value:
         size = proto.max_execution_batch_size.value  # a larger request is split here in any case
     if proto.pad_variable_length_inputs:
-        log.info("%s: inputs of different lengths are not padded, they run in batches of their own.", path)
+        log.info("%s: inputs of different lengths are not padded; they run in separate batches.", path)
     try:
         return replace(
             defaults,

@@ -46,7 +46,7 @@ class HopPrediction:
             retry_after_s = getattr(error, "retry_after_s", None)
             raise HopError(code_of(error).name, one_line(str(error)), retry_after_s) from error
         except Exception as error:
-            log.exception("A gateway's call failed in an unforeseen way.")
+            log.exception("A gateway's call failed unexpectedly.")
             raise HopError("INTERNAL", UNFORESEEN) from error
 
     def _run(self, request: Request, inputs: Mapping[str, Array], has_left: Callable[[], bool]) -> Mapping[str, Array]:

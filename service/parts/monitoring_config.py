@@ -20,5 +20,5 @@ def read_path(file: Path | None) -> str | None:
     config = text_messages.read(file, "MonitoringConfig").prometheus_config
     path: str = config.path or _DEFAULT_PATH
     if not path.startswith("/") or not set("<>?#").isdisjoint(path):
-        raise SettingsError(f"{file}: the path must begin with a slash and have none of <>?#, not {path!r}.")
+        raise SettingsError(f"{file}: the path must start with a slash and contain none of <>?#, not {path!r}.")
     return path if config.enable else None

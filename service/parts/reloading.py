@@ -53,16 +53,18 @@ def make_reload(source: ConfigSource, engine: LocalEngine, store: Path) -> Reloa
             with source.changing():
                 source.replace(configs)
         except StoreError as error:  # its path is nobody's business
-            log.error("A configuration that a client sent is not in place: %s", error)
-            raise Unavailable("The configuration can't be kept now; the log says why.") from error
+            log.error("A configuration that a client sent was not applied: %s", error)
+            raise Unavailable("The configuration can't be saved; the log says why.") from error
         if not engine.settle(timeout_s):
-            raise DeadlineExceeded(f"The configuration is in place, but not all is loaded after {timeout_s:.0f} s.")
+            raise DeadlineExceeded(
+                f"The configuration was applied, but not everything was loaded within {timeout_s:.0f} s."
+            )
         status = engine.status()
         for config in configs:
             versions = status.models.get(config.name, ())
             if not any(version.state is State.AVAILABLE for version in versions):
                 failed = (version.error for version in versions if version.error)
-                why = next(failed, status.reasons.get(config.name, "its folder holds no version"))
+                why = next(failed, status.reasons.get(config.name, "its folder contains no version"))
                 raise Unavailable(f"Model {config.name} could not be loaded: {why}")
             _check_labels(config, engine, versions)
 

@@ -55,10 +55,10 @@ class LocalRepository:
                     )
                 self._replace([*configs.values(), known[name]])
         if not self._engine.settle(timeout_s):
-            raise DeadlineExceeded(f"failed to load {name!r} within {timeout_s:.0f} s; it goes on.")
+            raise DeadlineExceeded(f"failed to load {name!r} within {timeout_s:.0f} s; it continues.")
         versions = self._engine.status().models.get(name, ())
         if not any(version.state is State.AVAILABLE for version in versions):
-            why = next((version.error for version in versions if version.error), "its folder holds no version")
+            why = next((version.error for version in versions if version.error), "its folder contains no version")
             raise Unavailable(f"failed to load {name!r}, {why}")
 
     def unload(self, name: str, timeout_s: float) -> None:
@@ -70,7 +70,7 @@ class LocalRepository:
             elif name not in _read(self._base):
                 raise NotFound(f"failed to unload {name!r}, there is no such model.")
         if not self._engine.settle(timeout_s):
-            raise DeadlineExceeded(f"failed to unload {name!r} within {timeout_s:.0f} s; it goes on.")
+            raise DeadlineExceeded(f"failed to unload {name!r} within {timeout_s:.0f} s; it continues.")
 
     def unloaded(self) -> Sequence[str]:
         """The models that could be loaded; see `Repository.unloaded`."""
@@ -83,7 +83,7 @@ class LocalRepository:
                 yield
         except StoreError as error:  # its path is nobody's business
             log.error("A model can't be loaded or unloaded: %s", error)
-            raise Unavailable("The configuration can't be kept now; the log says why.") from error
+            raise Unavailable("The configuration can't be saved; the log says why.") from error
 
     def _replace(self, configs: Sequence[ModelConfig]) -> None:
         # What is read back is relative to another folder.
@@ -156,5 +156,5 @@ def _read(source: ConfigSource) -> dict[str, ModelConfig]:
     try:
         return {config.name: config for config in source.read()}
     except (SettingsError, StoreError) as error:  # the service's own; nothing that the client could mend
-        log.error("What is to be served can't be read: %s", error)
-        raise Unavailable("The configuration or the store can't be read now; the log says why.") from error
+        log.error("Can't read what should be served: %s", error)
+        raise Unavailable("The configuration or the store can't be read; the log says why.") from error

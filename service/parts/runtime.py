@@ -123,7 +123,7 @@ def private_folder() -> Iterator[Path]:
     try:
         parent = tempfile.gettempdir()
     except FileNotFoundError as error:  # a container with a read-only root file system
-        raise SettingsError("No folder for temporary files can be written to; mount one at /tmp.") from error
+        raise SettingsError("No temporary folder is writable; mount one at /tmp.") from error
     folder = Path(tempfile.mkdtemp(prefix="signpost-", dir=parent if len(parent) < _LONGEST_FOLDER else "/tmp"))
     maker = os.getpid()
     lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

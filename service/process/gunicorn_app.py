@@ -178,5 +178,9 @@ def _connections(wanted: int) -> int:
     highest = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
     if highest < needed:
-        log.warning("--max-connections is %d, as %d files may be open (ulimit -n).", highest - _OTHER_FILES, highest)
+        log.warning(
+            "--max-connections is lowered to %d, as at most %d files may be open (ulimit -n).",
+            highest - _OTHER_FILES,
+            highest,
+        )
     return max(16, highest - _OTHER_FILES)

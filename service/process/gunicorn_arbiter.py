@@ -55,9 +55,9 @@ class ServiceArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             self.app.runtime.drain()
         if not drain_s:
             if not self.app.supervised:  # else the supervisor has said so
-                log.info("Stopping: no new connections; what was accepted is answered first.")
+                log.info("Stopping: no new connections; accepted requests are answered first.")
             raise StopIteration
-        log.info("Draining: not ready from now on; new connections are taken for another %g s.", drain_s)
+        log.info("Draining: not ready from now on; new connections are accepted for another %g s.", drain_s)
         self._stop_at_s = time.monotonic() + drain_s
 
     def handle_int(self) -> None:
@@ -78,9 +78,9 @@ class ServiceArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     def reload(self) -> None:
         """Start as many new workers as there should be; `manage_workers` sees to the rest."""
         if self._leaving or self._stop_at_s is not None:
-            self.log.warning("SIGHUP is ignored: the workers are being replaced already, or the service stops.")
+            self.log.warning("SIGHUP is ignored: the workers are already being replaced, or the service is stopping.")
             return
-        self.log.warning("SIGHUP: new workers load; the old ones serve until those are ready.")
+        self.log.warning("SIGHUP: new workers are loading; the old ones serve until they are ready.")
         self._leaving = set(self.WORKERS)
         self._replace_until_s = time.monotonic() + REPLACE_S
         for _ in range(self.num_workers):
@@ -97,11 +97,11 @@ class ServiceArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             for _ in range(self.num_workers - len(staying)):
                 self.spawn_worker()
         elif len(staying) < self.num_workers or time.monotonic() > self._replace_until_s:
-            self.log.error("SIGHUP: the new workers did not become ready; the old ones go on serving.")
+            self.log.error("SIGHUP: the new workers did not become ready; the old ones keep serving.")
             self._leaving = staying
             self._dismiss()
         elif all(self._roster.is_ready(pid) for pid in staying):
-            self.log.warning("SIGHUP: the new workers are ready; the old ones stop.")
+            self.log.warning("SIGHUP: the new workers are ready; the old ones are stopping.")
             self._dismiss()
 
     def _dismiss(self) -> None:
@@ -122,13 +122,13 @@ class ServiceArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         """Start the process that is to follow this one."""
         if self.app.supervised:
             self.log.warning(
-                "SIGUSR2 is ignored: with --engine shared only SIGHUP is possible. To run another release, start it "
-                "elsewhere and stop this one."
+                "SIGUSR2 is ignored: with --engine shared only SIGHUP is possible. To run another release, "
+                "start it elsewhere and stop this one."
             )
             return
         this = os.getpid()
         self.log.warning(
-            "SIGUSR2: another process starts on the same ports. Once it is ready, send SIGTERM to %d.", this
+            "SIGUSR2: another process is starting on the same ports. Once it is ready, send SIGTERM to %d.", this
         )
         try:
             super().reexec()

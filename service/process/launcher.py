@@ -68,15 +68,12 @@ def _serve(settings: Settings, folder: Path) -> None:
     host_has = shape.look()
     settings = shape.choose(settings, host_has)
     if tracing.is_wanted(os.environ) and (reason := tracing.why_not(os.environ)):
-        logging.warning("No traces are sent: %s.", reason)
+        logging.warning("Traces are not sent: %s.", reason)
     planned = plan.make(settings)  # what is wrong is told now, not by each worker
     for sentence in access.advice(settings, planned.keys.needs_key):
         logging.warning("%s", sentence)
     if settings.require_gpu and not settings.engine_addresses and not device.count_gpus():
-        raise SettingsError(
-            "TensorFlow sees no GPU, and --require-gpu says not to go on without one; docs/deploy.md tells what is "
-            "missing most often."
-        )
+        raise SettingsError("TensorFlow sees no GPU, and --require-gpu is set; docs/deploy.md lists the usual causes.")
     if settings.ready_file is not None:
         _prepare_ready_file(settings.ready_file)
     with ExitStack() as held:
@@ -96,7 +93,7 @@ def _serve(settings: Settings, folder: Path) -> None:
         scheme = "http" if planned.tls is None else "https"
         logging.info("%s", shape.tell(settings, host_has))
         if reason := why_not_express(settings, tracing.is_wanted(os.environ)):
-            logging.info("Posted images go their usual way, one by one, not by the express lane: %s.", reason)
+            logging.info("Posted images are handled one by one, not in the express lane: %s.", reason)
         logging.info("Signpost %s listens on %s://%s:%d; loading %s.", __version__, scheme, shown, port, what)
         _run(planned, Runtime(folder, settings.workers, grpc_port, port, predecessor), listener, grpc_holder)
 
@@ -134,7 +131,7 @@ def listen(host: str, port: int, flag: str) -> socket.socket:
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        raise SettingsError(f"{host}:{port} can't be listened on: {_reason(error)}; choose another {flag}.") from error
+        raise SettingsError(f"{host}:{port} is not available: {_reason(error)}; choose another {flag}.") from error
     return listener
 
 
@@ -158,15 +155,15 @@ def _bind(host: str, port: int, flag: str) -> socket.socket:
         )[0]
         bound = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as error:  # a name that can't even be asked for
-        raise SettingsError(f"--host {host} is no address of this machine: {_reason(error)}.") from error
+        raise SettingsError(f"--host {host} is not an address of this machine: {_reason(error)}.") from error
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except OSError as error:
         bound.close()
         if error.errno == errno.EADDRNOTAVAIL:
-            raise SettingsError(f"--host {host} is no address of this machine: {_reason(error)}.") from error
-        raise SettingsError(f"{host}:{port} can't be listened on: {_reason(error)}; choose another {flag}.") from error
+            raise SettingsError(f"--host {host} is not an address of this machine: {_reason(error)}.") from error
+        raise SettingsError(f"{host}:{port} is not available: {_reason(error)}; choose another {flag}.") from error
     return bound
 
 

@@ -94,10 +94,10 @@ def await_start(pipe: int, where: str) -> None:
     told = b""
     while not told.endswith(b"\n"):
         if not select.select([pipe], [], [], _SILENCE_S)[0]:
-            raise StoreError(f"{where} could not be copied: nothing has come for {_SILENCE_S:.0f} seconds.")
+            raise StoreError(f"{where} could not be copied: nothing arrived for {_SILENCE_S:.0f} seconds.")
         piece = os.read(pipe, 4096)
         if not piece:
-            raise StoreError(f"{where} could not be copied: the process that does it has ended.")
+            raise StoreError(f"{where} could not be copied: the process that copies it has ended.")
         told = (told + piece).lstrip(b".")
     if error := json.loads(told)["error"]:
         raise StoreError(error)
@@ -139,8 +139,8 @@ def _look(mirror: Mirror, start: "_Start") -> Look | None:
         if not start.waits or mirror.has_copy:
             mirror.fail(caught)
     except Exception as caught:
-        log.exception("A look at the store failed in an unforeseen way; it goes on.")
-        error = StoreError(f"A look at the store failed: {caught}.")
+        log.exception("A check of the store failed unexpectedly; checks continue.")
+        error = StoreError(f"A check of the store failed: {caught}.")
     if start.waits:
         start.judge(look, error, mirror.has_copy)
     return look
@@ -214,7 +214,7 @@ def judge(look: Look | None, error: SignpostError | None, has_copy: bool, attemp
         return f"The model {first.name} has no version at {first.url} (<version>/saved_model.pb)."
     if has_copy:
         return ""
-    return None if look.changing and seconds < _PATIENCE_S else "There is no version of any model yet that is whole."
+    return None if look.changing and seconds < _PATIENCE_S else "No model has a complete version yet."
 
 
 def _guard(parent: int, report: int, work: Callable[[int | None], None]) -> None:
@@ -233,7 +233,7 @@ def _guard(parent: int, report: int, work: Callable[[int | None], None]) -> None
         deaths = 1 if time.monotonic() - since_s >= _WELL_S else deaths + 1
         wait_s = _BACK_OFF_S[min(deaths, len(_BACK_OFF_S)) - 1]
         log.error(
-            "The process that copies the store ended (%s). It is started again in %g s; the copy is served meanwhile.",
+            "The process that copies the store ended (%s). It will be restarted in %g s; the copy is served meanwhile.",
             f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}",
             wait_s,
         )
@@ -261,6 +261,6 @@ def _run_and_exit(work: Callable[[], None]) -> None:
     try:
         work()
     except BaseException:
-        log.exception("A process that copies the store failed in an unforeseen way.")
+        log.exception("A process that copies the store failed unexpectedly.")
     finally:
         os._exit(1)

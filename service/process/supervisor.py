@@ -86,11 +86,12 @@ class Supervisor:
                 log.info("Stopped.")
                 return 0
             if got == signal.SIGHUP:
-                log.info("SIGHUP: the gateways are replaced; the engine process goes on as it is.")
+                log.info("SIGHUP: the gateways are being replaced; the engine process keeps running.")
                 os.kill(self._gateways, got)
             if got == signal.SIGUSR2:
                 log.warning(
-                    "SIGUSR2 is ignored with --engine shared; to run another release, start it elsewhere and stop this."
+                    "SIGUSR2 is ignored with --engine shared; "
+                    "to run another release, start it elsewhere and stop this one."
                 )
             code = self._reap()
             if code is not None:
@@ -130,7 +131,7 @@ class Supervisor:
             )
             return 1
         wait_s = _BACK_OFF_S[min(self._deaths, len(_BACK_OFF_S)) - 1]
-        log.error("The engine process ended (%s); starting it again in %g s.", _why(status), wait_s)
+        log.error("The engine process ended (%s); restarting it in %g s.", _why(status), wait_s)
         self._start_engine_at_s = time.monotonic() + wait_s
         return None
 
@@ -165,7 +166,7 @@ class Supervisor:
         except SystemExit as error:  # gunicorn's way to end
             code = error.code if isinstance(error.code, int) else int(error.code is not None)
         except BaseException:
-            log.exception("A process of the service failed in an unforeseen way.")
+            log.exception("A process of the service failed unexpectedly.")
         finally:
             with contextlib.suppress(Exception):
                 sys.stdout.flush()
@@ -196,7 +197,7 @@ def _await_end(pid: int, limit_s: float, name: str) -> None:
     while _ended(pid) is None:
         remaining_s = until - time.monotonic()
         if remaining_s <= 0:
-            log.error("The %s did not stop within %g s and are killed.", name, limit_s)
+            log.error("The %s did not stop within %g s; killing them.", name, limit_s)
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             return

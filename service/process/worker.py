@@ -163,9 +163,9 @@ class Worker:
                     if self._roster.announce():
                         _announce(self.engine, self._runtime, self._plan.settings.ready_file)
             except OSError as error:  # a full disk must not end the thread
-                log.warning("The readiness of this worker can't be noted: %s.", error.strerror)
+                log.warning("The readiness of this worker can't be recorded: %s.", error.strerror)
             except Exception:  # without this thread the service would never say that it is ready, or no longer is
-                log.exception("The state of this worker can't be noted.")
+                log.exception("The state of this worker can't be recorded.")
 
 
 class _Loading:

@@ -167,6 +167,6 @@ def _guarded(context: CallContext, work: Callable[[], Any]) -> Any:
     except Ended:
         return None
     except Exception:
-        log.exception("A call failed in an unforeseen way.")
+        log.exception("A call failed unexpectedly.")
         context.end(grpc.StatusCode.INTERNAL, _FAILED)
         return None

@@ -32,9 +32,9 @@ UNSUPPORTED: Final = {
     "/inference.GRPCInferenceService/RepositoryModelLoad": _BY_REQUEST,
     "/inference.GRPCInferenceService/RepositoryModelUnload": _BY_REQUEST,
     "/inference.GRPCInferenceService/ModelStatistics": (
-        "Each replica of a Ray deployment counts by itself; ask the gateway in front for the statistics."
+        "Each replica of a Ray deployment keeps its own counts; ask the gateway in front for the statistics."
     ),
-    "/grpc.health.v1.Health/Watch": "Health can't be watched through Ray's proxy; call Check or List now and then.",
+    "/grpc.health.v1.Health/Watch": "Health can't be watched through Ray's proxy; call Check or List periodically.",
 }
 # Answered of what is known at once, however many calls wait for a model: gateways go by them every second.
 ASIDE: Final = frozenset(

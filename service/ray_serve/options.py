@@ -47,7 +47,7 @@ def read(args: Mapping[str, Any]) -> Settings:
     for name, value in args.items():
         if name not in known():
             raise SettingsError(
-                f"args of the Ray application: {name!r} is no setting of a replica; docs/ray.md lists them."
+                f"args of the Ray application: {name!r} is not a setting of a replica; docs/ray.md lists them."
             )
         if not isinstance(value, str | bool | int | float):
             raise SettingsError(
@@ -71,12 +71,12 @@ def for_replica(settings: Settings, cpus: float) -> Settings:
     folder = next((each for each in folders if each is not None), settings.store)
     if urls.is_url(folder):  # the process that would copy it is forked, which Ray's processes can't be
         raise SettingsError(
-            f"A replica under Ray Serve can't read {urls.written(folder)} by itself; mount it on every machine and "
-            "name the folder."
+            f"A replica under Ray Serve can't read {urls.written(folder)} directly; mount it on every machine "
+            "and give the folder."
         )
     if not folder.is_absolute():
         raise SettingsError(
-            f"The folder of the models ({folder}) must begin with /, as replicas run on any machine of the cluster; "
+            f"The folder of the models ({folder}) must start with /, as replicas run on any machine of the cluster; "
             "set store in args of the Ray application, or SIGNPOST_STORE."
         )
     threads = settings.tensorflow_threads or max(1, int(cpus))

@@ -29,13 +29,13 @@ _IN_OUR_WORDS: Final = {
     grpc.StatusCode.UNAVAILABLE: (grpc.StatusCode.UNAVAILABLE, _NO_REPLICA),
     grpc.StatusCode.RESOURCE_EXHAUSTED: (
         grpc.StatusCode.RESOURCE_EXHAUSTED,
-        "The queue is full: all replicas have as many calls as they take; try again later.",
+        "The queue is full: all replicas have as many calls as they accept; try again later.",
     ),
     grpc.StatusCode.DEADLINE_EXCEEDED: (
         grpc.StatusCode.DEADLINE_EXCEEDED,
-        "No answer within the time that Ray Serve gives a call (request_timeout_s).",
+        "No answer within the time that Ray Serve allows a call (request_timeout_s).",
     ),
-    grpc.StatusCode.CANCELLED: (grpc.StatusCode.CANCELLED, "The client has left."),
+    grpc.StatusCode.CANCELLED: (grpc.StatusCode.CANCELLED, "The client disconnected."),
 }
 
 

@@ -140,7 +140,7 @@ class Replica:
             Unavailable: what keeps it in step has ended.
         """
         if not self._watcher.is_alive():
-            raise Unavailable("This replica's health is not looked after any more.")
+            raise Unavailable("This replica's health is no longer monitored.")
 
     def close(self) -> None:
         """Stop everything; takes as long as the engine's last requests do, a minute at most."""
@@ -166,7 +166,7 @@ class Replica:
             if each.state is not State.AVAILABLE
         }
         told = "; ".join(f"{what}: {why.rstrip('.')}" for what, why in {**status.reasons, **errors}.items())
-        return told or "it lacks a version that the other replicas answer with"
+        return told or "it lacks a version that the other replicas serve"
 
     def _watch_health(self) -> None:
         """Keep the health service in step with the engine; ends with `close`."""
@@ -174,4 +174,4 @@ class Replica:
             try:
                 self._health.follow(self._engine.status())
             except Exception:  # without this thread the replica would tell for ever what was true once
-                log.exception("The health of this replica can't be told; it is tried again.")
+                log.exception("The health of this replica can't be determined; retrying.")

@@ -108,10 +108,10 @@ class ReplicaView:
                 self._silent = False
             except OSError as error:
                 if not self._silent:
-                    log.warning("What the replicas agree on is not known: %s; it is tried again.", error.strerror)
+                    log.warning("What the replicas agree on is not known: %s; retrying.", error.strerror)
                 self._silent = True
             except Exception:  # the thread's death would leave this replica behind for ever
-                log.exception("A look at what the replicas agree on failed; the next goes on.")
+                log.exception("A check of what the replicas agree on failed; checks continue.")
 
     def _told(self, method: str, *arguments: Any) -> Any:
         known, answer = self._get(method, *arguments)

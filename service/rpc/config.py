@@ -43,12 +43,12 @@ def check_socket_path(path: Path | None) -> None:
     if path is None:
         return
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise SettingsError(f"--grpc_socket_path {path} can't be made; its folder is missing or read-only.")
+        raise SettingsError(f"--grpc_socket_path {path} can't be created; its folder is missing or read-only.")
     if path.exists() and not path.is_socket():
-        raise SettingsError(f"--grpc_socket_path {path} is there already and is no socket; choose another path.")
+        raise SettingsError(f"--grpc_socket_path {path} already exists and is not a socket; choose another path.")
     if len(os.fsencode(path)) > _MOST_BYTES:
         raise SettingsError(
-            f"--grpc_socket_path {path} is longer than the {_MOST_BYTES} bytes that a socket's path has."
+            f"--grpc_socket_path {path} is longer than the {_MOST_BYTES} bytes that a socket's path may have."
         )
 
 
@@ -74,7 +74,7 @@ def read_tls(path: Path | None) -> TlsConfig | None:
     if not config.server_key or not config.server_cert:
         raise SettingsError(f"{path} must have server_key and server_cert, both in PEM format.")
     if config.client_verify and not config.custom_ca:
-        raise SettingsError(f"{path} has client_verify, and needs custom_ca to verify clients with.")
+        raise SettingsError(f"{path} has client_verify, so it needs custom_ca to verify clients with.")
     return TlsConfig(
         config.server_key.encode(), config.server_cert.encode(), config.custom_ca.encode(), config.client_verify
     )

@@ -87,7 +87,7 @@ def errors_to(context: Context) -> Iterator[None]:
     except Exception:
         if not context.is_active():  # abort() itself raises, and a client may leave at any moment
             raise
-        log.exception("A gRPC call failed in an unforeseen way.")
+        log.exception("A gRPC call failed unexpectedly.")
         context.abort(grpc.StatusCode.INTERNAL, UNFORESEEN)
 
 

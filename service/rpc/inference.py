@@ -201,7 +201,7 @@ class InferenceService:
             response.id = request_id
             answer.error_message = errors.one_line(str(error))
         except Exception:
-            log.exception("A request in a gRPC stream failed in an unforeseen way.")
+            log.exception("A request in a gRPC stream failed unexpectedly.")
             response.Clear()
             answer.error_message = "Signpost failed on this request; its log says why."
         finally:
@@ -267,7 +267,7 @@ def _read(sent: bytes) -> Any:
     try:
         return message("ModelInferRequest").FromString(sent)
     except DecodeError as error:
-        raise errors.InvalidRequest("The message is no ModelInferRequest.") from error
+        raise errors.InvalidRequest("The message is not a ModelInferRequest.") from error
 
 
 def _fill(response: Any, document: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ class MessageInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc 
 
         def answer(request: Any, context: Any) -> Any:
             if request is _UNREADABLE:
-                context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"The message is none that {method} takes.")
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"The message is not one that {method} accepts.")
             return run(request, context)
 
         return grpc.unary_unary_rpc_method_handler(answer, deserialize, handler.response_serializer)

@@ -230,8 +230,8 @@ def _text(label: bytes) -> str:
         return label.decode()
     except UnicodeDecodeError as error:
         raise errors.UnfitSignature(
-            f"The class label {label[:40]!r} is not UTF-8, which is all that a Classify answer can hold; "
-            "call Predict, whose tensors hold any bytes."
+            f"The class label {label[:40]!r} is not UTF-8, which is all that a Classify answer can "
+            "carry; call Predict, whose tensors carry any bytes."
         ) from error
 
 

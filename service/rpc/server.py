@@ -153,5 +153,5 @@ class GrpcServer:
             else:
                 port = self._server.add_secure_port(address, self._credentials)
         except RuntimeError as error:
-            raise errors.SettingsError(f"{address} can't be listened on for gRPC; choose another {flag}.") from error
+            raise errors.SettingsError(f"{address} is not available for gRPC; choose another {flag}.") from error
         return port

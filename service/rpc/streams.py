@@ -43,7 +43,7 @@ class Streams:
         """
         with self._lock:
             if self._open >= self._most:
-                raise Unavailable(f"{self._most} streams are open, as many as are taken; try again later.")
+                raise Unavailable(f"{self._most} streams are open, as many as are allowed; try again later.")
             self._open += 1
         try:
             while self._begins_to_wait(context):

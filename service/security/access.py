@@ -14,7 +14,7 @@ from service.security import keys
 from service.security.keys import Key, Keys, Role
 
 NO_KEY = "This service needs an API key; send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`."
-WRONG_KEY = "This API key is not known here; it may have been mistyped or taken back."
+WRONG_KEY = "This API key is not known; it may be mistyped or revoked."
 ADMIN_IS_OFF = (
     "Changing what is served is off: it needs API keys (--api-keys-file), or a service that listens on 127.0.0.1 only."
 )
@@ -107,8 +107,8 @@ def read(settings: Settings) -> KeyRules:
     found = [*listed, *(keys.read(settings.api_keys_file) if settings.api_keys_file else ())]
     if (settings.api_keys_file is not None or settings.api_keys) and not found:
         raise SettingsError(
-            "There is no API key in --api-keys-file or --api-keys, so nobody could use this service; `signpost keys "
-            "new` makes one."
+            "There is no API key in --api-keys-file or --api-keys, so nobody could use this service; `signpost "
+            "keys new` creates one."
         )
     return KeyRules(settings.api_keys_file, listed, is_local(settings.host))
 
@@ -118,11 +118,15 @@ def advice(settings: Settings, needs_key: bool) -> list[str]:
     found = []
     is_open, is_plain = not is_local(settings.host), settings.ssl_certificate_file is None
     if is_open and not needs_key:
-        found.append(f"Whoever reaches {settings.host} may ask the models; --api-keys-file lets in only who has a key.")
+        found.append(
+            f"Anyone who reaches {settings.host} may use the models; --api-keys-file admits only those with a key."
+        )
     elif is_open and is_plain:
-        found.append("API keys come in plain text; --ssl-certificate-file, or a proxy, hides them from the network.")
+        found.append(
+            "API keys arrive in plain text; --ssl-certificate-file, or a TLS proxy, protects them on the network."
+        )
     if settings.engine_api_key_file is not None and settings.engine_tls_ca_file is None:
-        found.append("The key for --engine goes out in plain text; --engine-tls-ca-file hides it from the network.")
+        found.append("The key for --engine is sent in plain text; --engine-tls-ca-file protects it on the network.")
     return found
 
 

@@ -55,7 +55,7 @@ def make(name: str, role: Role) -> tuple[str, Key]:
         SettingsError: the name has other characters than letters, digits and `_.@-`, or more than 64.
     """
     if not _NAME.fullmatch(name):
-        raise SettingsError("The name of a key has 1 to 64 letters, digits, and _ . @ or -.")
+        raise SettingsError("A key's name has 1 to 64 letters, digits, and _ . @ or -.")
     secret = _PREFIX + secrets.token_urlsafe(32)
     return secret, Key(name, role, digest(secret))
 
@@ -81,7 +81,7 @@ def parse(lines: Iterable[str], source: str) -> tuple[Key, ...]:
             raise SettingsError(f"Entry {number} of {source} is not {_FORM}; `signpost keys new` writes such a line.")
         keys.append(Key(parts[2], role, bytes.fromhex(parts[1])))
         if len({key.name for key in keys}) < len(keys):
-            raise SettingsError(f"Entry {number} of {source} has the name of an earlier one; give each its own.")
+            raise SettingsError(f"Entry {number} of {source} has the name of an earlier one; names must be unique.")
     return tuple(keys)
 
 
@@ -96,7 +96,7 @@ def read(path: Path) -> tuple[Key, ...]:
     except OSError as error:
         raise SettingsError(f"The file of API keys {path} can't be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise SettingsError(f"The file of API keys {path} is no text; each line is {_FORM}.") from error
+        raise SettingsError(f"The file of API keys {path} is not text; each line is {_FORM}.") from error
 
 
 def append(path: Path, key: Key) -> None:
@@ -106,7 +106,7 @@ def append(path: Path, key: Key) -> None:
         SettingsError: the file has an error, has a key of that name, or can't be written.
     """
     if path.exists() and any(each.name == key.name for each in read(path)):
-        raise SettingsError(f"{path} has a key named {key.name} already; choose another --name.")
+        raise SettingsError(f"{path} already has a key named {key.name}; choose another --name.")
     try:
         before = path.read_bytes() if path.exists() else b""
         line = ("\n" if before and not before.endswith(b"\n") else "") + key.line + "\n"

@@ -51,10 +51,10 @@ class Renewed(Generic[T]):
         try:
             self._value = self._make()
         except SettingsError as error:
-            log.error("%s What it said before stays in force.", error, extra={"once": True})
+            log.error("%s The previous content stays in force.", error, extra={"once": True})
         else:
             if not is_first:
-                log.info("%s is read again.", ", ".join(map(str, self._files)), extra={"once": True})
+                log.info("%s was reloaded.", ", ".join(map(str, self._files)), extra={"once": True})
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -88,14 +88,14 @@ def _context(files: TlsFiles) -> ssl.SSLContext:
         context.load_cert_chain(files.certificate, files.key, password="")
     except (ssl.SSLError, OSError, ValueError) as error:
         raise SettingsError(
-            f"{files.certificate} and {files.key} are no certificate and the private key that belongs to it, both in "
+            f"{files.certificate} and {files.key} are not a certificate and its private key, both in "
             "PEM format and the key without a password."
         ) from error
     if files.client_ca is not None:
         try:
             context.load_verify_locations(files.client_ca)
         except (ssl.SSLError, OSError) as error:
-            raise SettingsError(f"{files.client_ca} holds no certificate in PEM format.") from error
+            raise SettingsError(f"{files.client_ca} contains no certificate in PEM format.") from error
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 

@@ -59,7 +59,7 @@ class Metrics:
         )
         self._batches = Histogram(
             "signpost_batch_instances",
-            "Instances in the batch in which a request ran.",
+            "Instances in the batch that a request ran in.",
             ("model", "version"),
             buckets=_BATCH_BUCKETS,
             registry=self.registry,
@@ -70,38 +70,38 @@ class Metrics:
         )
         self._runs = Counter(
             "signpost_batches",
-            "Batches that ran; each request counts its share of those that it was in.",
+            "Batches run; each request counts its share of the batches it was in.",
             ("model", "version"),
             registry=self.registry,
         )
         self._failed = Counter(
             "signpost_failed_seconds",
-            "Seconds that requests took which failed, where a model was to answer them.",
+            "Duration in seconds of failed requests that a model was to answer.",
             ("model", "version"),
             registry=self.registry,
         )
         self._last_run = Gauge(
             "signpost_last_run_timestamp_seconds",
-            "When a version answered last, in Unix time.",
+            "When a version last answered, in Unix time.",
             ("model", "version"),
             registry=self.registry,
             multiprocess_mode="max",
         )
         self._comparisons = Counter(
             "signpost_canary_comparisons",
-            "Requests repeated on the canary: agree, differ, failed, or skipped for want of time.",
+            "Requests repeated on the canary: agree, differ, failed, or skipped for lack of time.",
             ("model", "outcome"),
             registry=self.registry,
         )
         self._stopped = Counter(
             "signpost_joining_stopped",
-            "Signatures whose requests are not joined in batches any more, as a row depended on others.",
+            "Signatures whose requests are no longer joined in batches because a row depended on others.",
             ("model", "version", "signature"),
             registry=self.registry,
         )
         self._queues = Gauge(
             "signpost_queue_instances",
-            "Instances that wait for a batch, looked at several times a second.",
+            "Instances waiting for a batch, sampled several times a second.",
             ("model", "version"),
             registry=self.registry,
             multiprocess_mode="livesum",
@@ -111,15 +111,17 @@ class Metrics:
         )
         self._lanes = Counter(
             "signpost_lane_requests",
-            "Requests answered over HTTP, by who answered: Flask, the express lane, or the front before either.",
+            "HTTP requests, by what answered them: Flask, the express lane, or the front before either.",
             ("lane",),
             registry=self.registry,
         )
-        self._front_wait = self._gauge("front_wait_seconds", "Seconds that one more request would wait for a thread.")
+        self._front_wait = self._gauge("front_wait_seconds", "Seconds that another request would wait for a thread.")
         version = ("model", "version")
-        self._waits = self._gauge("queue_wait_seconds", "Seconds that one more would wait for a batch.", version)
-        self._batch_rows = self._gauge("batch_limit_instances", "Instances that a batch has at most.", version)
-        self._batch_waits = self._gauge("batch_wait_seconds", "Seconds that a batch of one waits for more.", version)
+        self._waits = self._gauge("queue_wait_seconds", "Seconds that another request would wait for a batch.", version)
+        self._batch_rows = self._gauge("batch_limit_instances", "Maximum instances in a batch.", version)
+        self._batch_waits = self._gauge(
+            "batch_wait_seconds", "Seconds that a batch of one waits for more requests.", version
+        )
         # Looking a series up takes longer than counting in it, and each request counts in several.
         self._requests_of = cache(self._requests.labels)
         self._stages_of = cache(self._stages.labels)
@@ -132,7 +134,7 @@ class Metrics:
         self._queued: set[tuple[str, int]] = set()
         self._gpu_memory = Gauge(
             "signpost_gpu_memory_bytes",
-            "Memory of a GPU that models take now, and took at most, looked at several times a second.",
+            "GPU memory used by models: now and at its peak, sampled several times a second.",
             ("device", "kind"),
             registry=self.registry,
             multiprocess_mode="livesum",
@@ -257,7 +259,7 @@ class _VersionStates(Collector):
 
     def collect(self) -> Iterator[Metric]:
         states = GaugeMetricFamily(
-            "signpost_version_state", "1 for the state in which a version is.", labels=("model", "version", "state")
+            "signpost_version_state", "1 for the state that a version is in.", labels=("model", "version", "state")
         )
         for model, versions in self._engine.status().models.items():
             for version in versions:

@@ -35,7 +35,7 @@ def why_not(environment: Mapping[str, str]) -> str:
     if not all(map(_is_installed, ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"))):
         return "OpenTelemetry is not installed; pip install 'signpost-serving[otel]'"
     spoken = {environment.get(name, "") for name in _PROTOCOLS} - {"", "http/protobuf"}
-    return f"only the protocol http/protobuf can be sent, not {min(spoken)}" if spoken else ""
+    return f"only the protocol http/protobuf is supported, not {min(spoken)}" if spoken else ""
 
 
 def from_environment(environment: Mapping[str, str]) -> "Tracing | None":

@@ -107,7 +107,7 @@ def test_the_service_says_which_requests_run_joined(service: Server) -> None:
     assert {"serving_default", "add", "pick"} <= joined
     assert "rows of input" in why["repeat"]
     assert "it takes strings" in why["shout"]
-    assert "not an open one" in why["scalar"]
+    assert "is not variable" in why["scalar"]
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def behind(entry: dict[str, Any], data: bytes, size: int | None = None, **more: 
     [
         ("shade", behind(PIXELS, b"\0" * 47), "48 bytes, not 47"),
         ("shade", behind(PIXELS, b"\0" * 47, 48), "should have 48 bytes"),
-        ("shade", behind(PIXELS, b"\0" * 49, 48), "1 bytes behind the JSON belong to no input"),
+        ("shade", behind(PIXELS, b"\0" * 49, 48), "1 bytes after the JSON belong to no input"),
         ("shade", behind({**PIXELS, "shape": [1, 2**62, 2**62, 3]}, b""), "more elements"),
         ("shade", behind({**PIXELS, "shape": [0, 2**62, 4, 3]}, b""), "more elements"),
         ("shade", behind({**PIXELS, "shape": [1] * 40}, b"\0"), "40 dimensions"),
@@ -192,7 +192,7 @@ def behind(entry: dict[str, Any], data: bytes, size: int | None = None, **more: 
         ("shade", (asked({**PIXELS, "data": [-1] + [0] * 47}), None), "beyond that type"),
         ("shade", (asked({**PIXELS, "data": [0.5] + [0] * 47}), None), "whole numbers"),
         ("shade", (asked({**PIXELS, "data": [True] + [0] * 47}), None), "whole numbers"),
-        ("shade", (asked({**PIXELS, "data": [[0] * 24] * 2}), None), "not nested as its shape"),
+        ("shade", (asked({**PIXELS, "data": [[0] * 24] * 2}), None), "not nested according to its shape"),
         ("shade", (asked({**PIXELS, "datatype": "BYTES", "shape": [1], "data": ["\ud800"]}), None), "surrogate"),
         ("shade", (asked({**PIXELS, "parameters": {"shared_memory_region": "x"}}), None), "shared memory"),
         ("dbl", (asked({"name": "IN", "shape": [1, 2], "datatype": "FP32", "data": [1e39, 0]}), None), "beyond"),

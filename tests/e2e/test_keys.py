@@ -121,7 +121,7 @@ def test_the_page_asks_for_a_key_and_says_when_it_is_wrong(page: Page, files: di
     field.send_keys(Pressed.ENTER)
     page.wait_for_text("#key-problem", "first")
     field.send_keys("wrong", Pressed.ENTER)
-    page.wait_for_text("#key-problem", "not known here")
+    page.wait_for_text("#key-problem", "not known")
     assert field.get_attribute("aria-invalid") == "true"
     assert page.driver.switch_to.active_element == field
     page.look("key-wrong")
@@ -148,7 +148,7 @@ def test_a_key_that_is_taken_back_is_asked_for_again(page: Page, files: dict[int
     page.script("sessionStorage.setItem('signpost-key', 'taken-back')")
     choose(page, files[2])
     page.wait(lambda: page.one("#key-dialog").is_displayed())
-    page.wait_for_text("#key-problem", "not known here")
+    page.wait_for_text("#key-problem", "not known")
     page.one("#key").send_keys(PREDICT, Pressed.ENTER)
     page.wait(lambda: not page.one("#key-dialog").is_displayed())
     page.one(".item.failed button:not(.remove)").click()

@@ -83,7 +83,7 @@ def test_a_crowd_of_slow_senders_keeps_nobody_waiting(server: Server, pictures: 
         for sends, stage in stages.items():
             status, told = answer(crowds[sends][0])
             assert status == 408
-            assert f"{stage} took more than the {SLOW_S} s" in told["error"]
+            assert f"{stage} took longer than the {SLOW_S} s" in told["error"]
 
 
 def test_clients_that_never_close_keep_nobody_waiting(server: Server, pictures: dict[int, bytes]) -> None:

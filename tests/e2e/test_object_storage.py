@@ -158,7 +158,7 @@ def test_a_bucket_that_is_away_changes_nothing(world: World, pictures: Pictures)
     world.proxy.heal()
     world.await_version(coming)
     assert world.says("can't be reached", since) == 1
-    assert world.says("is well again", since) == 1
+    assert world.says("has recovered", since) == 1
 
 
 def test_a_bucket_that_refuses_changes_nothing(world: World, pictures: Pictures) -> None:
@@ -193,7 +193,7 @@ def test_an_answer_that_is_cut_off_leaves_nothing_half(world: World, pictures: P
     assert world.serves(serving_now)
     world.proxy.heal()
     world.await_version(coming)
-    assert world.says("is well again", since) == 1
+    assert world.says("has recovered", since) == 1
 
 
 def test_a_version_that_is_half_uploaded_is_left_alone(world: World, pictures: Pictures) -> None:
@@ -263,7 +263,10 @@ def test_a_second_service_shares_the_copy_and_starts_with_it_when_the_bucket_is_
             f"Error: There is no model to serve (<model>/<version>/saved_model.pb) in s3://{BUCKET}/nothing.\n",
         ),
         ("s3:///models/..", "Error: --store is s3://'models/..'; the parts of an address are names.\n"),
-        ("ftp://host/models", "Error: --store takes a folder or an address of s3://, gs://, az://, not of ftp://.\n"),
+        (
+            "ftp://host/models",
+            "Error: --store takes a folder or an address starting with s3://, gs://, az://, not ftp://.\n",
+        ),
     ],
 )
 def test_a_start_without_anything_to_serve_ends_with_a_sentence(

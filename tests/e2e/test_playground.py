@@ -115,13 +115,13 @@ def test_what_is_no_image_is_told_and_costs_the_others_nothing(
     page: Page, files: dict[int, Path], tmp_path: Path
 ) -> None:
     text = tmp_path / "letter.jpg"
-    text.write_text("Dear reader, this is no image.")
+    text.write_text("Dear reader, this is not an image.")
     choose(page, text, files[1], files[4])
     assert answers(page, 2) == {"circles_1.png": "1", "circles_4.png": "4"}
-    assert "no image: it is text" in page.text(".item.failed .error")
+    assert "not an image: it is text" in page.text(".item.failed .error")
     assert "can't show it" in page.text(".item.failed .no-picture")
     assert page.all(".item.failed button:not(.remove)") == []  # to try again would not help
-    page.wait_for_text("#announcer", "letter.jpg: The 30 bytes are no image")
+    page.wait_for_text("#announcer", "letter.jpg: This is not an image")
     page.look("no-image")
     assert all("400" in error for error in page.errors())  # the browser notes what the service answers
 

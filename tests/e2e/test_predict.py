@@ -126,7 +126,7 @@ def large_png() -> bytes:
     [
         ("/v1/models/circles:predict", {"data": b""}, 400, "empty"),
         ("/v1/models/circles:predict", {"data": b"hello", "headers": {"Content-Type": "image/png"}}, 400, "it is text"),
-        ("/v1/models/circles:predict", {"data": b"{"}, 400, "no JSON"),
+        ("/v1/models/circles:predict", {"data": b"{"}, 400, "not JSON"),
         ("/v1/models/circles:predict", {"json": {"instances": [[1, 2]]}}, 400, "shape"),
         ("/v1/models/circles:predict", {"json": {"instances": [], "inputs": []}}, 400, "either"),
         ("/v1/models/circles:predict?top_k=0", {"data": large_png()[:100]}, 400, "top_k"),

@@ -105,7 +105,7 @@ def test_a_killed_engine_is_answered_with_503_and_replaced(shared: Server, pictu
     assert set(seen) == {"200", "503"}
     wait_until(lambda: requests.get(f"{shared.url}/readyz", timeout=60).ok)
     assert parts(shared)[0] != engine
-    assert "The engine process ended (signal 9); starting it again in 0 s." in shared.log.read_text()
+    assert "The engine process ended (signal 9); restarting it in 0 s." in shared.log.read_text()
 
 
 def test_a_killed_gateway_is_replaced(shared: Server, pictures: dict[int, bytes]) -> None:
@@ -221,7 +221,7 @@ def test_workers_share_the_grpc_port_and_no_other_program_does(workers: Server, 
         assert "--port" in done.stderr
     done = run("serve", "--store", circles_store, f"--port={workers.port}", "--rest_api_port=0", "--workers=2")
     assert done.returncode == 2
-    assert f"127.0.0.1:{workers.port} can't be listened on" in done.stderr
+    assert f"127.0.0.1:{workers.port} is not available" in done.stderr
 
 
 def test_a_remote_engine_that_is_not_there_is_waited_for(

@@ -33,7 +33,7 @@ class Double(tf.Module):
 double = Double()
 tf.saved_model.save(double, sys.argv[1], {"serving_default": double.run})
 """
-FLAT = "flat holds a SavedModel itself; move its content into a folder named by the version's number: flat/1."
+FLAT = "flat contains a SavedModel itself; move its content into a folder named by the version number: flat/1."
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +151,8 @@ def test_what_is_laid_out_wrongly_says_so_everywhere_and_holds_up_nothing(starte
         f"Could not find any versions of model flat: {FLAT}",
     )
     log = started.server.log.read_text()
-    assert "store/flat holds a SavedModel itself" in log
-    assert "99999999999999999999 is skipped: the number of a version is 9223372036854775807 at most." in log
+    assert "store/flat contains a SavedModel itself" in log
+    assert "99999999999999999999 is skipped: the highest version number is 9223372036854775807." in log
     assert "photos" not in log
 
 

@@ -117,7 +117,7 @@ def test_a_gateway_reaches_it_with_a_key_and_without_is_not_ready(
         assert answer.json()["predictions"][0]["class"] == "4"
         assert SECRET not in gateway.log.read_text()
     with serving(tmp_path, tmp_path, engine, flags[0], ready=False) as gateway:
-        wait_until(lambda: "does not take this gateway's API key" in gateway.log.read_text(), gateway.log.read_text)
+        wait_until(lambda: "rejects this gateway's API key" in gateway.log.read_text(), gateway.log.read_text)
         assert requests.get(f"{gateway.url}/readyz", timeout=60).status_code == 503
         assert requests.post(gateway.predict_url(), data=pictures[4], timeout=60).status_code == 503
 

@@ -74,7 +74,8 @@ def decoded(
         pixels = np.load(place / "pixels.npy", mmap_mode="r")
     except OSError as error:
         raise TrainingError(
-            f"The cache {folder} can't be used: {error.strerror or error}; free the disk or name another with --cache."
+            f"The cache {folder} can't be used: {error.strerror or error}; "
+            "free disk space or choose another with --cache."
         ) from error
     return Decoded(pixels, index["rows"], index["skipped"], index["examples"])
 

@@ -142,9 +142,7 @@ def matching(names: Sequence[str], source: str, known: Callable[[str], bool]) ->
             at = [index for index in at if above[index].lower() not in _PARTS]
         if len({above[index].casefold() for index in at}) > 1:
             both = " and ".join(above[index] for index in at)
-            raise TrainingError(
-                f"{name} in {source} lies in the folders of two classes, {both}; move it to one of them."
-            )
+            raise TrainingError(f"{name} in {source} is in the folders of two classes, {both}; move it to one of them.")
         result.append(Place(above[at[0]], _part(source, above[: at[0]], above[at[0] + 1 :])) if at else None)
     return result
 
@@ -183,8 +181,8 @@ def _find(folder: _Folder, level: Level | None, source: str, found: list[_Folder
     if parts and others:
         if level is None and any(part.folders or part.is_flat for part in parts):
             raise TrainingError(
-                f"{source} holds {_listed(parts)}, which are parts of a data set, and beside them {_listed(others)}; "
-                "move those elsewhere, or if all of them are classes, say --class-folders outer."
+                f"{source} holds {_listed(parts)}, which are parts of a data set, and next to them {_listed(others)}; "
+                "move those elsewhere, or if all of them are classes, pass --class-folders outer."
             )
         parts = []  # a train, a bus and a car
     if parts:
@@ -230,8 +228,8 @@ def _check_clear(outer: Sequence[_Folder], source: str) -> None:
 
 def _unclear(outer: Sequence[_Folder], inner: Sequence[_Folder], source: str) -> TrainingError:
     return TrainingError(
-        f"It is not clear which folders of {source} are the classes: {_listed(outer)}, or those in them, "
-        f"{_listed(inner)}. Say --class-folders outer for the first, --class-folders inner for the second."
+        f"It is not clear which folders of {source} are the classes: {_listed(outer)}, or those inside "
+        f"them, {_listed(inner)}. Pass --class-folders outer for the first, --class-folders inner for the second."
     )
 
 

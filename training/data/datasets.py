@@ -101,7 +101,7 @@ def dataset(
         TrainingError: the arrays do not fit each other, or a label is out of range.
     """
     if pixels.ndim != 4 or len(pixels) != len(labels):
-        raise TrainingError(f"{len(labels)} labels do not fit pixels of shape {pixels.shape}; (N, H, W, C) is wanted.")
+        raise TrainingError(f"{len(labels)} labels do not fit pixels of shape {pixels.shape}; expected (N, H, W, C).")
     if len(labels) and (labels.min() < 0 or labels.max() >= len(classes)):
         wrong = labels.max() if labels.max() >= len(classes) else labels.min()
         raise TrainingError(

@@ -67,16 +67,16 @@ def fetch(archive: Archive, folder: Path, say: Callable[[str], None]) -> Path:
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error
         raise TrainingError(
-            f"{archive.url} can't be fetched ({reason}); run the command again to go on, or fetch it elsewhere "
-            f"and name the file with --data, or put it at {path}."
+            f"{archive.url} can't be fetched ({reason}); run the command again to continue, or download it "
+            f"elsewhere and pass the file with --data, or put it at {path}."
         ) from error
     except OSError as error:
         raise TrainingError(f"The cache {folder} can't be written: {error.strerror or error}.") from error
     if found != archive.sha256:
         part.unlink()
         raise TrainingError(
-            f"{archive.url} is not the file that it was: its SHA-256 is {found}, not {archive.sha256}. It was removed; "
-            "if you trust the new one, fetch it yourself and name it with --data."
+            f"{archive.url} has changed: its SHA-256 is {found}, not {archive.sha256}. It was removed; "
+            "if you trust the new one, download it yourself and pass it with --data."
         )
     part.rename(path)
     return path
@@ -104,7 +104,7 @@ def _download(url: str, part: Path) -> None:
                 file.write(chunk)
                 bar.advance(task, len(chunk))
     if expected is not None and part.stat().st_size < expected:
-        raise ConnectionError(f"it broke off after {part.stat().st_size} of {expected} bytes")
+        raise ConnectionError(f"it was cut off after {part.stat().st_size} of {expected} bytes")
 
 
 def _bar() -> rich.progress.Progress:

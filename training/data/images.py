@@ -67,8 +67,8 @@ def load(request: Request, layout: Layout) -> Data:
     tests = sorted(parts["test"], key=lambda file: not file.listed)
     if not trains:
         raise TrainingError(
-            f"All of {_named(request)} is a test part, by the names of its folders or of itself; give images to learn "
-            "from too, or rename it."
+            f"All of {_named(request)} is a test part, by the names of its folders or of itself; give training "
+            "images too, or rename it."
         )
     if not tests:
         trains, tests = _hold_out(trains, request.seed)
@@ -118,7 +118,7 @@ def _tell_alike(classes: Sequence[str], request: Request) -> None:
     """Classes like `a` and `A` may be meant; `Cat` in one part and `cat` in the other hardly are."""
     for first, second in pairwise(sorted(classes, key=str.casefold)):
         if first.casefold() == second.casefold():
-            request.say(f"The classes {first!r} and {second!r} differ in case alone; they are learned as two.")
+            request.say(f"The classes {first!r} and {second!r} differ only in case; they are trained as two classes.")
 
 
 def _check_enough(
@@ -136,7 +136,7 @@ def _check_enough(
             problem += f" beside {readable[name] - count} copies of test images"
         elif len(listed) > count:
             problem += (
-                f" ({len(listed) - count} of {len(listed)} files can't be read as images, {listed[0]} among them)"
+                f" ({len(listed) - count} of {len(listed)} files can't be read as images, for example {listed[0]})"
             )
         elif places:
             problem += f" (there is no image in {places[0]})"
@@ -191,7 +191,7 @@ def load_labelled(request: Request, classes: Sequence[str], shape: tuple[int, in
         raise TrainingError(f"None of the {len(chosen)} files in {_named(request)} is an image that can be read.")
     missing = [name for name, count in test.counts().items() if not count]
     if missing:
-        request.say(f"There is no image of {_some(missing)}: what is said of the model is said without them.")
+        request.say(f"There are no images of {_some(missing)}: the figures for the model leave those classes out.")
     facts = {
         "skipped": skipped,
         "skipped_examples": examples,

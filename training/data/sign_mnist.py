@@ -109,7 +109,7 @@ def parse(name: str, content: bytes) -> Dataset:
     if separator is None:
         raise TrainingError(
             f"{name}, line 1: it is not the header 'label,pixel1,...'; is it Kaggle's CSV file? "
-            "It is read as UTF-8, or as UTF-16 if it begins with a byte-order mark."
+            "It is read as UTF-8, or as UTF-16 if it starts with a byte-order mark."
         )
     if not body.strip():
         raise TrainingError(f"{name} has no rows below its header; is the file complete?")
@@ -157,15 +157,15 @@ def _first_bad_line(body: bytes) -> tuple[int, str]:
             continue
         fields = line.split(b",")
         if len(fields) != _COLUMNS:
-            return number, f"it has {len(fields)} columns; {_COLUMNS} are wanted, a label and {SIDE * SIDE} pixels"
+            return number, f"it has {len(fields)} columns; expected {_COLUMNS}, a label and {SIDE * SIDE} pixels"
         try:
             row = np.array([[int(value) for value in fields]], dtype=np.int64)
         except (ValueError, OverflowError):
-            return number, "a value is no integer"
+            return number, "a value is not an integer"
         if _bad(row)[0]:
             label = int(row[0, 0])
             if label == _J or not 0 <= label <= len(LETTERS):
-                return number, f"the label {label} is none of 0 to {len(LETTERS)} without {_J}"
+                return number, f"the label {label} is not one of 0 to {len(LETTERS)} without {_J}"
             return number, "a pixel is outside 0 to 255"
     return 1, "the rows can't be read as numbers"
 
@@ -186,10 +186,10 @@ def _read(path: Path) -> dict[str, bytes]:
             }
     except FileNotFoundError as error:
         raise TrainingError(
-            f"There is nothing at {path}; --data takes the folder, zip or CSV files of Sign MNIST."
+            f"There is nothing at {path}; --data takes the folder, zip or CSV files of Sign Language MNIST."
         ) from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise TrainingError(f"{path} is neither a folder, a CSV file nor a whole zip archive.") from error
+        raise TrainingError(f"{path} is neither a folder, a CSV file nor a complete zip archive.") from error
     except OSError as error:
         raise TrainingError(f"{path} can't be read: {error.strerror or error}.") from error
 
@@ -200,7 +200,7 @@ def _unpack(name: str, content: bytes) -> bytes:
     try:
         return gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise TrainingError(f"{name} is no whole gzip file; fetch it again.") from error
+        raise TrainingError(f"{name} is not a complete gzip file; download it again.") from error
 
 
 def _pick(files: dict[str, bytes], part: str, paths: Sequence[Path]) -> tuple[str, bytes]:

@@ -107,7 +107,7 @@ def _find_in(path: Path, label: Callable[[str], str | None], level: Level | None
     def class_of(folder: str) -> str | None:
         name = unicodedata.normalize("NFC", folder)  # macOS takes letters and their accents apart
         if not name.isprintable() or "\ufffd" in name:
-            raise TrainingError(f"The name of the class folder {name!r} in {path} is not text in UTF-8; rename it.")
+            raise TrainingError(f"The name of the class folder {name!r} in {path} is not UTF-8 text; rename it.")
         return (known(name) if known else None) or label(name)
 
     files: list[File] = []
@@ -135,10 +135,10 @@ def _find_in(path: Path, label: Callable[[str], str | None], level: Level | None
 
 def _nothing_in(path: Path, names: Sequence[str]) -> str:
     archives = [name for name in names if name.lower().endswith((".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar"))]
-    inside = f" It holds another archive, {archives[0]}: unpack that." if archives else ""
+    inside = f" It contains another archive, {archives[0]}: unpack that one." if archives else ""
     return (
-        f"There are no images in class folders in {path}; --data takes a folder or zip that holds one folder "
-        f"of images for each class.{inside}"
+        f"There are no images in class folders in {path}; --data takes a folder or zip with one "
+        f"folder of images for each class.{inside}"
     )
 
 
@@ -152,14 +152,14 @@ def _test_list(path: Path, names: Sequence[str]) -> frozenset[str]:
     except OSError as error:
         raise TrainingError(f"The test list {beside} can't be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
-        raise TrainingError(f"The test list {beside} is not text in UTF-8; write one name a line.") from error
+        raise TrainingError(f"The test list {beside} is not UTF-8 text; write one name per line.") from error
     listed = {PurePosixPath(line.strip().replace("\\", "/")).as_posix() for line in lines if line.strip()}
     missing = sorted(listed - set(names))
     if missing:
         some = ", ".join(missing[:_SHOWN])
         raise TrainingError(
-            f"The test list {beside} names {len(missing)} of {len(listed)} files that {path} does not hold ({some}); "
-            "write paths within it, as in CLASS/IMAGE, one a line."
+            f"The test list {beside} names {len(missing)} of {len(listed)} files that {path} does not contain "
+            f"({some}); write paths within it, such as CLASS/IMAGE, one per line."
         )
     return frozenset(listed)
 
@@ -178,7 +178,7 @@ def _entries(path: Path) -> Iterator[_Entry]:
     except FileNotFoundError as error:
         raise TrainingError(f"There is nothing at {path}; --data takes a folder or zip archive of images.") from error
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise TrainingError(f"{path} is neither a folder nor a whole zip archive of images.") from error
+        raise TrainingError(f"{path} is neither a folder nor a complete zip archive of images.") from error
     except OSError as error:
         where = f" ({error.filename})" if error.filename and str(error.filename) != str(path) else ""
         raise TrainingError(f"{path} can't be read: {error.strerror or error}{where}.") from error

@@ -77,7 +77,7 @@ def load(folder: Path) -> Checkpoint:
             about = json.loads(str(file["about"]))
             found = {name: file[name] for name in file.files if name != "about"}
     except Exception as error:  # NumPy and zipfile raise many things on a broken file
-        raise TrainingError(f"The checkpoint {path} is broken ({error}); remove it and start again.") from error
+        raise TrainingError(f"The checkpoint {path} is corrupt ({error}); remove it and start again.") from error
     return Checkpoint(
         identity=about["identity"],
         epoch=about["epoch"],
@@ -101,7 +101,7 @@ def check(folder: Path) -> None:
         TrainingError: there is none.
     """
     if not (folder / FILE).is_file():
-        raise TrainingError(f"There is no checkpoint at {folder / FILE}; start the run once without --resume.")
+        raise TrainingError(f"There is no checkpoint at {folder / FILE}; start the run without --resume first.")
 
 
 def same(first: Sequence[npt.NDArray[Any]], second: Sequence[npt.NDArray[Any]]) -> bool:

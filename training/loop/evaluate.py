@@ -139,6 +139,6 @@ def reliability(scores: Scores, labels: Labels) -> list[tuple[int, float, float]
 
 
 def calibration_error(scores: Scores, labels: Labels) -> float:
-    """Expected calibration error: how far scores are from the share of right answers, on average."""
+    """Expected calibration error: how far scores are from the fraction correct, on average."""
     parts = reliability(scores, labels)
     return sum(count * abs(score - accuracy) for count, score, accuracy in parts) / max(1, len(labels))

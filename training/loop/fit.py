@@ -81,7 +81,7 @@ def fit(
     if recipe.architecture.mean_image:
         network.get_layer(architectures.MEAN).set_weights([mean_image(train, recipe.size)])
     if start is None and recipe.start_share:
-        raise TrainingError("There are no weights to keep a share of (start_share); name some with --weights.")
+        raise TrainingError("There are no weights to keep a share of (start_share); pass some with --weights.")
     if start is not None and (not resume or recipe.start_share):
         start(network)
     begun_with = network.get_weights() if recipe.start_share else []
@@ -102,11 +102,11 @@ def fit(
     identity |= {"classes": list(train.classes), "teacher": teacher}
     if resume:
         if keep is None:
-            raise TrainingError("There is no folder to resume from; name it with --checkpoints.")
+            raise TrainingError("There is no folder to resume from; pass one with --checkpoints.")
         state = checkpoints.load(keep)
         _restore(state, identity, keep, network, optimizer, average)
         history, best = list(state.history), state.best
-        progress.say(f"Going on after epoch {len(history)} of {recipe.epochs}, from {keep}.")
+        progress.say(f"Resuming after epoch {len(history)} of {recipe.epochs}, from {keep}.")
     steps = steps_per_epoch(train, recipe.batch_size)
     try:
         for epoch in range(len(history), recipe.epochs):
@@ -125,7 +125,7 @@ def fit(
             if keep is not None:
                 checkpoints.save(keep, _state(identity, history, network, optimizer, average, best))
             if recipe.patience and epochs_since_best(history) >= recipe.patience:
-                progress.say(f"Stopped early: the validation loss did not get better in {recipe.patience} epochs.")
+                progress.say(f"Stopped early: the validation loss did not improve in {recipe.patience} epochs.")
                 break
     except KeyboardInterrupt as error:
         raise Interrupted(_what_was_kept(len(history), recipe.epochs, keep)) from error
@@ -169,7 +169,7 @@ def _one_epoch(
         sums += (logs["loss"], logs["accuracy"])
         if not math.isfinite(sums[0]):
             raise TrainingError(
-                f"The loss is no number any more at step {step} of epoch {epoch + 1}, with learning rate {rate:.2g}; "
+                f"The loss is no longer a number at step {step} of epoch {epoch + 1}, with learning rate {rate:.2g}; "
                 "try a lower --learning-rate."
             )
         if step % average.every == 0 or step == steps:
@@ -232,7 +232,9 @@ def set_weights(network: keras.Model, weights: Weights) -> None:
         TrainingError: they are of another architecture.
     """
     if not checkpoints.same(network.get_weights(), weights):
-        raise TrainingError("The weights are of another architecture than the recipe's; use those of the same recipe.")
+        raise TrainingError(
+            "The weights belong to an architecture other than the recipe's; use weights of the same recipe."
+        )
     network.set_weights(weights)
 
 
@@ -266,11 +268,13 @@ def _restore(
 ) -> None:
     if not _agree(state.identity, identity):
         raise TrainingError(
-            f"The checkpoint in {keep} is of another recipe, seed or data; repeat that command's options."
+            f"The checkpoint in {keep} belongs to another recipe, seed or data set; repeat that command's options."
         )
     for variables, arrays in ((network.variables, state.network), (optimizer.variables, state.optimizer)):
         if len(variables) != len(arrays):
-            raise TrainingError(f"The checkpoint in {keep} is of another version of Signpost or Keras; start again.")
+            raise TrainingError(
+                f"The checkpoint in {keep} was written by another version of Signpost or Keras; start again."
+            )
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
     average.weights = [np.array(weight) for weight in state.average]
@@ -291,5 +295,5 @@ def _what_was_kept(done: int, epochs: int, keep: Path | None) -> str:
         return f"Stopped in epoch {done + 1} of {epochs}; nothing was kept or published."
     return (
         f"Stopped in epoch {done + 1} of {epochs}; epochs 1 to {done} are kept in {keep}: "
-        "repeat the command with --resume to go on. Nothing was published."
+        "repeat the command with --resume to continue. Nothing was published."
     )

@@ -64,7 +64,7 @@ def find(recipe: Recipe, train: Dataset, seed: int, steps: int = 100) -> Found:
         rates.append(float(rate))
         losses.append(smoothed)
     if len(rates) < _FEWEST:
-        raise TrainingError(f"The loss diverged at a rate of {rate:.1g} already; is the input scaled?")
+        raise TrainingError(f"The loss already diverged at a learning rate of {rate:.1g}; is the input scaled?")
     return Found(tuple(rates), tuple(losses), suggest(rates, losses))
 
 

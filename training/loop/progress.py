@@ -178,7 +178,7 @@ class TensorBoard:
         except self._error as error:
             self._writer = None
             told = cannot_write(self._folder, "tensorboard", os_error(error.message))
-            self._shown.say(f"{told} The training goes on without it.")
+            self._shown.say(f"{told} Training continues without it.")
         self._shown.epoch(epoch, epochs, numbers)
 
     def _write(self, event: Any) -> None:

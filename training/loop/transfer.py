@@ -104,7 +104,7 @@ def features(
                 kept: Features = file["features"]
             return kept
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
-            progress.say(f"{path} can't be read; it is computed again.")
+            progress.say(f"{path} can't be read; recomputing it.")
     progress.say(f"Computing the features of {len(data)} images, once ...")
     found = np.zeros((len(data), body.output_shape[-1]), dtype=np.float32)
     for images, at in plain_batches(data, size, _BATCH):

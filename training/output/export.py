@@ -156,7 +156,7 @@ def load_version(folder: Path) -> Loaded:
         blank = np.zeros((1, height, width, channels), dtype=np.uint8)
         names = function(image=tf.constant(blank))["classes"].numpy()[0]
     except (OSError, KeyError, ValueError, TypeError, tf.errors.OpError) as error:
-        raise TrainingError(f"{folder} is no image classifier that can be loaded ({error}).") from error
+        raise TrainingError(f"{folder} is not an image classifier that can be loaded ({error}).") from error
 
     def run(images: Pixels) -> Scores:
         _ = loaded  # keeps the variables alive as long as the function
@@ -249,12 +249,12 @@ def check(found: Difference, images: int) -> dict[str, Any]:
     """
     if not found.domain <= _DOMAIN_TOLERANCE:
         raise TrainingError(
-            f"The exported model does not give the trainer's in_domain, but other numbers by up to {found.domain:.2g}. "
+            f"The exported model does not reproduce the trainer's in_domain; it differs by up to {found.domain:.2g}. "
             "Nothing was published; please report this."
         )
     if found.classes or not found.scores <= _TOLERANCE:
         raise TrainingError(
-            f"The exported model does not give the trainer's answers: {found.classes} of {images} classes differ, "
+            f"The exported model does not reproduce the trainer's answers: {found.classes} of {images} classes differ, "
             f"scores by up to {found.scores:.2g}. Nothing was published; please report this."
         )
     return {"arithmetic": "float32", "tolerance": _TOLERANCE, **_told(found)}

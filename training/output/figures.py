@@ -77,7 +77,7 @@ def curves(history: History, path: Path) -> None:
 
 
 def confusion_matrix(confusion: npt.NDArray[np.int64], classes: Sequence[str], title: str, path: Path) -> None:
-    """Which class was taken for which; colours by share of the true class, numbers are images."""
+    """Which class was taken for which; colours by fraction of the true class, numbers are images."""
     count = len(classes)
     side = min(9.0, 2.8 + 0.32 * count)
     figure = Figure(figsize=(side + 0.6, side), layout="constrained")
@@ -99,7 +99,7 @@ def confusion_matrix(confusion: npt.NDArray[np.int64], classes: Sequence[str], t
     axes.set_ylabel("true class")
     plain = title.replace("$", r"\$")  # `parse_math` and `wrap` don't go together
     figure.suptitle(plain, x=0.02, horizontalalignment="left", fontsize=11, wrap=True)
-    figure.colorbar(drawn, ax=axes, shrink=0.8, label="share of the true class")
+    figure.colorbar(drawn, ax=axes, shrink=0.8, label="fraction of the true class")
     figure.savefig(path, dpi=_DPI)
 
 
@@ -117,9 +117,9 @@ def reliability(bins: Sequence[tuple[int, float, float]], error: float, path: Pa
     figure = Figure(figsize=(4.6, 5.2), layout="constrained")
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     counts, scores, right = zip(*bins, strict=True) if bins else ((), (), ())
-    axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--", label="as often right as the score says")
+    axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--", label="perfectly calibrated")
     axes.plot(scores, right, color=_TRAIN, linewidth=1, marker="o", label="this model")
-    axes.set(xlim=(0, 1.04), ylim=(0, 1.04), ylabel="share of right answers")
+    axes.set(xlim=(0, 1.04), ylim=(0, 1.04), ylabel="fraction correct")
     axes.set_title(f"Reliability (calibration error {error:.4f})", loc="left", fontsize=11)
     axes.legend(frameon=False, fontsize=9)
     bars = below.bar(scores, counts, width=0.045, color=_TRAIN)
@@ -184,7 +184,7 @@ def filters(kernels: "Maps", path: Path, columns: int = 16) -> None:
 
 
 def feature_maps(maps: "Sequence[tuple[str, Maps]]", path: Path) -> None:
-    """What some layers make of one image: a row for each layer."""
+    """Activations of some layers for one image: a row for each layer."""
     columns = max(len(layer) for _, layer in maps)
     figure = Figure(figsize=(0.85 * columns, 1.05 * len(maps)), layout="constrained")
     grid = figure.subplots(len(maps), columns, squeeze=False)

@@ -113,7 +113,7 @@ def compare(card: Mapping[str, Any], before: tuple[int, Mapping[str, Any]] | Non
         same = old["data"]["test"]["fingerprint"] == card["data"]["test"]["fingerprint"]
         accuracy = float(old["metrics"]["test"]["accuracy"])
     except (KeyError, TypeError, ValueError):
-        return Verdict(None, True, f"Version {number} has no numbers to compare with.")
+        return Verdict(None, True, f"Version {number} has no test accuracy to compare with.")
     if not same:
         return Verdict(None, True, f"Version {number} was tested on other images; the two were not compared.")
     test = card["metrics"]["test"]
@@ -138,7 +138,7 @@ def how_to_serve(path: Path, name: str) -> str:
     try:
         configured = {config.name for config in ConfigFile(path).read()}
     except SignpostError as error:
-        return f"Serve it with: {command}, once this is mended: {error}"
+        return f"Serve it with: {command}, once this is fixed: {error}"
     if name in configured:
-        return f"Serve it with: {command} (a service that runs on this store loads it now)."
+        return f"Serve it with: {command} (a service running on this store loads it now)."
     return f'{file} does not list it. Add config {{ name: "{name}" base_path: "{name}" }}, then: {command}'

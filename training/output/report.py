@@ -113,7 +113,7 @@ def _write(
     if history:
         figures.for_both_themes(partial(figures.curves, history), folder / "curves.png")
         add("curves.png", "Curves", "Training images are augmented and harder than validation images.")
-    matrix = f"{card['name']}: {metrics.correct} of {metrics.images} test images right"
+    matrix = f"{card['name']}: {metrics.correct} of {metrics.images} test images correct"
     figures.for_both_themes(
         partial(figures.confusion_matrix, metrics.confusion, test.classes, matrix), folder / "confusion_matrix.png"
     )
@@ -123,13 +123,13 @@ def _write(
     add(
         "reliability.png",
         "Reliability",
-        "How often answers are right, by their score; below, how many images have such a score. Below the diagonal the "
-        "model is surer than it should be. A point that stands for few images is partly chance.",
+        "How often answers are correct, by score; below, how many images have such a score. Below the "
+        "diagonal the model is overconfident. A point based on few images is partly chance.",
     )
     if known is not None:
         draw = partial(figures.in_domain, known.test, known.outsiders, THRESHOLD)
         figures.for_both_themes(draw, folder / "in_domain.png")
-        add("in_domain.png", "What it knows", "Below the bound the model says that it does not know what it sees.")
+        add("in_domain.png", "In domain", "Below the threshold the model reports an image as out of domain.")
     shown = _of_each_class(labels, _SHOWN)
     figures.gallery(test.images(shown), [test.classes[label] for label in labels[shown]], folder / "sample.png")
     add("sample.png", "A sample of the test images", "Each with its true class.")
@@ -141,11 +141,11 @@ def _write(
         add("by_person.png", "Mistakes by person or clip", caption)
     if len(wrong):
         figures.gallery(test.images(wrong), _titles(test, scores, wrong), folder / "mistakes.png")
-        add("mistakes.png", "Most confident mistakes", "What the model said, with its score, and what is true.")
+        add("mistakes.png", "Most confident mistakes", "The predicted class with its score, and the true class.")
     correct = _spread(_most_confident(scores, labels, right=True), _SHOWN)
     if len(correct):
         figures.gallery(test.images(correct), _titles(test, scores, correct), folder / "correct.png")
-        add("correct.png", "Right answers", "With their scores, from the most to the least confident.")
+        add("correct.png", "Correct answers", "With their scores, from the most to the least confident.")
     warnings = _look_inside(folder, add, network, test, scores, wrong, correct) if network is not None else []
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
@@ -185,17 +185,17 @@ def _look_inside(
     maps = insight.looked_at(network, test.images(shown))
     if maps.shape[1]:
         figures.gallery(test.images(shown), _titles(test, scores, shown), folder / "looked_at.png", overlays=maps)
-        add("looked_at.png", "What the model looks at", "Grad-CAM: bright places speak for the predicted class.")
+        add("looked_at.png", "What the model looks at", "Grad-CAM: bright areas count towards the predicted class.")
     kernels = insight.first_filters(network)
     if len(kernels):
         figures.filters(kernels, folder / "filters.png")
-        add("filters.png", "First filters", "The kernels of the first convolution, each scaled on its own.")
+        add("filters.png", "First filters", "The kernels of the first convolution, each scaled separately.")
         seen = insight.feature_maps(network, test.images(shown[-1:]))
         figures.feature_maps(seen, folder / "feature_maps.png")
-        add("feature_maps.png", "Feature maps", f"What some layers make of {test.name(int(shown[-1]))}.")
+        add("feature_maps.png", "Feature maps", f"Activations of some layers for {test.name(int(shown[-1]))}.")
     spread = insight.activations(network, test.images(np.arange(min(_SPREAD, len(test)))))
     figures.for_both_themes(partial(figures.activations, spread), folder / "activations.png")
-    add("activations.png", "Activations", "How the outputs of each layer are spread; orange ones are out of scale.")
+    add("activations.png", "Activations", "Distribution of each layer's outputs; orange ones are out of scale.")
     return [f"{layer.layer}: {layer.warning}" for layer in spread if layer.warning]
 
 

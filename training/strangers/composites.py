@@ -71,7 +71,7 @@ def composites(data: Dataset, backgrounds: Pixels, count: int, seed: int) -> Dat
             of.append(int(at))
     rows: Rows = data.rows[np.array(of, dtype=np.int64)]
     stacked = np.stack(made) if made else np.zeros((0, *data.shape), dtype=np.uint8)
-    names = [f"{data.name(at)} before another background" for at in of]
+    names = [f"{data.name(at)} on another background" for at in of]
     return dataset(stacked, data.labels[rows], data.classes, names, [data.kin[row] for row in rows] if data.kin else [])
 
 

@@ -98,10 +98,10 @@ class Recheck:
             try:
                 found = self._find(*batch)
             except SignpostError as error:  # the device may be out of memory; nothing is shown by that
-                log.debug("A joined batch could not be run again: %s", error)
+                log.debug("A joined batch could not be rerun: %s", error)
                 continue
             except Exception:
-                log.exception("A joined batch could not be run again.")
+                log.exception("A joined batch could not be rerun.")
                 continue
             if found:
                 self._stopping.set()

@@ -72,13 +72,13 @@ def why_not_joined(
     if not trials:
         if any(spec.dtype.kind == "O" for spec in signature.inputs.values()):
             return (
-                "it takes strings, and there are no two rows in the version's warm-up file to find out whether its "
-                "rows are independent"
+                "it takes strings, and the version's warm-up file lacks two rows with which to test "
+                "whether its rows are independent"
             )
         if any(spec.shape is None or -1 in spec.shape[1:] for spec in signature.inputs.values()):
             return (
-                "it takes several dimensions of any size, and there are no two rows of one shape in the version's "
-                "warm-up file to find out whether its rows are independent"
+                "it takes several dimensions of any size, and the version's warm-up file lacks two rows "
+                "of one shape with which to test whether its rows are independent"
             )
         trials = list(_drawn_trials(signature, sizes))
     refusal = ""

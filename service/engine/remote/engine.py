@@ -138,7 +138,7 @@ class RemoteEngine:
                 raise Unavailable(self._fleet.silence)
         if spec.name not in self._fleet.models and not self._fleet.learn(spec.name):
             if self._fleet.refused:
-                raise Unavailable("The engine does not take this gateway's API key; its operator can help.")
+                raise Unavailable("The engine rejects this gateway's API key; ask the operator.")
             if self._fleet.starting:
                 raise Unavailable("The engine is starting; try again.")
             reason = self._fleet.reasons.get(spec.name, "").rstrip(".")
@@ -268,14 +268,16 @@ class _Lent(WrappedServable):
             self.inner = self._engine.fresh(self._spec, before.version)
             same = self.inner.signatures == before.signatures and self.inner.classes == before.classes
             if not same:  # the request was read with the old signature in mind
-                raise Unavailable(f"Model {self.name} was just replaced by another kind of it; try again.") from error
+                raise Unavailable(
+                    f"Model {self.name} was just replaced by a model of another kind; try again."
+                ) from error
             return self.inner.predict(inputs, call)
 
 
 def _signatures(response: Any) -> dict[str, Signature]:
     map_ = protocol.get_model_metadata_pb2.SignatureDefMap()
     if not response.metadata["signature_def"].Unpack(map_):
-        raise ModelFailed("The engine's metadata hold no signatures.")
+        raise ModelFailed("The engine's metadata contains no signatures.")
     return {name: signature_messages.read_signature(proto) for name, proto in sorted(map_.signature_def.items())}
 
 

@@ -64,9 +64,9 @@ def in_our_words(error: Any, shown: str) -> SignpostError:
     if code is grpc.StatusCode.NOT_FOUND:
         return VersionGone(text)
     if code is grpc.StatusCode.UNAUTHENTICATED:
-        return Unavailable(f"The engine at {shown} does not take this gateway's API key; its operator can help.")
+        return Unavailable(f"The engine at {shown} rejects this gateway's API key; ask the operator.")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
-        return TooLarge(f"The request is larger than the engine at {shown} takes: {text}")
+        return TooLarge(f"The request is larger than the engine at {shown} accepts: {text}")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED or _is_overload(code, text):
         return Overloaded(text, getattr(error, "retry_after_s", None) or 1.0)  # gRPC does not tell
     if code is grpc.StatusCode.FAILED_PRECONDITION:

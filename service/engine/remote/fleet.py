@@ -40,7 +40,7 @@ _LEAST_S: Final = 0.02
 _NAMES_S: Final = 2.0
 # Seconds after which a peer whose address is gone is asked nothing aside any more, such as its health.
 _ASIDE_S: Final = 5.0
-_DEAD: Final = (logging.WARNING, "The engine at %s does not answer; it is left out until it does.")
+_DEAD: Final = (logging.WARNING, "The engine at %s does not answer; it gets no requests until it does.")
 _ALIVE: Final = (logging.INFO, "The engine at %s answers.")
 
 
@@ -213,7 +213,7 @@ class Fleet:
                 self._look()
             except Exception:  # the thread's death would freeze what is known for ever
                 if not self._stopping.is_set():
-                    log.exception("A look at the remote engine failed; the next goes on.")
+                    log.exception("A check of the remote engine failed; checks continue.")
             with self._looked:
                 self._ended += 1
                 self._looked.notify_all()

@@ -57,10 +57,10 @@ def read(key_file: Path | None, authorities_file: Path | None) -> Link:
     """
     secret = "" if key_file is None else _read(key_file).decode("utf-8", "replace").strip()
     if key_file is not None and not (secret.isascii() and secret.isprintable() and len(secret.split()) == 1):
-        raise SettingsError(f"--engine-api-key-file {key_file} must hold one key and nothing else.")
+        raise SettingsError(f"--engine-api-key-file {key_file} must contain one key and nothing else.")
     authorities = None if authorities_file is None else _read(authorities_file)
     if authorities is not None and b"-----BEGIN CERTIFICATE-----" not in authorities:
-        raise SettingsError(f"--engine-tls-ca-file {authorities_file} holds no certificate in PEM format.")
+        raise SettingsError(f"--engine-tls-ca-file {authorities_file} contains no certificate in PEM format.")
     return Link(secret, authorities)
 
 

@@ -84,8 +84,8 @@ class Name:
         """Why it has no address, for people."""
         begun_s = self._begun_s
         if self._failure or begun_s is None:
-            return f"{self.host} has no address ({self._failure or 'it was not looked up yet'})"
-        return f"{self.host} is being looked up, for {time.monotonic() - begun_s:.0f} s now"
+            return f"{self.host} has no address ({self._failure or 'it has not been looked up yet'})"
+        return f"{self.host} has been looked up for {time.monotonic() - begun_s:.0f} s"
 
     def tell_slowness(self) -> None:
         """Log where a look-up takes long, once for each; for whoever comes by now and then."""
@@ -93,12 +93,15 @@ class Name:
         if begun_s is not None and not self._is_told and time.monotonic() - begun_s > _SLOW_S:
             self._is_told = True
             log.warning(
-                "The resolver has not said for %.0f s which addresses %s has; %s.", _SLOW_S, self.host, self._meanwhile
+                "The resolver has not answered for %.0f s which addresses %s has; %s.",
+                _SLOW_S,
+                self.host,
+                self._meanwhile,
             )
 
     @property
     def _meanwhile(self) -> str:
-        return "those that it had are asked on" if self.addresses else "it has none so far"
+        return "those it had stay in use" if self.addresses else "it has none so far"
 
     def _keep(self) -> None:
         while not self._stopping.is_set():
@@ -109,7 +112,7 @@ class Name:
             except (OSError, UnicodeError) as error:  # the latter where it can't be a name at all
                 self._note(frozenset(), getattr(error, "strerror", None) or str(error))
             except Exception as error:  # the thread's death would freeze the addresses for ever
-                log.exception("Looking %s up failed in an unforeseen way; it is looked up again.", self.host)
+                log.exception("Looking up %s failed unexpectedly; it will be looked up again.", self.host)
                 self._note(frozenset(), type(error).__name__)
             self._begun_s, self._is_told = None, False
             self._first.set()
@@ -118,7 +121,7 @@ class Name:
 
     def _note(self, addresses: frozenset[str], failure: str) -> None:
         if not addresses:
-            failure = failure or "the resolver names none"
+            failure = failure or "the resolver returns none"
             if failure != self._failure:
                 log.warning("%s can't be looked up (%s); %s.", self.host, failure, self._meanwhile)
             self._failure = failure

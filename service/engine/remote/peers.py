@@ -160,9 +160,7 @@ class Peer:
         """Wait for the answers to `ask_status`, by model, and note them; a silence leaves a model as it was."""
         refused = any(future.code() is grpc.StatusCode.UNAUTHENTICATED for future in asked.values())
         if refused and not self.refused:
-            log.warning(
-                "The engine at %s does not take this gateway's API key; see --engine-api-key-file.", self.address
-            )
+            log.warning("The engine at %s rejects this gateway's API key; see --engine-api-key-file.", self.address)
         self.refused = refused
         statuses: dict[str, tuple[VersionStatus, ...]] = {}
         reasons: dict[str, str] = {}

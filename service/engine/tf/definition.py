@@ -57,14 +57,14 @@ class Definition:
         signature = self.signatures[name]
         for spec in (*signature.inputs.values(), *signature.outputs.values()):
             if spec.dtype_name not in protocol.TYPES:
-                return f"{spec.name!r} is of the type {spec.dtype_name}, which no request or answer can carry"
+                return f"{spec.name!r} has the type {spec.dtype_name}, which no request or answer can carry"
         if name in self.lacking:
             return f"it names the tensor {self.lacking[name]!r}, which the graph does not have"
         found = sorted(self.operations[name] & _PYTHON)
         if not found:
             return ""
         return (
-            f"it runs Python code ({found[0]}), which a SavedModel does not hold; export it with "
+            f"it runs Python code ({found[0]}), which a SavedModel does not contain; export it with "
             "TensorFlow's own operations instead of tf.py_function and tf.numpy_function"
         )
 
@@ -97,7 +97,7 @@ def read(folder: Path, tags: Iterable[str]) -> Definition:
         there = "; ".join(", ".join(graph.meta_info_def.tags) or "no tag" for graph in saved_model.meta_graphs)
         raise LoadFailed(
             f"{folder} has no graph tagged {shown!r} (its graphs are tagged: {there or 'there is none'}); export it "
-            "for serving, or name its tags with --saved_model_tags."
+            "for serving, or pass its tags with --saved_model_tags."
         )
     graph = next((graph for graph in graphs if set(graph.meta_info_def.tags) == wanted), graphs[0])
     signatures = {

@@ -90,8 +90,8 @@ def _set_tensorflow_up(device: DeviceSettings) -> None:
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus and (reason := _why_a_gpu_is_expected(device)):
         log.warning(
-            "TensorFlow sees no GPU although one was asked for (%s); models run on the CPU. `nvidia-smi` tells whether "
-            "the driver is there; --require-gpu makes this an error.",
+            "TensorFlow sees no GPU although one was requested (%s); models run on the CPU. `nvidia-smi` shows "
+            "whether the driver is installed; --require-gpu makes this an error.",
             reason,
             extra={"once": True},
         )
@@ -160,7 +160,7 @@ def count_gpus() -> int:
         )
         return int(done.stdout.rpartition("GPUs:")[2])
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise SettingsError(f"--require-gpu: TensorFlow can't be asked for its GPUs: {error}") from error
+        raise SettingsError(f"--require-gpu: TensorFlow can't list its GPUs: {error}") from error
 
 
 def _why_a_gpu_is_expected(device: DeviceSettings) -> str:
@@ -170,7 +170,7 @@ def _why_a_gpu_is_expected(device: DeviceSettings) -> str:
     for variable in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
         if os.environ.get(variable, "").lower() not in _NO_GPU:
             return variable
-    return "there is an NVIDIA driver" if _NVIDIA_DRIVER.exists() else ""
+    return "an NVIDIA driver is installed" if _NVIDIA_DRIVER.exists() else ""
 
 
 def session_config(tf: Any, device: DeviceSettings) -> Any:
@@ -223,6 +223,6 @@ def _memory_mb(gpu: int) -> int:
             return 0
         failed = driver.cuDeviceTotalMem_v2(ctypes.byref(size), handle)
     except (OSError, AttributeError):
-        log.warning("The GPU's driver does not tell its memory; it is taken as it is needed.")
+        log.warning("The GPU's driver does not report its memory; memory is allocated as needed.")
         return 0
     return 0 if failed else size.value // 2**20

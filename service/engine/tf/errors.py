@@ -12,7 +12,7 @@ _WHERE: Final = re.compile(r"\{\{function_node [^}]*\}\} ?(?!\{\{node)")
 def translated(tf: Any, error: Exception) -> SignpostError:
     """TensorFlow's error in ours: what the input causes is the client's, what the device lacks is a wait."""
     if isinstance(error, tf.errors.InvalidArgumentError | tf.errors.OutOfRangeError | ValueError | TypeError):
-        return InvalidRequest(f"The model does not take this input: {without_paths(first_line(error))}")
+        return InvalidRequest(f"The model does not accept this input: {without_paths(first_line(error))}")
     if isinstance(error, tf.errors.ResourceExhaustedError):
         return DeviceOutOfMemory("The device is out of memory; send fewer instances at once, or try again.")
     return ModelFailed(f"The model failed: {without_paths(first_line(error))}")

@@ -79,7 +79,7 @@ def _freeze(tf: Any, function: Any, specs: Mapping[str, Any]) -> Any | None:
         wanted = [tf.TensorSpec(spec.shape, spec.dtype) for spec in specs.values()]
         frozen = convert_variables_to_constants_v2(tf.function(call, autograph=False).get_concrete_function(*wanted))
     except Exception as error:
-        log.info("Running as it is what can't be frozen: %s", first_line(error), extra={"once": True})
+        log.info("Can't be frozen, so it runs as it is: %s", first_line(error), extra={"once": True})
         return None
     # Tables and the like come in as further inputs.
     return frozen if len(frozen.inputs) == len(specs) else None

@@ -72,7 +72,7 @@ def _check_variables(tf: Any, session: Any, graph_def: Any, signatures: Mapping[
     there = session.run([tf.raw_ops.VarIsInitializedOp(resource=handle) for handle in handles])
     missing = [name for name, is_there in zip(names, there, strict=True) if not is_there]
     if missing:
-        raise ModelFailed(f"The variable {missing[0]} is read, but was not restored.")
+        raise ModelFailed(f"The variable {missing[0]} is read but was not restored.")
 
 
 def _freeze_all(tf: Any, session: Any, graph_def: Any, definition: Definition, names: Sequence[str]) -> list[Frozen]:
@@ -99,7 +99,7 @@ def _freeze(tf: Any, session: Any, graph_def: Any, definition: Definition, names
     try:
         frozen = convert_variables_to_constants_from_session_graph(session, needed, ends)
     except Exception as error:
-        log.info("Running as it is what can't be frozen: %s", first_line(error), extra={"once": True})
+        log.info("Can't be frozen, so it runs as it is: %s", first_line(error), extra={"once": True})
         return None
     if _VARIABLES & operations_behind(frozen, ends):
         return None

@@ -115,7 +115,7 @@ def load(folder: Path, definition: Definition, device: DeviceSettings) -> Loaded
                 drafts[name] = opened.as_it_is(name, 0.0)
                 trials[name] = opened.as_it_is(name, _TRIAL_S)
             except (KeyError, ValueError) as error:
-                refused[name] = f"its graph does not hold what the signature names: {first_line(error)}"
+                refused[name] = f"its graph lacks what the signature names: {first_line(error)}"
         if not drafts:
             raise UnfitSignature(next(iter(refused.values())))
         for frozen in opened.frozen:

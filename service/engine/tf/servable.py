@@ -121,7 +121,9 @@ class TensorflowServable(BatchedServable):
             try:
                 self._warm[signature_name].warmer.warm_up(sample)
             except (SignpostError, Unjoinable) as error:  # its first runs will be beside the queue
-                log.debug("%s version %d, %r, is not warm: %s", self.name, self.version, signature_name, error)
+                log.debug(
+                    "%s version %d, %r, could not be warmed up: %s", self.name, self.version, signature_name, error
+                )
 
     def run_in_pairs(self, signature_name: str, sample: Sample) -> None:
         """Run two batches at a time on each device from now on, if that is left to measuring and measures quicker."""
@@ -131,12 +133,14 @@ class TensorflowServable(BatchedServable):
         try:
             gain = gain_of_pairs(self._devices[signature_name][0], sample, batcher.most_rows)
         except SignpostError as error:  # the device has no memory for two
-            log.debug("%s version %d was not measured in pairs of batches: %s", self.name, self.version, error)
+            log.debug(
+                "%s version %d could not be measured with two batches at a time: %s", self.name, self.version, error
+            )
             return
         if gain >= _GAIN:
             batcher.at_once *= 2
         log.info(
-            "%s version %d: two batches of %d at a time give %.2f times as many answers; %s run at a time.",
+            "%s version %d: two batches of %d at a time give %.2f times the answers; %s at a time from now on.",
             self.name, self.version, batcher.most_rows, gain, batcher.at_once,
             extra={"once": f"pairs {self.name} {self.version}"},
         )  # fmt: skip
@@ -153,7 +157,7 @@ class TensorflowServable(BatchedServable):
         started_s = time.monotonic()
         unfit = unfit_shape(inputs, signature)
         if unfit and (reason := self._why_not_taken(inputs, call.signature_name)):
-            raise InvalidRequest(f"{unfit} The graph refuses it: {reason}.")
+            raise InvalidRequest(f"{unfit} The graph rejects it: {reason}.")
         try:
             outputs = self._runs[call.signature_name](inputs, call.outputs)
         except InvalidRequest as error:
@@ -169,7 +173,7 @@ class TensorflowServable(BatchedServable):
         except ModelFailed as error:
             # Some operations fail on shapes that they can't take as if it were their own fault.
             if reason := self._why_not_taken(inputs, call.signature_name):
-                raise InvalidRequest(f"The model does not take this input: {reason}.") from error
+                raise InvalidRequest(f"The model does not accept this input: {reason}.") from error
             raise
 
     def _why_not_taken(self, inputs: Mapping[str, Array], signature_name: str) -> str:

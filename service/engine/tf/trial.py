@@ -98,11 +98,11 @@ def replay(
     seen: dict[str, list[Asked]] = {}
     for number, record in enumerate(records):
         if number == _MOST_RECORDS:
-            raise LoadFailed(f"{path} holds more than {_MOST_RECORDS} requests; keep the most typical ones.")
+            raise LoadFailed(f"{path} contains more than {_MOST_RECORDS} requests; keep the most typical ones.")
         try:
             log = protocol.prediction_log_pb2.PredictionLog.FromString(record)
         except Exception as error:  # protobuf's DecodeError
-            raise LoadFailed(f"{path} can't be read: record {number} is no PredictionLog.") from error
+            raise LoadFailed(f"{path} can't be read: record {number} is not a PredictionLog.") from error
         for name, inputs, outputs in _requests(log, path, signatures):
             check_inputs(inputs, signatures[name])
             for _ in range(times):
@@ -138,7 +138,9 @@ def check_golden(folder: Path, runs: Mapping[str, Run], outputs: tuple[str, ...]
         pixels, recorded = golden["image"], golden["scores"]  # (N, H, W, C), (N, K)
     scores = runs[DEFAULT_SIGNATURE]({"image": pixels}, outputs)["scores"]
     if scores.shape != recorded.shape:
-        raise LoadFailed(f"{folder}: {scores.shape} scores for {path.name}, which recorded {recorded.shape}.")
+        raise LoadFailed(
+            f"{folder}: its scores for {path.name} have the shape {scores.shape}, the recorded ones {recorded.shape}."
+        )
     difference = float(np.abs(scores - recorded).max(initial=0.0))
     if not difference <= GOLDEN_TOLERANCE:
         raise LoadFailed(
@@ -169,7 +171,9 @@ def _requests(log: Any, path: Path, signatures: Mapping[str, Signature]) -> list
         request = log.multi_inference_log.request
         tasks = [(task.model_spec, task.method_name) for task in request.tasks]
     else:
-        raise LoadFailed(f"{path} holds a {kind}; warm-up takes predict, classify, regress and multi_inference logs.")
+        raise LoadFailed(
+            f"{path} contains a {kind}; warm-up accepts predict, classify, regress and multi_inference logs."
+        )
     serialised = {examples.INPUT: examples.read_input(request.input)}
     names = [(asked(model_spec), method) for model_spec, method in tasks]
     return [(name, serialised, examples.outputs_of(signatures[name], method)) for name, method in names]

@@ -48,7 +48,7 @@ def decode_image(value: Any) -> bytes:
         return decode_b64(text)
     kind, content = _split(text)
     if kind not in _UNKNOWN_TYPES and not kind.startswith("image/"):
-        raise InvalidRequest(f"{_DATA} holds {kind[:_MOST_SHOWN]}; send one of an image: data:image/png;base64,…")
+        raise InvalidRequest(f"{_DATA} contains {kind[:_MOST_SHOWN]}; send an image: data:image/png;base64,…")
     return _decode(content, _DATA)
 
 
@@ -69,7 +69,7 @@ def _split(url: str) -> tuple[str, str]:
     """The type and the base64 of a `data:` URL."""
     found = _DATA_URL.fullmatch(url)
     if found is None or "base64" not in found[2].lower().replace(" ", "").split(";"):
-        raise InvalidRequest(f"{_DATA} holds no base64; send one such as data:image/png;base64,…")
+        raise InvalidRequest(f"{_DATA} is not base64; send something like data:image/png;base64,…")
     content = found[3]
     return found[1].strip().lower(), unquote_to_bytes(content).decode("ascii", "replace") if "%" in content else content
 
@@ -80,4 +80,4 @@ def _decode(text: str, what: str) -> bytes:
         text = "".join(text.replace("-", "+").replace("_", "/").split()).rstrip("=")
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise InvalidRequest(f"{what} holds no base64; encode the bytes with the standard alphabet.") from error
+        raise InvalidRequest(f"{what} is not base64; encode the bytes with the standard alphabet.") from error

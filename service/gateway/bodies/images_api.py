@@ -37,7 +37,7 @@ def size_of(servable: Servable, signature_name: str) -> ImageSize:
     size = signature.image if signature is not None else None
     if size is None:
         raise UnsupportedMedia(
-            f"{servable.name} version {servable.version} is no image classifier; send JSON with its inputs "
+            f"{servable.name} version {servable.version} is not an image classifier; send JSON with its inputs "
             f"(GET /v1/models/{servable.name}/metadata shows them)."
         )
     return size
@@ -130,9 +130,9 @@ def check_number(count: int, max_images: int) -> None:
         TooManyImages: there are more than `max_images`.
     """
     if count == 0:
-        raise InvalidRequest("The request holds no image; send one as the body, or several as files of a form.")
+        raise InvalidRequest("The request contains no image; send one as the body, or several as files in a form.")
     if count > max_images:
-        raise TooManyImages(f"The request holds {count} images; at most {max_images} are taken.")
+        raise TooManyImages(f"The request contains {count} images; at most {max_images} are allowed.")
 
 
 def for_images(call: Call, servable: Servable) -> Call:

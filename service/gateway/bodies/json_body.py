@@ -35,8 +35,8 @@ def parse(body: bytes, max_depth: int) -> Any:
         raise _too_deep(max_depth) from error
     except ValueError as error:
         if "integer string conversion" in str(error):  # Python's advice is for its programmers
-            raise InvalidRequest("The body's JSON has a whole number of more than 4,300 digits.") from error
-        raise InvalidRequest(f"The body is no JSON: {error}.") from error
+            raise InvalidRequest("The body's JSON has an integer of more than 4,300 digits.") from error
+        raise InvalidRequest(f"The body is not JSON: {error}.") from error
 
 
 def _is_deep(body: bytes, max_depth: int) -> bool:
@@ -69,4 +69,4 @@ def _rises(body: bytes, most: int) -> bool:
 
 
 def _too_deep(max_depth: int) -> InvalidRequest:
-    return InvalidRequest(f"The body's JSON has more than {max_depth} lists and objects within each other.")
+    return InvalidRequest(f"The body's JSON nests more than {max_depth} lists and objects.")

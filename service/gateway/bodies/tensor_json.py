@@ -127,7 +127,7 @@ def to_json(outputs: Mapping[str, Array], rows: bool) -> dict[str, Any]:
     if len({array.shape[0] if array.ndim else -1 for array in outputs.values()} - {-1}) != 1 or any(
         array.ndim == 0 for array in outputs.values()
     ):
-        raise InvalidRequest('The outputs have no common first dimension; ask in column form ("inputs").')
+        raise InvalidRequest('The outputs have no common first dimension; use the column form ("inputs").')
     if len(lists) == 1:
         return {"predictions": next(iter(lists.values()))}
     return {"predictions": [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]}
@@ -148,7 +148,7 @@ def _columns_of_rows(instances: Any, signature: Signature) -> dict[str, list[Any
         if instance.keys() != found:
             raise InvalidRequest(
                 f"Instance {number} has the inputs {sorted(instance)}, the first has {sorted(found)}; "
-                "every instance must have the same."
+                "every instance must have the same inputs."
             )
     return {name: [instance[name] for instance in instances] for name in found}
 

@@ -31,7 +31,7 @@ def read(post: Post, max_depth: int) -> InferRequest:
     try:
         document = orjson.loads(head)
     except ValueError as error:
-        raise InvalidRequest("It is no JSON, or one with numbers that JSON does not know.") from error
+        raise InvalidRequest("It is not JSON, or it has numbers that JSON does not know.") from error
     wanted = json_request.read(document, memoryview(post.body)[post.json_length :], b64.decode_b64)
     options, names = wanted.options, [tensor.name for tensor in wanted.inputs]
     is_usual = names == ["image"] and options.signature_name in ("", DEFAULT_SIGNATURE)
@@ -43,7 +43,7 @@ def read(post: Post, max_depth: int) -> InferRequest:
         or tensor.array.shape[:1] != (1,)
         or (tensor.datatype == BYTES and tensor.array.size != 1)
     ):
-        raise InvalidRequest("It is no image.")
+        raise InvalidRequest("It is not an image.")
     return wanted
 
 

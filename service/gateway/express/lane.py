@@ -176,7 +176,7 @@ class Express:
         deadline, limit = overload.patience_of(wanted, arrived.at_s, self._timeout_s)
         left = calls.has_left(arrived.connection)
         if left is not None and left():
-            raise Abandoned("The caller left before the request ran.")
+            raise Abandoned("The client disconnected before the request ran.")
         asked = None if post.json_length is None else express_infer.read(post, self._max_depth)
         if asked is not None:
             deadline, limit = infer.earlier(deadline, limit, asked.options.timeout_us, arrived.at_s)
@@ -290,7 +290,7 @@ class Express:
 def why_not_express(settings: Settings, has_traces: bool) -> str:
     """Why all requests go by Flask, for people; empty where posted images have their lane."""
     if has_traces:
-        return "traces are on"
+        return "tracing is on"
     return "batching is off" if settings.enable_batching == "false" else ""
 
 

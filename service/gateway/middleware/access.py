@@ -58,6 +58,6 @@ def _check_at_home() -> None:
         or any(name in request.headers for name in _OF_PROXIES)
     ):
         raise Forbidden(
-            f"{request.path} takes only requests of this machine's own programs while there are no API keys "
-            "(--api-keys-file)."
+            f"{request.path} accepts only requests from programs on this machine as long as there are "
+            "no API keys (--api-keys-file)."
         )

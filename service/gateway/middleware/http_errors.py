@@ -92,7 +92,7 @@ def _answer_ours(error: errors.SignpostError) -> Response:
 
 def _answer_http(error: HTTPException) -> Response:
     if isinstance(error, NoRoute) and _UNBUILT.match(request.path):
-        return _answer(f"{request.path} is an extension of Triton's that this service does not have.", 501)
+        return _answer(f"{request.path} is a Triton extension that this service does not support.", 501)
     if isinstance(error, NoRoute):
         hint = did_you_mean(request.path.rpartition(":")[2], _VERBS)
         message = (
@@ -116,12 +116,12 @@ def _too_large() -> str:
     most = request.max_content_length or 0
     if request.mimetype == "multipart/form-data" and 0 < (request.content_length or 0) <= most:
         return (
-            f"The form has more than the {request.max_form_parts} parts, or one of its fields more than the "
-            f"{request.max_form_memory_size} bytes, that are taken; send fewer images, and each as a file."
+            f"The form has more than {request.max_form_parts} parts, or a field of more than "
+            f"{request.max_form_memory_size} bytes; send fewer images, and each as a file."
         )
-    return f"The body has more than the {most} bytes that are taken; send fewer or smaller images."
+    return f"The body has more than the {most} bytes that are allowed; send fewer or smaller images."
 
 
 def _answer_unforeseen(error: Exception) -> Response:
-    log.error("Request %s failed in an unforeseen way.", g.request_id, exc_info=error)
+    log.error("Request %s failed unexpectedly.", g.request_id, exc_info=error)
     return _answer(f"Signpost failed on this request; its log says why under the request ID {g.request_id}.", 500)

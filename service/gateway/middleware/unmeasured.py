@@ -24,11 +24,11 @@ def register(app: Flask) -> None:
             return
         if encoding not in _WINDOWS:
             raise UnsupportedMedia(
-                f"Content-Encoding {encoding} is not taken; send gzip or deflate, or the body as it is."
+                f"Content-Encoding {encoding} is not supported; send gzip or deflate, or the body uncompressed."
             )
         limit = request.max_content_length
         if limit is not None and (request.content_length or 0) > limit:
-            raise TooLarge(f"The compressed body has more than the {limit} bytes that are taken.")
+            raise TooLarge(f"The compressed body has more than the {limit} bytes that are allowed.")
         length = request.environ.pop("CONTENT_LENGTH", "")
         request.environ["wsgi.input_terminated"] = True
         _replace(_Unpacked(request.environ["wsgi.input"], encoding, int(length) if length else None, limit))
@@ -61,7 +61,7 @@ class _Counted:
         self._read += len(data)
         if self._read > self._limit:
             raise TooLarge(
-                f"The body has more than the {self._limit} bytes that are taken; send fewer or smaller images."
+                f"The body has more than the {self._limit} bytes that are allowed; send fewer or smaller images."
             )
         return data
 
@@ -97,7 +97,7 @@ class _Unpacked:
                 data = self._stream.decompress(compressed, max(size, 1) if size >= 0 else _STEP_BYTES)
             except zlib.error as error:
                 raise InvalidRequest(
-                    f"The body is not {self._encoding}, as Content-Encoding says that it is: {error}."
+                    f"The body is not {self._encoding}, although Content-Encoding says so: {error}."
                 ) from error
             if data:
                 return data
@@ -107,10 +107,10 @@ class _Unpacked:
         wanted = _STEP_BYTES if self._left is None else min(_STEP_BYTES, self._left)
         compressed: bytes = self._source.read(wanted) if wanted else b""
         if not compressed:
-            raise InvalidRequest("The compressed body is broken off.")
+            raise InvalidRequest("The compressed body is truncated.")
         self._read += len(compressed)
         if self._left is not None:
             self._left -= len(compressed)
         if self._limit is not None and self._read > self._limit:
-            raise TooLarge(f"The compressed body has more than the {self._limit} bytes that are taken.")
+            raise TooLarge(f"The compressed body has more than the {self._limit} bytes that are allowed.")
         return compressed

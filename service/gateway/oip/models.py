@@ -14,8 +14,8 @@ from service.oip import about, inference, statistics
 from service.oip.requests import rules_of, spec_of
 from service.telemetry.metrics import Metrics
 
-_STARTING: Final = "Not every model has a version that answers yet."
-_UNREADY: Final = {503: "Not yet, or not any more; the body has the same form."}
+_STARTING: Final = "Not every model has a version ready yet."
+_UNREADY: Final = {503: "Not yet, or no longer; the body has the same form."}
 
 
 def blueprint(settings: Settings, engine: Engine, metrics: Metrics, why_not: Callable[[], str]) -> Blueprint:
@@ -74,7 +74,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics, why_not: Cal
     @routes.get("/v2/models/<name:name>/versions/<name:version_or_label>/config")
     @described(examples.TAG, examples.CONFIG, errors=(400, *ASKING))
     def config(name: str, version_or_label: str = "") -> Response:
-        """Triton's configuration of a model, as far as it means something here."""
+        """Triton's configuration of a model, as far as it applies here."""
         with inference.leased(engine, spec_of(name, version_or_label)) as servable:
             return jsonify(about.config(servable, rules_of(settings)))
 

@@ -27,8 +27,8 @@ Need = Role | Literal["open"]
 TAGS: Final = {
     "Predict": "Ask a model.",
     "Open Inference Protocol": "What Triton's and KServe's clients speak; over gRPC too.",
-    "Models": "What there is, and in which state.",
-    "Service": "Is it alive, ready, and how is it doing.",
+    "Models": "Which models there are, and their state.",
+    "Service": "Whether the service is live and ready, and its metrics.",
     "Pages": "For people.",
 }
 
@@ -41,7 +41,7 @@ _PARAMETERS: Final[Mapping[str, tuple[str, Json]]] = {
         "Number of the version, or a label that points at one.",
         {"type": "string", "pattern": "^[^/:]+$"},
     ),
-    "file": ("One of the files that are served.", {"type": "string"}),
+    "file": ("One of the files that may be fetched.", {"type": "string"}),
 }
 _EXAMPLES: Final = {"version": 1, "label": "stable", "version_or_label": "1", "file": "model_card.json"}
 _PARAMETER: Final = re.compile(r"<(?:(\w+)(?:\((.*?)\))?:)?(\w+)>")
@@ -155,7 +155,7 @@ def _operation(app: Flask, rule: Rule, operation: Operation, method: str, base_u
         "parameters": [_parameter(match, operation.example_model) for match in _PARAMETER.findall(rule.rule)]
         + [{"$ref": f"#/components/parameters/{name}"} for name in (*operation.query, *_sent(operation))],
         "responses": {
-            "200": {"description": "What was asked for.", "headers": _headers(names), "content": operation.answer},
+            "200": {"description": "What was requested.", "headers": _headers(names), "content": operation.answer},
             **{str(status): {"description": says} for status, says in operation.statuses.items()},
             **{str(status): {"$ref": f"#/components/responses/Error{status}"} for status in operation.errors},
         },

@@ -61,8 +61,8 @@ _VERSION: Final = {"version": "1", "state": "AVAILABLE", "status": {"error_code"
 _JOINED: Final = {"joined": True}
 _ALONE: Final = {
     "joined": False,
-    "why": "it takes strings, and there are no two rows in the version's warm-up file to find out whether its rows are "
-    "independent",
+    "why": "it takes strings, and the version's warm-up file lacks two rows with which to test whether its rows "
+    "are independent",
 }
 _HALF_PLUS_TWO: Final = {"classify_x": _ALONE, "regress_x": _ALONE, "serving_default": _JOINED}
 _SIGN_LANGUAGE: Final = {"explain": _JOINED, "serving_default": _JOINED}
@@ -83,7 +83,7 @@ READY: Final = json_of("Ready", one={"ready": True, "models": {"half_plus_two": 
 
 CONFIG_BODY: Final[Json] = {
     "text/plain": {
-        "schema": {"type": "string", "description": "As `models.config` has it."},
+        "schema": {"type": "string", "description": "In the form of `models.config`."},
         "examples": {
             "one": {
                 "value": 'model_config_list {\n  config { name: "sign_language" base_path: "sign_language" }\n}\n',
@@ -96,12 +96,13 @@ CONFIG_ANSWER: Final = json_of("Reloaded", one={"models": ["sign_language"]})
 
 # Of each status, what is answered, by what was asked.
 ERRORS: Final = {
-    400: {"one": "The 5 bytes are no image: it is text; send a JPEG, PNG, WebP, GIF, BMP or TIFF file."},
+    400: {"one": "This is not an image: it is text (5 bytes); send a JPEG, PNG, WebP, GIF, BMP or TIFF file."},
     404: {
         "run": "Servable not found for request: Latest(letters); GET /v1/models lists the models.",
         "status": "Could not find any versions of model letters; GET /v1/models lists what there is.",
     },
     415: {
-        "one": "Content-Type text/html is not taken; send image/*, multipart/form-data with files, or application/json."
+        "one": "Content-Type text/html is not supported; send image/*, multipart/form-data with files, "
+        "or application/json."
     },
 }

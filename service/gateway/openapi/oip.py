@@ -27,8 +27,8 @@ _TENSOR: Final[Json] = {
         "name": {"type": "string"},
         "datatype": _DATATYPE,
         "shape": _SHAPE,
-        "parameters": {**_PARAMETERS, "description": "`binary_data_size` where its bytes stand behind the JSON."},
-        "data": {"description": "The values in one list, or nested as the shape says."},
+        "parameters": {**_PARAMETERS, "description": "`binary_data_size` if its bytes follow the JSON."},
+        "data": {"description": "The values in one flat list, or nested according to the shape."},
     },
 }
 _DURATION: Final = {"type": "object", "properties": {"count": {"type": "integer"}, "ns": {"type": "integer"}}}
@@ -39,7 +39,7 @@ SCHEMAS: Final[Json] = {
         "description": "Tensors for a model.",
         "required": ["inputs"],
         "properties": {
-            "id": {"type": "string", "description": "Comes back with the answer."},
+            "id": {"type": "string", "description": "Returned with the answer."},
             "parameters": {
                 **_PARAMETERS,
                 "description": "`signature_name`, `timeout` (microseconds), `binary_data_output`.",
@@ -47,7 +47,7 @@ SCHEMAS: Final[Json] = {
             "inputs": {"type": "array", "items": _TENSOR},
             "outputs": {
                 "type": "array",
-                "description": "Those wanted; without it the model's own.",
+                "description": "Outputs to return; without it the model's own.",
                 "items": {
                     "type": "object",
                     "required": ["name"],
@@ -72,7 +72,7 @@ SCHEMAS: Final[Json] = {
     },
     "ServerMetadata": {
         "type": "object",
-        "description": "Who answers.",
+        "description": "The server's name, version and extensions.",
         "required": ["name", "version", "extensions"],
         "properties": {
             "name": {"type": "string"},
@@ -106,7 +106,7 @@ SCHEMAS: Final[Json] = {
     },
     "ModelMetadata": {
         "type": "object",
-        "description": "What a model takes and gives.",
+        "description": "The inputs and outputs of a model.",
         "required": ["name", "versions", "platform", "inputs", "outputs"],
         "properties": {
             "name": {"type": "string"},
@@ -118,13 +118,13 @@ SCHEMAS: Final[Json] = {
     },
     "ModelConfig": {
         "type": "object",
-        "description": "Triton's configuration of a model, as far as it means something here.",
+        "description": "Triton's configuration of a model, as far as it applies here.",
         "required": ["name", "platform", "max_batch_size", "input", "output"],
         "properties": {"name": {"type": "string"}, "max_batch_size": {"type": "integer"}},
     },
     "ModelStatistics": {
         "type": "object",
-        "description": "What versions have done so far, over all workers.",
+        "description": "What each version has done so far, over all workers.",
         "required": ["model_stats"],
         "properties": {
             "model_stats": {
@@ -160,7 +160,7 @@ SCHEMAS: Final[Json] = {
     },
     "RepositoryChange": {
         "type": "object",
-        "description": "What is asked of a load or an unload; may be empty.",
+        "description": "Parameters of a load or an unload; may be empty.",
         "properties": {"parameters": _PARAMETERS},
     },
 }
@@ -197,7 +197,7 @@ INFER_BODY: Final[Json] = {
         "schema": {
             "type": "string",
             "contentMediaType": "application/octet-stream",
-            "description": "The same JSON, with the bytes of tensors behind it.",
+            "description": "The same JSON, followed by the bytes of tensors.",
         }
     },
 }
@@ -215,13 +215,13 @@ INFER_ANSWER: Final[Json] = {
         "schema": {
             "type": "string",
             "contentMediaType": "application/octet-stream",
-            "description": "Where it is asked for: the same JSON, with the bytes of tensors behind it.",
+            "description": "On request: the same JSON, followed by the bytes of tensors.",
         }
     },
 }
 
 INDEX_BODY: Final = json_of(
-    {"type": "object", "properties": {"ready": {"type": "boolean", "description": "Only those that answer."}}},
+    {"type": "object", "properties": {"ready": {"type": "boolean", "description": "Only those that are ready."}}},
     ready={"ready": True},
 )
 INDEX: Final = json_of(

@@ -61,7 +61,7 @@ _LABEL: Final[Json] = {
         {"type": "string"},
         {
             "type": "object",
-            "description": "One that is not UTF-8.",
+            "description": "A string that is not UTF-8.",
             "required": ["b64"],
             "properties": {"b64": {"type": "string"}},
         },
@@ -111,7 +111,7 @@ SCHEMAS: Final[Json] = {
             "scores": {"type": "object", "additionalProperties": {"type": "number"}, "description": "By class."},
             "in_domain": {
                 "type": "boolean",
-                "description": "Whether it is like the images that the model learned from; absent where it can't say.",
+                "description": "Whether the image resembles the training images; absent where the model can't tell.",
             },
         },
     },
@@ -161,7 +161,7 @@ SCHEMAS: Final[Json] = {
                     "type": "array",
                     "items": {"type": "array", "prefixItems": [_LABEL, {"type": "number"}], "items": False},
                 },
-                "description": "For each example pairs of class and score.",
+                "description": "For each example, pairs of class and score.",
             }
         },
     },
@@ -173,7 +173,7 @@ SCHEMAS: Final[Json] = {
     },
     "Models": {
         "type": "object",
-        "description": "Every model with the state of its versions, or with what is wrong where it has none.",
+        "description": "Every model with the state of its versions, or with what is wrong if it has none.",
         "required": ["models"],
         "properties": {
             "models": {
@@ -204,8 +204,8 @@ SCHEMAS: Final[Json] = {
             "model_spec": {"type": "object"},
             "metadata": {
                 "type": "object",
-                "description": "`signature_def.signature_def` holds the signatures by name, `joining` (where it is "
-                "asked for) whether requests of each run joined.",
+                "description": "`signature_def.signature_def` holds the signatures by name, `joining` (on "
+                "request) whether requests of each run joined.",
             },
         },
     },
@@ -215,7 +215,7 @@ SCHEMAS: Final[Json] = {
         "required": ["labels"],
         "properties": {"labels": {"type": "object", "additionalProperties": {"type": "integer"}}},
     },
-    "ModelCard": {"type": "object", "description": "As training wrote it: classes, metrics, recipe, data, date."},
+    "ModelCard": {"type": "object", "description": "As written by training: classes, metrics, recipe, data, date."},
     "Live": {
         "type": "object",
         "description": "The process answers.",
@@ -244,14 +244,14 @@ SECURITY: Final[Json] = {
 
 ERRORS: Final = {
     400: "Malformed JSON, values that do not fit the signature, or an image that can't be decoded.",
-    401: "No API key, or one that is not known; see `WWW-Authenticate`.",
-    403: "The role of the API key does not suffice; or, without API keys, a change that is off.",
+    401: "No API key, or an unknown one; see `WWW-Authenticate`.",
+    403: "The API key's role does not permit this; or, without API keys, changes are off.",
     404: "No such model, version, label, signature or file.",
-    413: "The body, an image or the number of images is beyond its limit.",
-    415: "A content type that is not taken, or an image for a model that is no image classifier.",
-    429: "The model's queue is full; `Retry-After` estimates in seconds when it has room.",
-    503: "The model is loading, has failed to load, or is going.",
-    501: "Not of this service: its models are those of other engines.",
+    413: "The body, an image or the number of images exceeds its limit.",
+    415: "An unsupported content type, or an image for a model that is not an image classifier.",
+    429: "The model's queue is full; `Retry-After` estimates in seconds when there will be room.",
+    503: "The model is loading, has failed to load, or is being unloaded.",
+    501: "Not offered by this service: its models belong to other engines.",
     504: "No answer within the time limit.",
 }
 ASKING: Final = (404, 503)
@@ -259,13 +259,13 @@ RUNNING: Final = (400, 404, 413, 415, 429, 503, 504)
 
 HEADERS: Final[Json] = {
     "X-Request-ID": {"description": "The client's, or a new one.", "schema": {"type": "string"}},
-    "Server-Timing": {"description": "Milliseconds of each stage, as the W3C writes it.", "schema": {"type": "string"}},
+    "Server-Timing": {"description": "Milliseconds of each stage, in the W3C's format.", "schema": {"type": "string"}},
     "X-Model-Version": {"description": "The version that answered.", "schema": {"type": "string"}},
 }
 REQUEST_ID: Final[Json] = {
     "name": "X-Request-ID",
     "in": "header",
-    "description": "Comes back with the answer; the log names it when the request fails.",
+    "description": "Returned with the answer; the log names it when the request fails.",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.:/+=@-]{1,128}$"},
 }
 DEADLINE: Final[Json] = {
@@ -278,21 +278,21 @@ QUERY: Final[Json] = {
     "top_k": {
         "name": "top_k",
         "in": "query",
-        "description": "Keep only so many of the highest scores of each posted image; not with JSON.",
+        "description": "How many of the highest scores to return for each posted image; not with JSON.",
         "schema": {"type": "integer", "minimum": 1},
         "example": 2,
     },
     "all_or_nothing": {
         "name": "all_or_nothing",
         "in": "query",
-        "description": "Refuse the request where one of its images can't be decoded, instead of an error in its place.",
+        "description": "Reject the whole request if one of its images can't be decoded, not that image alone.",
         "schema": {"type": "boolean", "default": False},
         "example": "true",
     },
     "joining": {
         "name": "joining",
         "in": "query",
-        "description": "Say too, for each signature, whether its requests run joined in batches, and if not, why.",
+        "description": "Also report, for each signature, whether its requests run joined in batches, and if not, why.",
         "schema": {"type": "boolean", "default": False},
         "example": "true",
     },

@@ -67,11 +67,11 @@ def blueprint(settings: Settings, engine: Engine, config_override: Path | None =
     def _folder(servable: Servable) -> Path:
         config = _config(servable.name)
         if config is None:
-            raise NotFound(f"The store of {servable.name} is not here, so nothing more is known of it.")
+            raise NotFound(f"The store of {servable.name} is not here, so nothing more is known about it.")
         try:
             folder = config.look().versions[servable.version]
         except (KeyError, StoreError) as error:  # loaded, and gone from the disk since
-            raise NotFound(f"{servable.name} version {servable.version} is not in the store any more.") from error
+            raise NotFound(f"{servable.name} version {servable.version} is no longer in the store.") from error
         return folder / store.EXTRA
 
     def _config(name: str) -> ModelConfig | None:

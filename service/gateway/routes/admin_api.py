@@ -38,7 +38,7 @@ def blueprint(settings: Settings, reload: Reload | None) -> Blueprint:
         the service stops.
         """
         if reload is None:
-            raise Unsupported("The models are those of other engines; change the configuration there.")
+            raise Unsupported("The models belong to other engines; change the configuration there.")
         message = model_config.read_body(request.get_data(cache=False))
         log.info("Request %s (%s) reloads the configuration.", request_id(), g.key_name or "without a key")
         reload(message, settings.rest_api_timeout_in_ms / 1e3)

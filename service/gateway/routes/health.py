@@ -28,7 +28,7 @@ def blueprint(engine: Engine, why_not: Callable[[], str]) -> Blueprint:
     @described(
         "Service",
         READY,
-        statuses={503: "Not yet, or not any more; the body has the same form."},
+        statuses={503: "Not yet, or no longer; the body has the same form."},
         access="open",
     )
     def ready() -> tuple[Response, int]:

@@ -85,7 +85,7 @@ def blueprint(settings: Settings, engine: Engine, metrics: Metrics) -> Blueprint
     def _predict_json(servable: Servable, wanted: tensor_json.JsonRequest, call: Call) -> dict[str, Any]:
         if "top_k" in request.args:
             raise InvalidRequest(
-                "top_k is for images posted as they are; JSON is answered with all that the model gives."
+                "top_k is for images posted as they are; JSON requests always get everything that the model returns."
             )
         signature = tensor_json.find_signature(servable.signatures, wanted.signature_name)
         size = signature.image
@@ -129,7 +129,7 @@ def _read_images(max_images: int) -> list[bytes] | None:
         return None
     if not kind.startswith("image/") and kind not in _VAGUE:
         raise UnsupportedMedia(
-            f"Content-Type {kind} is not taken; send image/*, multipart/form-data with files, or application/json."
+            f"Content-Type {kind} is not supported; send image/*, multipart/form-data with files, or application/json."
         )
     body = request.get_data()
     if kind in _VAGUE and body.lstrip(b" \t\r\n").startswith((b"{", b"[")):
@@ -151,9 +151,7 @@ def _hint(files: list[bytes]) -> str:
         return ""
     [body] = files
     stripped = len(body) > _MORE_THAN_TYPED and not any(byte in body for byte in (b"\r", b"\n", b"\0"))
-    return (
-        " It looks as if `curl -d` had sent it, which alters files; use curl --data-binary @FILE." if stripped else ""
-    )
+    return " It looks like `curl -d` sent it, which alters files; use curl --data-binary @FILE." if stripped else ""
 
 
 def _top_k() -> int | None:

@@ -26,7 +26,7 @@ def blueprint(engine: Engine) -> Blueprint:
     @routes.get("/v1/models")
     @described("Models", MODELS)
     def list_models() -> Response:
-        """Every model with the state of its versions, or with what is wrong where it has none."""
+        """Every model with the state of its versions, or with what is wrong if it has none."""
         status = engine.status()
         models = [
             {

@@ -42,8 +42,7 @@ def opened(where: Path, file: Path | None = None) -> Iterator[ConfigFile]:
         return
     if file is not None:
         raise SettingsError(
-            f"The configuration of a store in object storage is its own models.config: with --store {url} leave "
-            "--model_config_file out."
+            f"A store in object storage has its own models.config: leave out --model_config_file with --store {url}."
         )
     with tempfile.TemporaryDirectory(prefix="signpost-") as folder:
         yield BucketConfigFile(url, Path(folder).resolve())
@@ -91,7 +90,7 @@ class BucketConfigFile(ConfigFile):
                 return after
             except (Exists, Replaced):
                 self._draw()
-        raise StoreError(f"{self._url.below(CONFIG_NAME)} is changed by others all the time; nothing was changed.")
+        raise StoreError(f"{self._url.below(CONFIG_NAME)} keeps being changed by others; nothing was changed.")
 
     def delete(self, config: ModelConfig, version: int) -> None:
         """See `ConfigFile.delete`."""

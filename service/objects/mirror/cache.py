@@ -73,12 +73,12 @@ def make_private(folder: Path) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
         if found.st_uid != os.getuid() or found.st_mode & 0o002:
-            raise SettingsError(f"--store-cache {folder} can be written by other users; name a folder of your own.")
+            raise SettingsError(f"--store-cache {folder} can be written by other users; use a folder of your own.")
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise SettingsError(
-            f"--store-cache {folder} can't be written: {error.strerror}; name another folder."
+            f"--store-cache {folder} can't be written: {error.strerror}; use another folder."
         ) from error
     return folder
 

@@ -187,7 +187,7 @@ def from_settings(settings: Settings) -> Source | None:
     if config is not None:
         config = urls.parse(settings.model_config_file or "", "--model_config_file") or config
     if store is not None and base is not None:
-        raise SettingsError("--store and --model_base_path both name what to serve in object storage; give one.")
+        raise SettingsError("--store and --model_base_path both name what to serve in object storage; set only one.")
     if base is not None and config is not None:
         return None  # which has its own message
     if config is None and settings.model_base_path is None and store is None:

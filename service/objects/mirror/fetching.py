@@ -43,7 +43,7 @@ def fetch(bucket: Bucket, name: str, version: Version, folder: Path, arrived: Ca
             # Not every ETag of that form is an MD5 (with a customer's key it is not): what comes twice alike is right.
             told = _MD5.fullmatch(known.e_tag)
             if told is not None and told[1] != digest and write_file(path, pieces()) != digest:
-                raise StoreError(f"{bucket.url.below(where)} came different each time it was fetched.")
+                raise StoreError(f"{bucket.url.below(where)} was different each time it was fetched.")
         except Absent:
             if known.size:
                 raise

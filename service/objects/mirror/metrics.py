@@ -33,8 +33,8 @@ class MirrorMetrics(Collector):
         if numbers["looked_s"] is not None:
             yield GaugeMetricFamily(
                 "signpost_store_look_age_seconds",
-                "Seconds since the bucket was last looked at and all that is wanted of it could be copied.",
+                "Seconds since the bucket was last checked and everything needed from it was copied.",
                 max(0.0, time.monotonic() - numbers["looked_s"]),
             )
         yield CounterMetricFamily("signpost_store_fetched_bytes", "Bytes fetched from the bucket.", numbers["bytes"])
-        yield CounterMetricFamily("signpost_store_failures", "Times that something of it failed.", numbers["failures"])
+        yield CounterMetricFamily("signpost_store_failures", "Number of failures.", numbers["failures"])

@@ -147,7 +147,7 @@ class Mirror:
 
     def _nothing(self) -> str:
         if self.has_copy:  # which is what a wrong prefix, or a bucket made anew, looks like
-            return f"{self._source.where} holds no model any more; what was copied goes on being served."
+            return f"{self._source.where} no longer contains a model; what was copied stays in service."
         return f"There is no model to serve (<model>/<version>/{store.SAVED_MODEL}) in {self._source.where}."
 
     def _read_configured(self) -> tuple[str | None, tuple[Wanted, ...]]:

@@ -53,7 +53,7 @@ class Told:
         self._looked_s = time.monotonic()
         if self._is_told_ill:
             self._is_told_ill = False
-            log.info("%s is well again.", self._what)
+            log.info("%s has recovered.", self._what)
         self._write()
 
     def fetched(self, size: int) -> None:

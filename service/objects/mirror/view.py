@@ -77,7 +77,7 @@ class View:
             try:
                 self._texts[url] = (known, self.bucket(url.parent).read(name, known).decode())
             except UnicodeDecodeError as error:
-                raise SettingsError(f"{url} is no text: {error}.") from error
+                raise SettingsError(f"{url} is not text: {error}.") from error
         return self._texts[url][1]
 
     def is_quiet(self, key: object, value: object) -> bool:

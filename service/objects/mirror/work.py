@@ -164,8 +164,8 @@ class Works:
         if number not in work.held - work.failed and self._cache.is_free(copy):
             return True
         self._tell(
-            f"{work.url.below(copy.name)} has changed since it was copied. What was copied goes on being served: "
-            "publish it under another number."
+            f"{work.url.below(copy.name)} has changed since it was copied. The copy stays in service: "
+            "publish the change under another number."
         )
         return False
 

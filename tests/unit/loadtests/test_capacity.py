@@ -60,5 +60,5 @@ def test_where_no_rate_holds_that_is_told_and_not_searched_again() -> None:
 
     found = capacity.search(holds, 100.0, repeats=3)
     assert found.rate == 0
-    assert str(found) == "The objectives hold at no rate."
+    assert str(found) == "The objectives are met at no rate."
     assert min(probes) >= 1  # a hundredth of where it began

@@ -36,7 +36,7 @@ def refusal(*arguments: str) -> str:
         (("--images", "nowhere"), "nowhere"),
         (("capacity", "--slo", ""), "--slo must name an objective"),
         (("capacity",), "--slo"),
-        (("--url", "http://h", "capacity", "--slo", "p99=1s"), "Options go behind the subcommand"),
+        (("--url", "http://h", "capacity", "--slo", "p99=1s"), "Options go after the subcommand"),
     ],
 )
 def test_wrong_input_ends_with_2_and_a_sentence(arguments: tuple[str, ...], said: str) -> None:

@@ -55,7 +55,7 @@ def test_the_command_prints_a_table_and_gates_by_its_exit_code(tmp_path: Path) -
     paths[1].write_text(json.dumps(document(tmp_path / "b", seed=2, slower=1.5, arrivals="poisson"), allow_nan=False))
     done = CliRunner().invoke(loadtest, ["compare", *map(str, paths)])
     assert done.exit_code == 1
-    assert "Careful: the runs differ in arrivals." in done.stderr
+    assert "Note: the runs differ in arrivals." in done.stderr
     [line] = [line for line in done.stdout.splitlines() if line.startswith("p99")]
     assert line.endswith("worse")
     assert CliRunner().invoke(loadtest, ["compare", str(paths[0]), str(paths[0])]).exit_code == 0
@@ -66,7 +66,7 @@ def test_the_command_prints_a_table_and_gates_by_its_exit_code(tmp_path: Path) -
 def test_what_is_no_result_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "odd.json"
     path.write_text(text)
-    with pytest.raises(SettingsError, match=r"odd\.json is no result"):
+    with pytest.raises(SettingsError, match=r"odd\.json is not a result"):
         compare.read(path)
 
 

@@ -200,6 +200,7 @@ def test_threads_of_a_pool_count_their_work_even_when_it_fails(clock: Clock) -> 
 
 def test_a_refusal_tells_the_wait_where_there_is_one_to_speak_of() -> None:
     assert (
-        too_many(0.32) == "More requests come than can be answered: one more would wait about 0.3 s; try again later."
+        too_many(0.32)
+        == "More requests arrive than can be answered: a new one would wait about 0.3 s; try again later."
     )
-    assert too_many(0.004) == "More requests come than can be answered; try again later."
+    assert too_many(0.004) == "More requests arrive than can be answered; try again later."

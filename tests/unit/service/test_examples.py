@@ -203,8 +203,8 @@ def test_an_empty_feature_has_no_kind() -> None:
         ({"examples": [{"f": [1, "a"]}]}, "bytes and int64"),
         ({"examples": [{"f": 2**63}]}, "Only int64"),
         ({"examples": [{"f": 1e300}]}, "no 32-bit float"),
-        ({"examples": [{"f": {"b64": "*"}}]}, "no base64"),
-        ({"examples": [{"\ud800": 1}]}, "no Unicode text"),
+        ({"examples": [{"f": {"b64": "*"}}]}, "not base64"),
+        ({"examples": [{"\ud800": 1}]}, "not Unicode text"),
     ],
 )
 def test_json_of_another_form_is_told(document: Any, says: str) -> None:

@@ -76,23 +76,23 @@ def test_zero_bytes_are_called_empty() -> None:
         (b"/9j/4AAQSkZJRgABAQEASABIAAD/", "it is base64"),
         (b"iVBORw0KGgoAAAANSUhEUgAA", "it is base64"),
         (b"data:image/png;base64,iVBORw0KGgo=", "it is base64 or a data: URL"),
-        (b'{"instances": [1]}', "it is JSON, which goes with the Content-Type application/json"),
+        (b'{"instances": [1]}', "it is JSON, which needs the Content-Type application/json"),
         (b"%PDF-1.7\n\xe2\xe3\xcf\xd3", "no known format"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "it is text"),
         (b"PK\x03\x04" + bytes(40), "no known format"),
-        (b"\xff\xd8\xff\xe0", "its header is broken or cut off"),
-        (b"\x89PNG\r\n\x1a\n", "its header is broken or cut off"),
+        (b"\xff\xd8\xff\xe0", "its header is corrupt or truncated"),
+        (b"\x89PNG\r\n\x1a\n", "its header is corrupt or truncated"),
         (bytes(1000), "no known format"),
         (b"\xff", "no known format"),
     ],
 )
 def test_a_foreign_file_is_called_what_it_is(data: bytes, found: str) -> None:
-    with pytest.raises(InvalidImage, match=rf"The {len(data)} bytes are no image: .*{found}.*; send a JPEG"):
+    with pytest.raises(InvalidImage, match=rf"This is not an image: .*{found}.* \({len(data)} bytes\); send a JPEG"):
         images.decode(data, 4, 4, 3)
 
 
 def test_formats_that_start_other_programs_are_not_taken() -> None:
-    with pytest.raises(InvalidImage, match=r"no image"):
+    with pytest.raises(InvalidImage, match=r"not an image"):
         images.decode(encoded("EPS"), 4, 4, 3)
 
 

@@ -17,7 +17,7 @@ from service.images import ImageLimits
 from tests.unit.service.test_images import GREY, HEIGHT, RED, WIDTH, colour_of
 from tests.unit.service.test_images_orientation import CORNERS, STORED, corners, scene
 
-needs_decoder = pytest.mark.skipif(not images.reads_heif(), reason="the extra heif is not installed")
+needs_decoder = pytest.mark.skipif(not images.reads_heif(), reason="the heif extra is not installed")
 
 
 def encoded(picture: Image.Image, **options: Any) -> bytes:
@@ -207,13 +207,13 @@ def test_without_the_extra_the_format_and_the_extra_are_named() -> None:
     lines = done.stdout.splitlines()
     assert len(lines) == 4
     for line in lines:
-        assert line.startswith("This is a HEIC photograph; this service takes it once the extra heif is installed")
+        assert line.startswith("This is a HEIC photograph; this service can decode it once the heif extra is installed")
         assert "pip install 'signpost-serving[heif]'" in line
 
 
 @needs_decoder
 def test_a_heic_header_with_nothing_behind_is_called_broken() -> None:
-    with pytest.raises(InvalidImage, match="its header is broken or cut off"):
+    with pytest.raises(InvalidImage, match="its header is corrupt or truncated"):
         images.decode(HEIC, 4, 4, 3)
 
 

@@ -41,7 +41,7 @@ def test_of_two_folders_with_one_number_the_shorter_name_counts_and_the_other_is
     contents = store.look(tmp_path)
     assert contents.versions == {1: tmp_path / "1"}
     assert contents.passed_over.keys() == {tmp_path / "01", tmp_path / "0001"}
-    assert "1 is version 1 too" in contents.passed_over[tmp_path / "01"]
+    assert "1 is also version 1" in contents.passed_over[tmp_path / "01"]
 
 
 def test_a_folder_with_that_number_but_no_saved_model_takes_no_ones_place(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_number_beyond_int64_is_told_and_not_served(tmp_path: Path) -> None:
     contents = store.look(tmp_path)
     assert list(contents.versions) == [store.HIGHEST]
     assert len(contents.passed_over) == 2
-    assert all("9223372036854775807 at most" in wrong for wrong in contents.passed_over.values())
+    assert all("the highest version number is 9223372036854775807" in wrong for wrong in contents.passed_over.values())
 
 
 NO_VERSIONS = ("+1", "-1", "1.0", " 1", "1 ", "1_0", "v1", "latest", "\u00b2", "\u0661")
@@ -115,11 +115,11 @@ def test_another_name_of_a_version_is_no_second_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("at", "told_of", "says"),
     [
-        ("m", "m", "holds a SavedModel itself; move its content into a folder named by the version's number: m/1."),
+        ("m", "m", "contains a SavedModel itself; move its content into a folder named by the version number: m/1."),
         ("m/v2", "m/v2", "named by a whole number"),
-        ("m/9223372036854775808", "m/9223372036854775808", "at most"),
+        ("m/9223372036854775808", "m/9223372036854775808", "highest version number"),
         ("m/flowers/1", "m/flowers", "is a model itself"),
-        ("m/flowers/export", "m/flowers", "whose place is <model>/<version>/"),
+        ("m/flowers/export", "m/flowers", "which belongs in <model>/<version>/"),
         ("m/1/export", "m/1", "move its content up"),
     ],
 )
@@ -198,7 +198,7 @@ def test_a_folder_that_is_missing_is_an_error_and_not_empty(tmp_path: Path, look
 
 def test_check_tells_what_is_wrong(tmp_path: Path) -> None:
     store.check(tmp_path)
-    with pytest.raises(StoreError, match=r"no store at .*gone; name an existing folder"):
+    with pytest.raises(StoreError, match=r"no store at .*gone; pass an existing folder"):
         store.check(tmp_path / "gone")
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"is a file; --store takes the folder"):
@@ -297,7 +297,7 @@ def test_the_next_version_is_above_the_highest_even_over_gaps_and_broken_ones(tm
 
 def test_after_the_highest_number_there_is_none(tmp_path: Path) -> None:
     put(tmp_path / "m" / str(store.HIGHEST))
-    with pytest.raises(StoreError, match=r"no number left"):
+    with pytest.raises(StoreError, match=r"no version number left"):
         store.publish(tmp_path, "m", write())
 
 
@@ -347,7 +347,7 @@ def test_what_is_no_saved_model_is_not_published(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../m", "a/b", "/m", ".hidden", "a\0b", "a\nb"])
 def test_a_name_that_leaves_the_store_or_hides_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(StoreError, match=r"no name for a model"):
+    with pytest.raises(StoreError, match=r"not a valid model name"):
         store.publish(tmp_path / "store", name, write())
     assert list(tmp_path.iterdir()) == []
 
@@ -377,7 +377,7 @@ def test_a_rename_that_fails_is_told_and_leaves_nothing(tmp_path: Path, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store.os, "rename", refuse)
-    with pytest.raises(StoreError, match=r"1 can't be made: No space left"):
+    with pytest.raises(StoreError, match=r"1 can't be created: No space left"):
         store.publish(tmp_path, "m", write())
     assert list((tmp_path / "m").iterdir()) == []
 

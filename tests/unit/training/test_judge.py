@@ -29,7 +29,7 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / "images" / data.classes[label] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels[..., 0]).save(path)
-    (folder / "images" / "3" / "notes.txt").write_text("not an image")
+    (folder / "images" / "3" / "notes.txt").write_text("no image")
     for name in ("5", "6"):
         (folder / "others" / name).mkdir(parents=True)
         Image.fromarray(data.pixels[0, ..., 0]).save(folder / "others" / name / "1.png")
@@ -56,7 +56,7 @@ def test_the_page_stands_alone_and_shows_everything(at: Path) -> None:
     judge(at, "circles", at / "images")
     page = (at / "judged" / "report.html").read_text("utf-8")
     assert not re.findall(r'(?:src|href)="(?!data:)[^"]*"', page)
-    for heading in ("Confusion matrix", "Reliability", "Most confident mistakes", "Right answers", "How to serve it"):
+    for heading in ("Confusion matrix", "Reliability", "Most confident mistakes", "Correct answers", "How to serve it"):
         assert f"<h2>{heading}</h2>" in page
     for heading in (
         "What the model looks at",

@@ -26,14 +26,14 @@ WRONG = {
     "train octopus": "'octopus' is not one of",
     "train circles --epoch 1": "No such option '--epoch'",
     "train circles --epochs many": "not a valid integer",
-    "train circles --epochs 0": "nothing to train in 0 epochs",
+    "train circles --epochs 0": "Nothing can be trained in 0 epochs",
     "train circles --learning-rate nan": "learning_rate is nan",
-    "train circles --set widths=1": "there is no choice 'widths'",
+    "train circles --set widths=1": "there is no setting 'widths'",
     "train circles --set architecture.kind=rnn": "no architecture 'rnn'; there are cnn",
     "train circles --set optimizer=lion": "no optimizer 'lion'; there are adam",
     "train circles --set architecture.kind=dense --set phases=1@16,1@32": "dense needs images of one size",
     "train circles --set start_share=0.5": "--weights",
-    "train circles --name a/b": "'a/b' is no name for a model",
+    "train circles --name a/b": "'a/b' is not a valid model name",
     "train circles --store in_the_way": "The folder in_the_way/circles can't be written: Not a directory",
     "train circles --report in_the_way": "--report",
     "train circles --cache in_the_way": "--cache",
@@ -47,10 +47,10 @@ WRONG = {
     "train circles --samples 2": "2 samples are too few",
     "train image_folder": "needs --data",
     "train image_folder --data nowhere": "There is nothing at nowhere",
-    "train image_folder --data in_the_way": "neither a folder nor a whole zip archive",
+    "train image_folder --data in_the_way": "neither a folder nor a complete zip archive",
     "train image_folder --data pets/cat": "no images in class folders in pets/cat",
-    "train image_folder --data days": "am, pm, or those in them, cat, dog",
-    "train image_folder --data days.zip": "am, pm, or those in them, cat, dog",
+    "train image_folder --data days": "am, pm, or those inside them, cat, dog",
+    "train image_folder --data days.zip": "am, pm, or those inside them, cat, dog",
     "train image_folder --data days --class-folders top": "'top' is not one of",
     "train image_folder --data pets --samples 9": "leave it out",
     "train image_folder --data pets": "'cat' has 0 training images",
@@ -86,7 +86,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     at = tmp_path_factory.mktemp("asked")
     for name in ("pets/cat", "pets/dog", "days/am/cat", "days/am/dog", "days/pm/cat", "days/pm/dog"):
         (at / name).mkdir(parents=True)
-        (at / name / "1.png").write_bytes(b"not an image")
+        (at / name / "1.png").write_bytes(b"no image")
     with zipfile.ZipFile(at / "days.zip", "w") as archive:
         for file in (at / "days").rglob("*.png"):
             archive.write(file, file.relative_to(at))
@@ -135,10 +135,10 @@ def choices(**changed: object) -> Recipe:
     ("recipe", "problem"),
     [
         (choices(precision="float8"), "no precision 'float8'"),
-        (choices(validation=1.0), "validation is 1.0; it is a share, from 0 to less than 1"),
+        (choices(validation=1.0), "validation is 1.0; it is a fraction, from 0 to less than 1"),
         (choices(label_smoothing=-0.1), "label_smoothing"),
         (choices(average_decay=float("nan")), "average_decay"),
-        (choices(start_share=1.5), "start_share is 1.5; it is a share, from 0 to 1"),
+        (choices(start_share=1.5), "start_share is 1.5; it is a fraction, from 0 to 1"),
         (choices(batch_size=0), "batch_size"),
         (choices(learning_rate=0.0), "learning_rate"),
         (choices(phases=(Phase(3), Phase(-1))), "phases"),

@@ -1,4 +1,4 @@
-"""Choices changed from the command line, and what is no choice."""
+"""Choices changed from the command line, and what is no setting."""
 
 from dataclasses import replace
 
@@ -43,14 +43,14 @@ def test_a_choice_is_changed_and_nothing_else(setting: str, expected: Recipe) ->
     ("setting", "problem"),
     [
         ("optimizer", "no value"),
-        ("colour=red", "no choice 'colour'; there are .*optimizer"),
-        ("size=3", "no choice 'size'"),
+        ("colour=red", "no setting 'colour'; there are .*optimizer"),
+        ("size=3", "no setting 'size'"),
         ("architecture=cnn", r"has parts.*architecture\.PART: kind"),
-        ("architecture.depht=3", "no choice 'depht'"),
+        ("architecture.depht=3", "no setting 'depht'"),
         ("optimizer.rate=3", "has no parts"),
-        ("batch_size=many", "'many' is no value for batch_size, which is 16 now"),
-        ("class_weights=maybe", "no value for class_weights"),
-        ("phases=3@big", "no value for phases"),
+        ("batch_size=many", "'many' is not a value for batch_size, which is 16 now"),
+        ("class_weights=maybe", "not a value for class_weights"),
+        ("phases=3@big", "not a value for phases"),
     ],
 )
 def test_what_is_no_choice_or_no_value_is_refused(setting: str, problem: str) -> None:

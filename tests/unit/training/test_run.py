@@ -234,7 +234,7 @@ def test_a_version_that_answers_otherwise_is_not_published(tmp_path: Path, monke
     monkeypatch.setattr(export, "load_version", wrong)
     result = train(tmp_path)
     assert result.exit_code == 2
-    assert "does not give the trainer's answers" in result.output
+    assert "does not reproduce the trainer's answers" in result.output
     assert not (tmp_path / "store" / "circles").exists()
 
 
@@ -414,7 +414,7 @@ def test_a_disk_that_is_full_indeed(published: Path, small_disk: Path) -> None:
     assert [*store.versions(small_disk / "circles")] == [1]
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     result = train(published, "--resume", "--store", str(small_disk))
-    assert "circles can't be written: Read-only file system; name another with --store." in last_line(result)
+    assert "circles can't be written: Read-only file system; choose another with --store." in last_line(result)
     assert "epoch" not in result.output
 
 
@@ -432,7 +432,7 @@ def test_a_label_that_can_not_move_says_that_the_version_is_published(
 
 def test_output_that_can_not_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.loop.progress.Lines.say", full)
-    assert "It can't go on: No space left on device." in last_line(train(tmp_path))
+    assert "Can't continue: No space left on device." in last_line(train(tmp_path))
 
 
 def test_an_interruption_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,10 +31,10 @@ def half_written(folder: Path, error: Exception) -> None:
 @pytest.mark.parametrize(
     ("number", "told"),
     [
-        (errno.ENOSPC, "No space left on device; free the disk or name another with --report"),
-        (errno.EDQUOT, "Disk quota exceeded; free the disk or name another with --report"),
-        (errno.EACCES, "Permission denied; name another with --report"),
-        (errno.EROFS, "Read-only file system; name another with --report"),
+        (errno.ENOSPC, "No space left on device; free disk space or choose another with --report"),
+        (errno.EDQUOT, "Disk quota exceeded; free disk space or choose another with --report"),
+        (errno.EACCES, "Permission denied; choose another with --report"),
+        (errno.EROFS, "Read-only file system; choose another with --report"),
     ],
 )
 def test_an_error_leaves_what_was_there(
@@ -63,7 +63,7 @@ def test_trying_a_folder_leaves_nothing_behind(tmp_path: Path) -> None:
     check_writable(tmp_path / "not" / "yet", "store")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StoreError, match=r"file/model can't be written: Not a directory; name another with --store"):
+    with pytest.raises(StoreError, match=r"file/model can't be written: Not a directory; choose another with --store"):
         check_writable(tmp_path / "file" / "model", "store")
 
 

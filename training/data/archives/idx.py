@@ -53,17 +53,21 @@ def parse(name: str, content: bytes) -> npt.NDArray[np.uint8]:
         TrainingError: it is no IDX file, one of another type, or not whole.
     """
     if len(content) < 4 or content[:2] != b"\0\0" or not content[3]:
-        raise TrainingError(f"{name} is no IDX file; one begins with two zeros, its type and its number of dimensions.")
+        raise TrainingError(
+            f"{name} is not an IDX file; those start with two zeros, a type and a number of dimensions."
+        )
     kind, dimensions = content[2], content[3]
     if kind != _UBYTE:
-        raise TrainingError(f"{name} holds values of type {kind:#04x}; images and labels are bytes, {_UBYTE:#04x}.")
+        raise TrainingError(
+            f"{name} contains values of type {kind:#04x}; images and labels must be bytes, {_UBYTE:#04x}."
+        )
     begin = 4 + 4 * dimensions
     if len(content) < begin:
-        raise TrainingError(f"{name} ends within its header; fetch it again.")
+        raise TrainingError(f"{name} ends within its header; download it again.")
     shape = struct.unpack(f">{dimensions}I", content[4:begin])
     wanted = int(np.prod(shape, dtype=object))
     if len(content) - begin != wanted:
-        raise TrainingError(f"{name} has {len(content) - begin} bytes of values, and its header tells {wanted}.")
+        raise TrainingError(f"{name} has {len(content) - begin} bytes of values, but its header says {wanted}.")
     return np.frombuffer(content, dtype=np.uint8, offset=begin).reshape(shape)
 
 
@@ -74,10 +78,10 @@ def _part(files: Mapping[str, bytes], beginning: str, classes: Sequence[str], pa
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
         raise TrainingError(
             f"{images_name} has the shape {list(images.shape)} and {labels_name} {list(labels.shape)}; "
-            "[N, height, width] and [N] are wanted."
+            "expected [N, height, width] and [N]."
         )
     if len(labels) and labels.max() >= len(classes):
-        raise TrainingError(f"{labels_name} has the label {labels.max()}; the recipe knows 0 to {len(classes) - 1}.")
+        raise TrainingError(f"{labels_name} has the label {labels.max()}; the recipe has 0 to {len(classes) - 1}.")
     return dataset(images[..., np.newaxis], labels.astype(np.int32), classes)
 
 
@@ -101,7 +105,7 @@ def _read(path: Path) -> dict[str, bytes]:
     except FileNotFoundError as error:
         raise TrainingError(f"There is nothing at {path}; --data takes the folder, zip or files of MNIST.") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise TrainingError(f"{path} is neither a folder, an IDX file nor a whole zip archive.") from error
+        raise TrainingError(f"{path} is neither a folder, an IDX file nor a complete zip archive.") from error
     except OSError as error:
         raise TrainingError(f"{path} can't be read: {error.strerror or error}.") from error
 
@@ -117,4 +121,4 @@ def _unpacked(name: str, content: bytes) -> bytes:
     try:
         return gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise TrainingError(f"{name} is no whole gzip file; fetch it again.") from error
+        raise TrainingError(f"{name} is not a complete gzip file; download it again.") from error

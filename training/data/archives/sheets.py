@@ -54,7 +54,7 @@ def load(paths: Sequence[Path], label: Callable[[str], str | None] = str) -> Dat
     for part, found in parts.items():
         if not found:
             where = " and ".join(map(str, paths))
-            raise TrainingError(f"There is no {part} part in {where}; sheets lie in train/CLASS/ and test/CLASS/.")
+            raise TrainingError(f"There is no {part} part in {where}; sheets belong in train/CLASS/ and test/CLASS/.")
     return Data(_joined(parts["train"], classes), _joined(parts["test"], classes))
 
 
@@ -84,7 +84,7 @@ def _images(file: File) -> Pixels:
     name = _NAME.fullmatch(_base(file))
     count = int(name[2]) - int(name[1]) + 1 if name else 0
     if count < 1:
-        raise TrainingError(f"{file.name} is no sheet of images; it would be called like 0000-0999.webp.")
+        raise TrainingError(f"{file.name} is not a sheet of images; those have names such as 0000-0999.webp.")
     rows = -(-count // ACROSS)
     height, width = rows * SIDE, ACROSS * SIDE
     try:

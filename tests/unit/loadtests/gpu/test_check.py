@@ -69,7 +69,7 @@ def test_all_is_well(run: Callable[..., Result], tmp_path: Path) -> None:
     result = run(good=good)
     assert result.exit_code == 0
     assert "There is no GPU" in result.output
-    assert "0 of 2 figures are not as they must be" in result.output
+    assert "0 of 2 figures are out of bounds" in result.output
     found = json.loads((tmp_path / "out" / "check.json").read_text())
     assert [row["figures"] for row in found["rows"]] == [{"answer": 42}, {}]
     assert {"machine", "versions", "flags", "when"} <= found.keys()

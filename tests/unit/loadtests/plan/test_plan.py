@@ -87,7 +87,7 @@ def test_images_may_come_from_a_folder_or_a_file(tmp_path: Path) -> None:
     assert set(found) == set(pictures.drawings(2))
     assert one("image", folder=str(tmp_path / "a.png")).body == pictures.drawings(1)[0]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SettingsError, match="empty holds no images"):
+    with pytest.raises(SettingsError, match="empty contains no images"):
         one("image", folder=str(tmp_path / "empty"))
 
 
@@ -104,7 +104,7 @@ def test_a_model_that_takes_no_images_is_sent_numbers() -> None:
 
 def test_a_model_of_strings_is_refused() -> None:
     made = signature([spec("x", "DT_STRING", -1)], [spec("y", "DT_FLOAT", -1)])
-    with pytest.raises(SettingsError, match="Input x is of type DT_STRING"):
+    with pytest.raises(SettingsError, match="Input x has the type DT_STRING"):
         next(ways.requests(Kind("arrays", "m"), made))
 
 

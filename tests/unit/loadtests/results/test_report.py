@@ -34,7 +34,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_the_document_lies_beside_it(t
     assert json.loads(beside.read_text("utf-8")) == json.loads(json.dumps(made))
     assert not re.search(r"""(src|href)=["'](?!#)|url\((?!#)|@import|<script""", page)
     assert headings(page) == [
-        "Latency against load", "Over the time", "Where the time goes", "Batch sizes", "By load", "By kind of request",
+        "Latency against load", "Over time", "Where the time goes", "Batch sizes", "By load", "By kind of request",
         "Stages", "Generator", "Service", "Machine",
     ]  # fmt: skip
     for text in (

@@ -113,7 +113,7 @@ def test_a_variable_that_is_no_setting_is_warned_of(started: list[Settings], mon
     monkeypatch.setenv("SIGNPOST_STOER", "x")
     result = signpost("serve")
     assert result.exit_code == 0
-    assert result.stderr == "Warning: SIGNPOST_STOER is no setting of Signpost and is ignored.\n"
+    assert result.stderr == "Warning: SIGNPOST_STOER is not a setting of Signpost and is ignored.\n"
     assert len(started) == 1
 
 
@@ -142,7 +142,7 @@ def test_a_bad_variable_is_refused(started: list[Settings], monkeypatch: pytest.
 
 def test_a_missing_store_is_refused(tmp_path: Path) -> None:
     found = refusal(signpost("serve", "--store", tmp_path / "gone"))
-    assert f"There is no store at {tmp_path / 'gone'}; name an existing folder with --store, or make one" in found
+    assert f"There is no store at {tmp_path / 'gone'}; pass an existing folder with --store, or create one" in found
 
 
 def test_an_empty_store_is_refused_and_told_how_to_fill_it(tmp_path: Path) -> None:
@@ -159,21 +159,19 @@ def test_a_store_that_is_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_port_in_use_is_refused_by_its_flag(folder: Path, taken_port: int) -> None:
     found = refusal(signpost("serve", "--store", folder, "--port", 0, "--rest_api_port", taken_port))
-    assert (
-        f"127.0.0.1:{taken_port} can't be listened on: Address already in use; choose another --rest_api_port" in found
-    )
+    assert f"127.0.0.1:{taken_port} is not available: Address already in use; choose another --rest_api_port" in found
 
 
 def test_the_port_of_grpc_in_use_is_refused_by_its_flag(folder: Path, taken_port: int) -> None:
     found = refusal(signpost("serve", "--store", folder, "--port", taken_port, "--rest_api_port", 0))
-    assert f"127.0.0.1:{taken_port} can't be listened on: Address already in use" in found
+    assert f"127.0.0.1:{taken_port} is not available: Address already in use" in found
     assert "choose another --port" in found
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "256.1.1.1", "a" * 64, "host with spaces"])
 def test_a_host_that_is_not_ours_is_refused(folder: Path, host: str) -> None:
     found = refusal(signpost("serve", "--store", folder, "--host", host, "--port", 0, "--rest_api_port", 0))
-    assert f"--host {host} is no address of this machine" in found
+    assert f"--host {host} is not an address of this machine" in found
 
 
 @pytest.mark.parametrize("place", ["missing/ready.json", "file/ready.json", "folder"])

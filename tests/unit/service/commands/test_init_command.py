@@ -39,7 +39,7 @@ def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "full" / "mine").touch()
     (tmp_path / "file").touch()
     for name in ("full", "file"):
-        assert "exists already" in init(tmp_path / name, code=2).output
+        assert "already exists" in init(tmp_path / name, code=2).output
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine"]
 
 

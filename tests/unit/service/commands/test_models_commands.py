@@ -75,7 +75,7 @@ def test_rollback_goes_one_version_down_each_time_and_takes_stable_along(store: 
     assert config.policy == Specific(frozenset({2}))
     assert config.labels == {"stable": 2, "canary": 3}
     run(store, "rollback", "m")
-    assert "no version below 1" in run(store, "rollback", "m", code=2).output
+    assert "no version older than 1" in run(store, "rollback", "m", code=2).output
     assert "now 3" in run(store, "latest", "m").output
     assert ConfigFile(store).model("m").policy == Latest()
     run(store, "rollback", "m", "--to", "1")
@@ -85,7 +85,7 @@ def test_rollback_goes_one_version_down_each_time_and_takes_stable_along(store: 
 def test_remove_deletes_only_what_nobody_needs(store: Path) -> None:
     run(store, "label", "m", "stable", "2")
     assert "points at version 2" in run(store, "remove", "m", "2", code=2).output
-    assert "is the one that serves" in run(store, "remove", "m", "3", code=2).output
+    assert "is the one being served" in run(store, "remove", "m", "3", code=2).output
     run(store, "remove", "m", "1")
     assert sorted(path.name for path in (store / "m").iterdir()) == ["2", "3"]
 
@@ -95,14 +95,14 @@ def test_remove_deletes_only_what_nobody_needs(store: Path) -> None:
     [
         (["label", "x", "a", "1"], "There is no model x; there are m, n."),
         (["label", "m", "a", "9"], "no version 9"),
-        (["label", "m", "a/b", "1"], "no name for a label"),
+        (["label", "m", "a/b", "1"], "not a valid label name"),
         (["label", "m", "a"], "either a version"),
         (["label", "m", "a", "1", "--delete"], "either a version"),
         (["label", "m", "a", "--delete"], "has no label a"),
-        (["rollback", "n"], "no version below 1"),
+        (["rollback", "n"], "no version older than 1"),
         (["rollback", "m", "--to", "7"], "no version 7"),
         (["remove", "m", "7"], "no version 7"),
-        (["verify", "m/x"], "'x' is no version"),
+        (["verify", "m/x"], "'x' is not a version"),
         (["verify", "m/7"], "is missing or has no saved_model.pb"),
     ],
 )
@@ -136,8 +136,8 @@ def test_what_lies_in_a_folder_and_is_no_version_is_told(store: Path) -> None:
     (store / "flat").mkdir()
     (store / "flat/saved_model.pb").touch()
     shown = run(store, "list").output
-    assert f"{store}/m/v4 holds a SavedModel and is skipped" in shown
-    assert f"{store}/flat holds a SavedModel itself" in shown
+    assert f"{store}/m/v4 contains a SavedModel and is skipped" in shown
+    assert f"{store}/flat contains a SavedModel itself" in shown
     rows = json.loads(run(store, "list", "--json").stdout)
     [flat] = [row for row in rows if row["model"] == "flat"]
     assert (flat["version"], flat["serves"]) == (None, "")
@@ -154,7 +154,7 @@ def test_a_base_path_that_is_itself_a_saved_model_is_listed_and_not_deleted(stor
         'model_config_list { config { name: "flat" base_path: "flat" } config { name: "m" base_path: "m" } }'
     )
     assert listed(store)["flat", 1] == ("default", [])
-    assert "Version 1 of flat is the one that serves" in run(store, "remove", "flat", "1", code=2).output
+    assert "Version 1 of flat is the one being served" in run(store, "remove", "flat", "1", code=2).output
     run(store, "label", "flat", "stable", "1")
     assert listed(store)["flat", 1] == ("default", ["stable"])
 
@@ -203,7 +203,7 @@ def test_where_a_service_runs_it_says_what_serves(store: Path, service: tuple[st
         ("m", 1): ("", None),
         ("n", 1): ("", "END"),
     }
-    assert done.stderr == f"What serves is what the service at {url} says.\n"
+    assert done.stderr == f"What is served is as reported by the service at {url}.\n"
     shown = run(store, "list", "--url", url).stdout
     assert re.search(r"n +1 +failed", shown)
     assert "n version 1: n/1 is broken." in shown
@@ -247,13 +247,13 @@ def test_a_free_port_is_read_from_the_ready_file(tmp_path: Path) -> None:
 def test_a_service_is_asked_where_there_is_no_store_here(tmp_path: Path, service: tuple[str, FakeEngine]) -> None:
     url, _ = service
     shown = run(tmp_path / "nothing", "list", "--url", url)
-    assert "What serves is what the service at" in shown.stderr
+    assert "What is served is as reported by the service at" in shown.stderr
     assert re.search(r"m +3 +by default", shown.stdout)
     assert "There is no store at" in run(tmp_path / "nothing", "list", code=2).output
 
 
 def test_the_first_change_says_that_the_list_of_models_is_now_a_file(store: Path) -> None:
-    says = "models.config now says which models are served; add further ones to it."
+    says = "models.config now lists the models that are served; add more there."
     assert says in run(store, "label", "m", "stable", "2").stderr
     assert says not in run(store, "label", "m", "canary", "3").stderr
 

@@ -116,12 +116,12 @@ def test_what_is_no_image_is_told_and_the_others_are_answered(url: str, folder: 
     paths = (folder / "notes.txt", folder / "a.png")
     result = predict(*paths, "--url", url)
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"{folder / 'notes.txt'}: The 8 bytes are no image: it is text")
+    assert result.stderr.startswith(f"{folder / 'notes.txt'}: This is not an image: it is text")
     assert "C 100.0%" in " ".join(result.stdout.split())
     for_programs = predict(*paths, "--url", url, "--json")
     assert for_programs.exit_code == 1
     told = [json.loads(line) for line in for_programs.stdout.splitlines()]
-    assert "no image" in told[0]["error"]
+    assert "not an image" in told[0]["error"]
     assert told[1]["class"] == "C"
     assert for_programs.stderr == ""
 
@@ -130,7 +130,7 @@ def test_an_image_that_is_too_large_is_told(url: str, tmp_path: Path) -> None:
     (tmp_path / "large.png").write_bytes(WHITE + b"x" * 5_000)
     result = predict(tmp_path / "large.png", "--url", url)
     assert result.exit_code == 1
-    assert "at most 5000 are taken" in result.stderr
+    assert "at most 5000 are allowed" in result.stderr
 
 
 def test_many_images_show_a_bar_on_a_terminal_only(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +158,7 @@ def test_a_name_with_brackets_is_no_markup(url: str, tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (["gone.png"], "There is no gone.png; give files, folders, or -"),
-        (["."], "The folder . holds no image"),
+        (["."], "The folder . contains no image"),
         (["-", "--model", "nosuch"], "Servable not found for request: Latest(nosuch)"),
         (["-", "--model", "letters", "--version", "9"], "Specific(letters, 9)"),
         (["-", "--label", "canary"], "Label(letters, canary)"),
@@ -180,7 +180,7 @@ def test_among_several_models_one_must_be_chosen(url: str, engine: FakeEngine) -
 def test_a_model_that_takes_no_images_ends_it(url: str, engine: FakeEngine) -> None:
     tensors = signature([spec("x", "DT_FLOAT", -1)], [spec("y", "DT_FLOAT", -1)])
     engine.servables = [FakeServable(lambda inputs, _: inputs, {"serving_default": tensors}, "half")]
-    assert "half version 1 is no image classifier" in refusal(predict("-", "--url", url, stdin=WHITE))
+    assert "half version 1 is not an image classifier" in refusal(predict("-", "--url", url, stdin=WHITE))
 
 
 def test_a_model_that_is_not_ready_ends_it(url: str, engine: FakeEngine) -> None:
@@ -225,7 +225,7 @@ def test_another_service_is_recognised() -> None:
     thread = threading.Thread(target=server.handle_request)
     thread.start()
     client = Client(f"http://127.0.0.1:{server.port}/")
-    with pytest.raises(Unavailable, match="does not answer as Signpost does"):
+    with pytest.raises(Unavailable, match="does not answer like a Signpost service"):
         client.models()
     client.close()
     thread.join()
@@ -239,7 +239,7 @@ def test_names_are_quoted_in_paths() -> None:
 def test_a_key_that_was_not_copied_whole_is_told_and_not_shown(url: str, folder: Path) -> None:
     for key in ("two words", "caf\u00e9", "a\nb"):
         said = refusal(predict(folder / "a.png", "--url", url, "--api-key", key))
-        assert "was it copied whole?" in said
+        assert "was it copied in full?" in said
         assert key not in said
 
 
@@ -282,7 +282,7 @@ def test_a_file_that_holds_no_certificate_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(WHITE)
     done = predict("--url", "https://localhost:1", "--cacert", tmp_path / "a.png", tmp_path / "a.png")
     assert done.exit_code == 2
-    assert "holds no certificate in PEM format" in done.output
+    assert "contains no certificate in PEM format" in done.output
 
 
 def test_who_asks_a_service_without_tls_for_it_is_told(url: str, folder: Path) -> None:

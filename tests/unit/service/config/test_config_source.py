@@ -105,7 +105,7 @@ def test_a_store_that_is_suddenly_empty_is_an_error_not_an_empty_list(tmp_path: 
     source = ConfigSource(tmp_path)
     source.read()
     (tmp_path / "m").rename(tmp_path / ".hidden")
-    with pytest.raises(StoreError, match="goes on serving"):
+    with pytest.raises(StoreError, match="keep serving"):
         source.read()
 
 
@@ -125,12 +125,12 @@ def test_a_folder_laid_out_wrongly_is_listed_and_readiness_does_not_need_it(tmp_
 def test_where_every_folder_is_laid_out_wrongly_the_start_says_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "saved_model.pb").touch()
-    with pytest.raises(StoreError, match=r"no model to serve .*/b holds a SavedModel itself; .*: b/1\."):
+    with pytest.raises(StoreError, match=r"no model to serve .*/b contains a SavedModel itself; .*: b/1\."):
         check(ConfigSource(tmp_path))
 
 
 def test_flags_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="give one of them"):
+    with pytest.raises(SettingsError, match="set only one"):
         from_settings(Settings(model_config_file=tmp_path / "f", model_base_path=tmp_path))
 
 

@@ -43,7 +43,7 @@ def test_the_file_of_tf_servings_documentation_is_read() -> None:
     [
         ("model_config_list { config { name: }", "Error parsing text-format tensorflow.serving.ModelServerConfig"),
         ("nonsense { }", "no field named"),
-        ("model_config_list { config { base_path: 'x' } }", "no name"),
+        ("model_config_list { config { base_path: 'x' } }", "not a valid model name"),
         ("model_config_list { config { name: 'a/b' base_path: 'x' } }", "'a/b'"),
         ("model_config_list { config { name: 'a' } }", "no base_path"),
         ("model_config_list { config { name: 'a' base_path: 's3://bucket/a' } }", "local folder"),

@@ -80,7 +80,7 @@ def test_how_many_batches_run_at_a_time(tmp_path: Path, host: Host, told: dict[s
     chosen = shape.choose(auto(tmp_path, **{"num_batch_threads": AUTO, **told}), host)
     assert chosen.num_batch_threads == batches
     if chosen.engine == "shared" and not host.gpus:
-        assert f"one engine process for all, {batches} batches at a time, each in" in shape.tell(chosen, host)
+        assert f"one engine process for all, {batches} batches at a time, each with" in shape.tell(chosen, host)
 
 
 def test_why_there_are_so_many_workers_is_told_on_a_gpu(tmp_path: Path) -> None:

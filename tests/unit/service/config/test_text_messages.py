@@ -40,11 +40,11 @@ def test_where_large_requests_are_split_the_executed_size_counts(file: Path) -> 
     ("text", "says"),
     [
         ("max_batch_sizes { value: 8 }", 'no field named "max_batch_sizes"'),
-        ("max_batch_size: 8", "no BatchingParameters in text format"),
+        ("max_batch_size: 8", "not a BatchingParameters in text format"),
         ("max_batch_size { value: 0 }", "max_batch_size must be at least 1, not 0"),
         ("allowed_batch_sizes: 4", "must rise and end with max_batch_size"),
         ("num_batch_threads { value: -1 }", "num_batch_threads must be at least 1"),
-        ("\0\xff", "no BatchingParameters in text format"),
+        ("\0\xff", "not a BatchingParameters in text format"),
     ],
 )
 def test_a_wrong_file_of_batching_parameters_is_told(file: Path, text: str, says: str) -> None:
@@ -78,7 +78,7 @@ def test_the_stores_batching_parameters_count_where_no_file_is_named(tmp_path: P
 
 def test_batching_can_be_turned_off(tmp_path: Path) -> None:
     assert batching_config.from_settings(Settings(store=tmp_path, enable_batching="false")) is None
-    with pytest.raises(SettingsError, match="no use with --enable_batching=false"):
+    with pytest.raises(SettingsError, match="no effect with --enable_batching=false"):
         batching_config.from_settings(
             Settings(store=tmp_path, enable_batching="false", batching_parameters_file=tmp_path)
         )
@@ -102,7 +102,7 @@ def test_monitoring_names_a_path(file: Path, text: str, path: str | None) -> Non
 @pytest.mark.parametrize("path", ["m", "/<x>", "/a?b"])
 def test_a_path_that_is_none_is_told(file: Path, path: str) -> None:
     file.write_text(f'prometheus_config {{ enable: true path: "{path}" }}')
-    with pytest.raises(SettingsError, match="must begin with a slash"):
+    with pytest.raises(SettingsError, match="must start with a slash"):
         monitoring_config.read_path(file)
 
 
@@ -135,7 +135,7 @@ def test_a_socket_that_can_not_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path, says in (
         (tmp_path / "missing" / "socket", "its folder is missing"),
-        (tmp_path / "file", "is no socket"),
+        (tmp_path / "file", "is not a socket"),
         (tmp_path / ("x" * 108), "longer than the 107 bytes"),
     ):
         with pytest.raises(SettingsError, match=says):

@@ -102,5 +102,5 @@ def test_another_number_of_rows_than_images_is_the_models_failure() -> None:
     assert isinstance(check_scores(answer, 3), ModelFailed)
     failed = ModelFailed("as it was")
     assert check_scores(failed, 2) is failed
-    with pytest.raises(ModelFailed, match="gave 2 rows of scores for 5 images"):
+    with pytest.raises(ModelFailed, match="returned 2 rows of scores for 5 images"):
         classify(lambda _: answer, Call(time.monotonic() + 1, outputs=("scores",)), SIGNATURE, ("cat", "dog"), 5)

@@ -67,7 +67,7 @@ def test_a_client_that_trickles_has_its_time_in_all(pair: tuple[ClientSocket, so
     sender = threading.Thread(target=trickle, args=(client, stop))
     sender.start()
     try:
-        with pytest.raises(TooSlow, match=r"body took more than the 0\.3 s"):
+        with pytest.raises(TooSlow, match=r"body took longer than the 0\.3 s"):
             receive_all(service)
     finally:
         stop.set()

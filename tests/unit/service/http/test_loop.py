@@ -108,7 +108,7 @@ def test_a_call_that_fails_ends_nothing(loop: Loop, caplog: pytest.LogCaptureFix
     loop.call_soon(lambda: called.append(1))
     loop.turn(0.0)
     assert called == [1]
-    assert "unforeseen" in caplog.text
+    assert "unexpectedly" in caplog.text
 
 
 def test_what_is_watched_is_called_for_as_long_as_there_is_something(loop: Loop) -> None:

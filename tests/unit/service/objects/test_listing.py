@@ -38,15 +38,15 @@ def test_models_and_versions_are_found_whatever_else_lies_there() -> None:
         (("variables/variables.index",), "has no saved_model.pb"),
         ((*VERSION, ".publishing"), "still being published"),
         (("saved_model.pb", "variables/variables.index"), "lacks its variables' data"),
-        (("saved_model.pb", "variables/variables.data-00000-of-00001"), "lacks a part of its variables"),
+        (("saved_model.pb", "variables/variables.data-00000-of-00001"), "lacks part of its variables"),
         (
             ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00002"),
-            "lacks a part of its variables",
+            "lacks part of its variables",
         ),
-        ((*VERSION, "a/../../b"), "can't be the name of a file"),
-        ((*VERSION, "saved_model.pb/x"), "can't be the name of a file"),
-        ((*VERSION, "x" * 300), "can't be the name of a file"),
-        ((*VERSION, ".objects.json"), "can't be the name of a file"),
+        ((*VERSION, "a/../../b"), "can't be a file name"),
+        ((*VERSION, "saved_model.pb/x"), "can't be a file name"),
+        ((*VERSION, "x" * 300), "can't be a file name"),
+        ((*VERSION, ".objects.json"), "can't be a file name"),
     ],
 )
 def test_a_version_is_whole_or_it_is_told_what_it_lacks(files: tuple[str, ...], says: str) -> None:
@@ -57,7 +57,7 @@ def test_a_version_is_whole_or_it_is_told_what_it_lacks(files: tuple[str, ...], 
 def test_two_folders_of_one_number_are_one_version() -> None:
     found = model(below("7", "007"))
     assert found.versions[7].folder == "7"
-    assert "7 is version 7 too" in found.passed_over["007"]
+    assert "7 is also version 7" in found.passed_over["007"]
 
 
 def test_numbers_beyond_what_grpc_can_name_are_passed_over() -> None:

@@ -35,9 +35,9 @@ def test_a_folder_is_no_address(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("ftp://host/models", "--store takes a folder or an address of s3://, gs://, az://, not of ftp://"),
-        ("hdfs://host/models", "not of hdfs://"),
-        ("s3://", "names no bucket; write s3://BUCKET/PREFIX"),
+        ("ftp://host/models", "--store takes a folder or an address starting with s3://, gs://, az://, not ftp://"),
+        ("hdfs://host/models", "not hdfs://"),
+        ("s3://", "lacks a bucket; write s3://BUCKET/PREFIX"),
         ("s3:///models/..", "are names"),
     ],
 )

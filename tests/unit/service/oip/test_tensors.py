@@ -194,8 +194,8 @@ def test_contents_that_do_not_fit_are_refused() -> None:
     for datatype, shape, says in (
         ("INT8", (2,), "beyond"),
         ("INT32", (3,), "needs 3 values, not 2"),
-        ("FP32", (2,), "belongs into fp32_contents, not int_contents"),
-        (BYTES, (2,), "belongs into bytes_contents"),
+        ("FP32", (2,), "belongs in fp32_contents, not int_contents"),
+        (BYTES, (2,), "belongs in bytes_contents"),
     ):
         with pytest.raises(InvalidRequest, match=says):
             rpc.read_contents("x", datatype, shape, filled)

@@ -35,10 +35,13 @@ def test_texts_are_read_into_what_they_mean(tmp_path: Path) -> None:
     ("wrong", "told"),
     [
         ({"canary_share": "2"}, "--canary-share takes"),
-        ({"enable_batching": "false", "batching_parameters_file": Path("b")}, "--batching_parameters_file has no use"),
+        (
+            {"enable_batching": "false", "batching_parameters_file": Path("b")},
+            "--batching_parameters_file has no effect",
+        ),
         ({"latency_objective": "soon"}, "--latency-objective takes"),
         ({"grpc_channel_arguments": "a"}, "--grpc_channel_arguments takes"),
-        ({"grpc_socket_path": Path("/nowhere/s")}, "--grpc_socket_path /nowhere/s can't be made"),
+        ({"grpc_socket_path": Path("/nowhere/s")}, "--grpc_socket_path /nowhere/s can't be created"),
         ({"ssl_config_file": Path("/nowhere")}, "/nowhere can't be read"),
         ({"api_keys": "k"}, "Entry 1 of --api-keys"),
         ({"ssl_key_file": Path("k")}, "TLS needs both"),

@@ -94,7 +94,7 @@ def test_a_label_that_can_not_move_is_told(engine: LocalEngine, reload: Reload, 
 def test_the_wait_has_an_end(engine: LocalEngine, reload: Reload, loader: Loader, store: Path) -> None:
     publish(store, "slow")
     loader.may_load.clear()
-    with pytest.raises(DeadlineExceeded, match="not all is loaded"):
+    with pytest.raises(DeadlineExceeded, match="not everything was loaded"):
         reload(listing("a", "slow"), 0.05)
     loader.may_load.set()
     assert engine.settle(LONG_S)

@@ -77,7 +77,7 @@ def test_where_a_new_worker_ends_the_old_ones_go_on() -> None:
     arbiter.die(3)
     arbiter.manage_workers()
     assert arbiter.told == [4]
-    assert "the old ones go on" in arbiter.log.lines[-1]
+    assert "the old ones keep" in arbiter.log.lines[-1]
     arbiter.die(4)
     assert set(arbiter.WORKERS) == {1, 2}
 

@@ -86,7 +86,7 @@ def test_a_start_waits_for_a_word() -> None:
 def test_a_mirror_that_is_silent_does_not_hold_a_start_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.process.mirror_process._SILENCE_S", 0.05)
     reading, writing = os.pipe()
-    with pytest.raises(StoreError, match="nothing has come"):
+    with pytest.raises(StoreError, match="nothing arrived for"):
         await_start(reading, "s3://bucket")
     os.close(reading)
     os.close(writing)

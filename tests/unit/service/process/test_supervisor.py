@@ -87,7 +87,7 @@ def test_a_dead_engine_is_started_again(tmp_path: Path) -> None:
     process.terminate()
     code, log = end(process)
     assert code == 0
-    assert log.count("The engine process ended (signal 9); starting it again in 0") == 7
+    assert log.count("The engine process ended (signal 9); restarting it in 0") == 7
 
 
 def test_an_engine_that_is_never_ready_ends_the_service(tmp_path: Path) -> None:

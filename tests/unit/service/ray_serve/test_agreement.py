@@ -259,7 +259,7 @@ def test_without_anybody_to_ask_what_was_known_holds(
     actor.is_gone = True
     publish(tmp_path)
     until(lambda: all(("m", 2) in each.loader.loaded for each in replicas))
-    until(lambda: "it is tried again" in caplog.text)
+    until(lambda: "retrying" in caplog.text)
     assert [serving(each.engine) for each in replicas] == [1, 1]
     with actor.lock:  # another one begins, which knows nothing
         actor.agreement, actor.is_gone = Agreement(), False

@@ -37,8 +37,8 @@ def test_variables_count_where_args_say_nothing(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        ({"stor": "/models"}, "'stor' is no setting of a replica"),
-        ({"port": 8500}, "'port' is no setting of a replica"),
+        ({"stor": "/models"}, "'stor' is not a setting of a replica"),
+        ({"port": 8500}, "'port' is not a setting of a replica"),
         ({"store": ["/models"]}, "store must be text, a number or a boolean"),
         ({"max_batch_size": None}, "max_batch_size must be text, a number or a boolean"),
         ({"max_batch_size": "many"}, "'many' is not a valid integer"),
@@ -61,10 +61,10 @@ def test_a_replica_uses_the_cpus_that_ray_has_set_aside() -> None:
 
 
 def test_the_folder_of_the_models_is_named_in_full() -> None:
-    with pytest.raises(SettingsError, match=r"The folder of the models \(model_store\) must begin with /"):
+    with pytest.raises(SettingsError, match=r"The folder of the models \(model_store\) must start with /"):
         options.for_replica(Settings(), cpus=1)
     assert options.for_replica(Settings(model_base_path=Path("/mnt/models")), cpus=1)
-    with pytest.raises(SettingsError, match="can't read s3://bucket/models by itself; mount it"):
+    with pytest.raises(SettingsError, match="can't read s3://bucket/models directly; mount it"):
         options.for_replica(options.read({"store": "s3://bucket/models"}), cpus=1)
 
 

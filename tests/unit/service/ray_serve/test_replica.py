@@ -114,7 +114,7 @@ def test_a_replica_that_lacks_what_others_answer_with_gives_up_in_the_end(
 ) -> None:
     monkeypatch.setattr(replica, "_LACKING_S", 0.2)
     publish(tmp_path)
-    with pytest.raises(Unavailable, match="it lacks a version that the other replicas answer with"):
+    with pytest.raises(Unavailable, match="it lacks a version that the other replicas serve"):
         make(OthersView()).start()
 
 

@@ -131,7 +131,7 @@ def test_an_engine_that_refuses_the_gateways_key_is_not_ready_and_the_client_is_
             with pytest.raises(Unavailable), engine.lease(ModelSpec(name)):
                 pass
         assert not engine.status().ready
-        with pytest.raises(Unavailable, match="does not take this gateway's API key"):
+        with pytest.raises(Unavailable, match="rejects this gateway's API key"):
             forward(address, Link(secret))(config().config, 60)
 
 

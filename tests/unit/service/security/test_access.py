@@ -74,11 +74,11 @@ def test_a_service_that_nobody_could_use_does_not_start(tmp_path: Path) -> None:
     ("chosen", "said"),
     [
         ({}, []),
-        ({"host": "0.0.0.0"}, ["may ask the models"]),
+        ({"host": "0.0.0.0"}, ["may use the models"]),
         ({"host": "0.0.0.0", "api_keys": BOTH}, ["in plain text"]),
         ({"host": "0.0.0.0", "api_keys": BOTH, "ssl_certificate_file": Path("c"), "ssl_key_file": Path("k")}, []),
         ({"api_keys": BOTH}, []),
-        ({"engine": "h:1", "engine_api_key_file": Path("k")}, ["goes out in plain text"]),
+        ({"engine": "h:1", "engine_api_key_file": Path("k")}, ["is sent in plain text"]),
         ({"engine": "h:1", "engine_api_key_file": Path("k"), "engine_tls_ca_file": Path("c")}, []),
     ],
 )

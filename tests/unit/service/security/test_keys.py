@@ -135,7 +135,7 @@ def test_the_command_prints_a_key_that_works_and_keeps_its_digest(tmp_path: Path
         assert (found.name, found.role) == (name, role)
     again = CliRunner().invoke(main, ["keys", "new", "--api-keys-file", str(path), "--name=predict-1"])
     assert again.exit_code == 2
-    assert "has a key named predict-1 already" in again.stderr
+    assert "already has a key named predict-1" in again.stderr
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\nadmin", "x" * 65, "ä"])

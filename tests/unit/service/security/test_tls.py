@@ -59,12 +59,12 @@ def test_files_that_do_not_fit_are_refused_and_not_shown(ours: Pair, theirs: Pai
         (ours.certificate, ours.certificate),
         (ours.certificate, encrypted),
     ):
-        with pytest.raises(SettingsError, match="no certificate and the private key") as caught:
+        with pytest.raises(SettingsError, match="not a certificate and its private key") as caught:
             tls.from_settings(Settings(ssl_certificate_file=certificate, ssl_key_file=key))
         assert "BEGIN" not in str(caught.value)
     with pytest.raises(SettingsError, match="can't be read"):
         tls.from_settings(Settings(ssl_certificate_file=tmp_path / "missing", ssl_key_file=ours.key))
-    with pytest.raises(SettingsError, match="holds no certificate"):
+    with pytest.raises(SettingsError, match="contains no certificate"):
         tls.http_contexts(TlsFiles(ours.certificate, ours.key, ours.key))
 
 

@@ -75,14 +75,14 @@ def test_folders_that_could_be_classes_on_two_levels_are_refused_until_one_is_sa
 
 def test_images_beside_folders_of_images_may_be_a_class_or_not() -> None:
     names = ["photos/title.png", *tree("photos", "cat dog")]
-    with pytest.raises(TrainingError, match="photos, or those in them, cat, dog"):
+    with pytest.raises(TrainingError, match="photos, or those inside them, cat, dog"):
         found(names)
     assert found(names, "outer") == {("photos", "")}
 
 
 def test_folders_beside_the_parts_are_refused_by_name() -> None:
     names = [*tree("train test", "cat dog"), "extra/1.jpg"]
-    with pytest.raises(TrainingError, match=r"train, test, which are parts .* beside them extra"):
+    with pytest.raises(TrainingError, match=r"train, test, which are parts .* next to them extra"):
         found(names)
     assert {folder for folder, _ in found(names, "outer")} == {"train", "test", "extra"}
     assert {folder for folder, _ in found(names, "inner")} == {"cat", "dog", "extra"}

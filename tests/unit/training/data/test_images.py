@@ -92,7 +92,7 @@ def test_copies_of_test_images_are_not_learned(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_images_are_skipped_and_counted(tmp_path: Path) -> None:
-    files = pets() | {"cat/Thumbs.db": b"not an image", "dog/zero.jpg": b"", "dog/cut.png": photo(77)[:200]}
+    files = pets() | {"cat/Thumbs.db": b"no image", "dog/zero.jpg": b"", "dog/cut.png": photo(77)[:200]}
     data = images.load(request(tmp_path, tree(tmp_path / "pets", files)), LAYOUT)
     assert len(data.train) + len(data.test) == 40
     assert data.facts["skipped"] == {"no image": 2, "empty": 1}
@@ -164,7 +164,7 @@ BROKEN = {"eel/1.png": b"broken", "eel/2.png": b""}
         ({"cat/1.png": photo(1)}, "one class, 'cat'"),
         ({"cat/1.png": photo(1), "dog/1.png": photo(2)}, "'cat' has 1 training image, the class 'dog' has 1 training"),
         ({f"{n % 2}/{n}.png": photo(n) for n in range(6)}, "too few images to hold some out"),
-        (pets() | BROKEN, r"'eel' has 0 training images \(2 of 2 files can't be read as images, eel/1.png among them"),
+        (pets() | BROKEN, r"'eel' has 0 training images \(2 of 2 files can't be read as images, for example eel/1.png"),
         (pets() | {"eel/notes.txt": b"to do"}, "'eel' has 0 training images .*eel/notes.txt"),
         ({f"test/{name}": content for name, content in pets().items()}, "pets is a test part"),
         ({f"train/{name}": content for name, content in pets().items()} | {"test/cat/1.png": b"no"}, "None of the 1"),
@@ -202,7 +202,7 @@ def test_what_is_worth_knowing_about_classes_is_told(tmp_path: Path) -> None:
     files |= {"title.png": photo(901)}
     said: list[str] = []
     data = images.load(request(tmp_path, tree(tmp_path / "pets", files), said=said), LAYOUT)
-    assert "The classes 'Cat' and 'cat' differ in case alone; they are learned as two." in said
+    assert "The classes 'Cat' and 'cat' differ only in case; they are trained as two classes." in said
     assert data.facts["classes_without_test_images"] == ["Cat", "dog"]
     assert data.facts["images_in_no_class_folder"] == 1
 
@@ -213,7 +213,7 @@ def test_images_to_judge_by_are_matched_to_the_classes_wherever_they_lie(tmp_pat
     asked = request(tmp_path, tree(tmp_path / "pets", files), said=said)
     data = images.load_labelled(asked, ("Cat", "dog", "eel"), (6, 8, 3))
     assert data.test.counts() == {"Cat": 4, "dog": 4, "eel": 0}
-    assert any("no image of 'eel'" in line for line in said)
+    assert any("no images of 'eel'" in line for line in said)
     both = images.load_labelled(asked, ("cat", "Cat", "dog"), (6, 8, 3))
     assert both.test.counts() == {"cat": 4, "Cat": 0, "dog": 4}
 
@@ -237,7 +237,7 @@ def test_a_full_disk_under_the_cache_is_told_and_nothing_is_left(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(cache.os, "posix_fallocate", full)
-    with pytest.raises(TrainingError, match=r"The cache .* can't be used: No space left on device; free the disk"):
+    with pytest.raises(TrainingError, match=r"The cache .* can't be used: No space left on device; free disk space"):
         images.load(request(tmp_path, tree(tmp_path / "pets", pets())), LAYOUT)
     assert list((tmp_path / "cache" / "pixels").iterdir()) == []
 

@@ -84,7 +84,7 @@ def test_a_file_as_spreadsheets_write_it_gives_the_same_images(written: Callable
     text = TRAIN.decode()
     found = sign_mnist.parse("train.csv", written(text))
     assert found.fingerprint() == sign_mnist.parse("train.csv", TRAIN).fingerprint()
-    with pytest.raises(TrainingError, match=r"train\.csv, line 5: a value is no integer"):
+    with pytest.raises(TrainingError, match=r"train\.csv, line 5: a value is not an integer"):
         sign_mnist.parse("train.csv", written(text.replace("24,255", "24,x")))
     (tmp_path / "Train.CSV").write_bytes(written(text))
     assert sign_mnist.looks_like([tmp_path])
@@ -115,9 +115,9 @@ def test_pixels_are_in_reading_order() -> None:
         (row(-1), "label -1"),
         (row(3, 256), "outside 0 to 255"),
         (row(3, -1), "outside 0 to 255"),
-        (row("x"), "no integer"),
-        (row(3, "1.5"), "no integer"),
-        (row(3, 10**30), "no integer"),
+        (row("x"), "not an integer"),
+        (row(3, "1.5"), "not an integer"),
+        (row(3, 10**30), "not an integer"),
         ("3,4,5", "3 columns"),
         (row(3) + ",1", "786 columns"),
         ("garbage", "1 columns"),
@@ -156,5 +156,5 @@ def test_paths_that_do_not_hold_both_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="zip archive"):
         sign_mnist.load([tmp_path / "broken.zip"])
     (tmp_path / "sign_mnist_train.csv.gz").write_bytes(gzip.compress(TRAIN)[:-20])
-    with pytest.raises(TrainingError, match="whole gzip"):
+    with pytest.raises(TrainingError, match="complete gzip"):
         sign_mnist.load([tmp_path / "sign_mnist_train.csv.gz"])

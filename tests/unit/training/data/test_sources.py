@@ -81,7 +81,7 @@ def test_names_in_a_list_beside_the_archive_are_the_test_of_that_archive(tmp_pat
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [(b"a/1.jpg\na/9.jpg\n", r"names 1 of 2 files .* \(a/9\.jpg\)"), (b"\xe9t\xe9", "not text in UTF-8")],
+    [(b"a/1.jpg\na/9.jpg\n", r"names 1 of 2 files .* \(a/9\.jpg\)"), (b"\xe9t\xe9", "not UTF-8 text")],
 )
 def test_a_test_list_that_can_not_be_followed_is_refused(content: bytes, problem: str, tmp_path: Path) -> None:
     folder(tmp_path / "pets", "a/1.jpg", "b/2.jpg")
@@ -130,7 +130,7 @@ def test_names_may_have_spaces_and_any_letters_but_a_class_needs_text(tmp_path: 
     assert set(names.values()) == {"r\u00f6te rosen", "\u732b", "r\u00e9sum\u00e9"}
     assert "\u732b/caf\ufffd.jpg" in names
     (photos / os.fsdecode(b"caf\xe9")).mkdir()
-    with pytest.raises(TrainingError, match="not text in UTF-8; rename it"):
+    with pytest.raises(TrainingError, match="not UTF-8 text; rename it"):
         sources.find([photos])
 
 

@@ -57,5 +57,5 @@ def test_a_missing_or_broken_checkpoint_says_so(tmp_path: Path) -> None:
         checkpoints.load(tmp_path)
     path = checkpoints.save(tmp_path, state())
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(TrainingError, match="is broken"):
+    with pytest.raises(TrainingError, match="is corrupt"):
         checkpoints.load(tmp_path)

@@ -120,7 +120,7 @@ def test_an_interruption_without_a_checkpoint_says_that_nothing_was_kept() -> No
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step() -> None:
-    with pytest.raises(TrainingError, match=r"no number any more at step \d+ of epoch \d.*learning rate"):
+    with pytest.raises(TrainingError, match=r"no longer a number at step \d+ of epoch \d.*learning rate"):
         run(replace(RECIPE, learning_rate=1e30, optimizer="sgd", warmup=0.0, architecture=Architecture("dense", (8,))))
 
 

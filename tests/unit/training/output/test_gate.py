@@ -79,9 +79,14 @@ def test_what_was_published_is_told_how_to_be_served(two_versions: Path) -> None
     told = how_to_serve(two_versions, "m")
     assert told.startswith(f"{two_versions / 'models.config'} does not list it. Add config {{ name: ")
     (two_versions / "models.config").write_text("model_config_list {")
-    assert "once this is mended: Error parsing" in how_to_serve(two_versions, "m")
+    assert "once this is fixed: Error parsing" in how_to_serve(two_versions, "m")
 
 
 def test_facts_are_told_in_words() -> None:
-    facts = {"skipped": {"no image": 2, "empty": 0}, "images_in_no_class_folder": 0, "classes": ["a", "b"], "copies": 3}
+    facts = {
+        "skipped": {"no image": 2, "empty": 0},
+        "images_in_no_class_folder": 0,
+        "classes": ["a", "b"],
+        "copies": 3,
+    }
     assert list(facts_in_words(facts)) == [("skipped", "2 (no image)"), ("classes", "a, b"), ("copies", "3")]

@@ -161,8 +161,8 @@ def test_strings_are_joined_only_where_two_real_rows_show_that_they_may_be() -> 
         return np.full(len(x), max(len(each) for each in x.tolist()))
 
     one, two = np.array([b"a"], object), np.array([b"b", b"ccc"], object)
-    assert "it takes strings, and there are no two rows in the version's warm-up file" in reason(length, STRINGS)
-    assert "no two rows" in reason(most, STRINGS, (one, one))
+    assert "it takes strings, and the version's warm-up file lacks two rows" in reason(length, STRINGS)
+    assert "lacks two rows" in reason(most, STRINGS, (one, one))
     assert reason(length, STRINGS, (one, two)) == ""
     assert reason(length, STRINGS, (one, np.array([b"zz"], object))) == ""
     assert reason(most, STRINGS, (one, two)) == DEPENDS

@@ -315,16 +315,16 @@ def test_a_peer_that_loads_is_known_and_not_ready(peers: Peers) -> None:
 
 def test_a_model_laid_out_wrongly_at_the_peer_is_told_with_the_reason_and_not_waited_for(peers: Peers) -> None:
     peer = FakeEngine(echo())
-    peer.reasons = {"flat": "flat holds a SavedModel itself."}
+    peer.reasons = {"flat": "flat contains a SavedModel itself."}
     engine = peers.engine(peers.serve(peer))
     until(lambda: engine.status().ready)
     assert list(engine.status().models) == ["echo"]
     assert engine.status().reasons == peer.reasons
-    with pytest.raises(errors.NotFound, match=r"Latest\(flat\); flat holds a SavedModel itself\.$"):
+    with pytest.raises(errors.NotFound, match=r"Latest\(flat\); flat contains a SavedModel itself\.$"):
         ask(engine, 1, of=ModelSpec("flat"))
     peer.states = {"echo": (VersionStatus(1, State.AVAILABLE),), "flat": ()}  # as if its configuration named it
     until(lambda: not engine.status().ready)
-    with pytest.raises(errors.Unavailable, match=r"Model flat is not ready \(flat holds a SavedModel itself\)"):
+    with pytest.raises(errors.Unavailable, match=r"Model flat is not ready \(flat contains a SavedModel itself\)"):
         ask(engine, 1, of=ModelSpec("flat"))
     peer.reasons, peer.states = {}, None
     until(lambda: engine.status().ready and engine.status().reasons == {})

@@ -156,7 +156,7 @@ def test_a_look_up_that_fails_changes_nothing(
         assert addresses(named) == [at]
     told = [record.getMessage() for record in caplog.records if "can't be looked up" in record.getMessage()]
     assert told[0] == (
-        "engines.test can't be looked up (Temporary failure in name resolution); those that it had are asked on."
+        "engines.test can't be looked up (Temporary failure in name resolution); those it had stay in use."
     )
     assert len(told) == len(failures), "each reason once, not at every look-up"
 
@@ -198,7 +198,7 @@ def test_a_resolver_that_hangs_keeps_nobody_waiting(
     assert ask(engine, 3) == [3]
     until(lambda: "which addresses engines.test has; it has none so far" in caplog.text)
     lonely = peers.engine("dns:engines.test:8500", resolve=resolver)
-    with pytest.raises(errors.Unavailable, match=r"engines\.test is being looked up, for \d+ s now; try again"):
+    with pytest.raises(errors.Unavailable, match=r"engines\.test has been looked up for \d+ s; try again"):
         ask(lonely, 3)
     resolver.addresses = (second,)
     resolver.goes_on.set()

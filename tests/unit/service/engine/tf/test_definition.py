@@ -122,7 +122,7 @@ def test_a_type_that_no_request_can_carry_is_refused(tmp_path: Path) -> None:
     model.meta_graphs[0].signature_def["s0"].outputs["y"].dtype = protocol.types_pb2.DT_VARIANT
     (folder / "saved_model.pb").write_bytes(model.SerializeToString())
     found = definition.read(folder, ["serve"])
-    assert found.why_not_run("s0") == "'y' is of the type DT_VARIANT, which no request or answer can carry"
+    assert found.why_not_run("s0") == "'y' has the type DT_VARIANT, which no request or answer can carry"
     assert found.why_not_run("s1") == ""
 
 

@@ -239,12 +239,12 @@ def test_only_what_is_shown_to_have_independent_rows_is_joined(load: Load, model
         "repeat": "rows of input",
         "count": "it changes state (AssignAddVariableOp)",
         "noise": "it draws random numbers (RandomUniform)",
-        "total": "not an open one",
-        "words": "not an open one",
-        "first": "not an open one",
-        "defaults": "not an open one",
+        "total": "is not variable",
+        "words": "is not variable",
+        "first": "is not variable",
+        "defaults": "is not variable",
         "python": "it can't be run: it runs Python code (PyFunc)",
-        "fixed": "not an open one",
+        "fixed": "is not variable",
     }
     assert reasons.keys() == model.unjoined.keys()
     assert {name for name, says in reasons.items() if says not in model.unjoined[name]} == set()
@@ -292,7 +292,7 @@ def test_strings_are_joined_where_the_warm_up_file_shows_that_they_may_be(
     from tests.unit.service.engine.tf import saved_models as make
 
     folder = copy("lookup")
-    assert "no two rows in the version's warm-up file" in load(folder).unjoined["serving_default"]
+    assert "warm-up file lacks two rows" in load(folder).unjoined["serving_default"]
     (folder / store.EXTRA).mkdir()
     with make.tf.io.TFRecordWriter(str(folder / store.WARMUP)) as file:
         for word in (b"cat", b"cow"):
@@ -318,7 +318,7 @@ def test_a_model_that_is_found_to_mix_rows_is_not_joined_any_more(load: Load, mo
     batcher = model.batchers["serving_default"]
     model.stop_joining("serving_default", "its rows are not its own")
     model.stop_joining("serving_default", "said twice")
-    assert "m version 3: requests of the signature 'serving_default' are not joined in batches any more: its rows" in (
+    assert "m version 3: requests of the signature 'serving_default' are no longer joined in batches: its rows" in (
         caplog.text
     )
     assert stopped == [("m", 3, "serving_default")]
@@ -346,15 +346,15 @@ def test_an_output_that_is_an_input_comes_back(load: Load, tmp_path: Path) -> No
         # On these TensorFlow ends the process, unless something asks before.
         (
             (),
-            r"has the shape \[\]; the signature takes \[-1, -1, -1, 3\]\. The graph refuses it: Shape must be rank 4",
+            r"has the shape \[\]; the signature takes \[-1, -1, -1, 3\]\. The graph rejects it: Shape must be rank 4",
         ),
-        ((5,), "The graph refuses it: Shape must be rank 4 but is rank 1"),
+        ((5,), "The graph rejects it: Shape must be rank 4 but is rank 1"),
         ((2, 0, 1), "rank 3"),
         ((1, 5, 5, 3, 1), "rank 5"),
         ((1, 5, 5, 2), r"has the shape \[1, 5, 5, 2\].*[Dd]epth"),
         # And on these it says that it failed, though they are what the signature declares.
-        ((1, 3, 5, 3), "does not take this input: .*[Nn]egative dimension size"),
-        ((1, 0, 5, 3), "does not take this input"),
+        ((1, 3, 5, 3), "does not accept this input: .*[Nn]egative dimension size"),
+        ((1, 0, 5, 3), "does not accept this input"),
     ],
 )
 def test_no_shape_costs_more_than_its_own_answer(load: Load, models: Path, shape: tuple[int, ...], says: str) -> None:
@@ -400,7 +400,7 @@ def test_shapes_that_differ_from_the_declared_ones_get_what_the_graph_gives(load
     assert ask(model, z=floats(1), a=floats(1, 2), m=floats(1))["sum"].tolist() == [111, 121]
     assert ask(model, z=floats(1), a=np.float32(1), m=np.ones((2, 1), np.float32))["sum"].tolist() == [[111], [111]]
     assert ask(model, z=floats(), a=floats(), m=floats())["sum"].tolist() == []
-    with pytest.raises(InvalidRequest, match=r"^The model does not take this input: .*[Ii]ncompatible shapes"):
+    with pytest.raises(InvalidRequest, match=r"^The model does not accept this input: .*[Ii]ncompatible shapes"):
         ask(model, z=floats(1, 2, 3), a=floats(1, 2), m=floats(1))
     with pytest.raises(
         InvalidRequest, match=r"^Input 'z' has the shape \[2, 3\]; the signature takes \[-1\]\. The graph"
@@ -413,11 +413,11 @@ def test_shapes_that_differ_from_the_declared_ones_get_what_the_graph_gives(load
 def test_values_that_the_graph_refuses_are_the_clients_mistake(load: Load, models: Path) -> None:
     model = load(models / "picky")
     assert ask(model, x=floats(4))["root"].tolist() == [2.0]
-    with pytest.raises(InvalidRequest, match=r"does not take this input: .*Negative numbers are not taken"):
+    with pytest.raises(InvalidRequest, match=r"does not accept this input: .*Negative numbers are not taken"):
         ask(model, x=floats(-1))
-    with pytest.raises(InvalidRequest, match=r"does not take this input: indices\[0\] = 7 is not in \[0, 2\)$"):
+    with pytest.raises(InvalidRequest, match=r"does not accept this input: indices\[0\] = 7 is not in \[0, 2\)$"):
         ask(model, "pick", index=np.array([7], np.int32))
-    with pytest.raises(InvalidRequest, match=r"does not take this input: Unknown image file format"):
+    with pytest.raises(InvalidRequest, match=r"does not accept this input: Unknown image file format"):
         ask(model, "decode", image=strings(b"no image"))
 
 
@@ -475,7 +475,9 @@ def test_scores_as_recorded_are_accepted_and_others_refused(load: Load, copy: Ca
     with pytest.raises(LoadFailed, match="differ"):
         load(folder)
     np.savez(folder / store.GOLDEN, image=WHITE, scores=np.zeros((1, 3), np.float32))
-    with pytest.raises(LoadFailed, match=r"\(1, 2\) scores for golden.npz, which recorded \(1, 3\)"):
+    with pytest.raises(
+        LoadFailed, match=r"its scores for golden.npz have the shape \(1, 2\), the recorded ones \(1, 3\)"
+    ):
         load(folder)
     (folder / store.GOLDEN).write_bytes(b"garbage")
     with pytest.raises(LoadFailed, match=r"does not run|golden"):

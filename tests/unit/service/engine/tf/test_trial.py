@@ -93,7 +93,7 @@ def test_each_runs_as_often_as_is_wanted() -> None:
         (examples_log("classify_log", "other"), "asks for the signature 'other'"),
         (examples_log("classify_log", "regress"), "at least one of"),
         (multi_log(("predict", "regress")), "Unsupported signature method_name"),
-        (a_log(), "file holds a None"),
+        (a_log(), "file contains a None"),
     ],
 )
 def test_what_the_version_does_not_have_is_told(log: Any, says: str) -> None:
@@ -104,12 +104,12 @@ def test_what_the_version_does_not_have_is_told(log: Any, says: str) -> None:
 def test_a_session_run_is_not_replayed() -> None:
     log = a_log()
     log.session_run_log.SetInParent()
-    with pytest.raises(LoadFailed, match="file holds a session_run_log"):
+    with pytest.raises(LoadFailed, match="file contains a session_run_log"):
         replay(log)
 
 
 def test_a_record_that_is_no_log_and_too_many_are_told() -> None:
-    with pytest.raises(LoadFailed, match="record 0 is no PredictionLog"):
+    with pytest.raises(LoadFailed, match="record 0 is not a PredictionLog"):
         trial.replay([b"\xff"], Path("file"), SIGNATURES, Runs(), 1)
     with pytest.raises(LoadFailed, match="more than 1000 requests"):
         replay(*[predict_log()] * 1001)

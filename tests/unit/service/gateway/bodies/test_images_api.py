@@ -115,8 +115,8 @@ def test_top_k_must_be_a_whole_number_of_at_least_one(client: FlaskClient, top_k
     ("body", "says"),
     [
         (b"", "The image is empty (0 bytes)"),
-        (b"no image", "The 8 bytes are no image: it is text"),
-        (WHITE[:40], "its header is broken or cut off"),
+        (b"no image", "This is not an image: it is text"),
+        (WHITE[:40], "its header is corrupt or truncated"),
         (WHITE[:-20], "can't be decoded"),
     ],
 )
@@ -133,13 +133,13 @@ def test_a_bad_image_among_several_has_an_error_in_its_place(client: FlaskClient
     first, second, third = answer.json["predictions"]
     assert (first["class"], third["class"]) == (WHITE_ENTRY["class"], BLACK_ENTRY["class"])
     assert second.keys() == {"error"}
-    assert second["error"].startswith("The 8 bytes are no image")
+    assert second["error"].startswith("This is not an image")
 
 
 def test_all_or_nothing_refuses_the_request_for_one_bad_image(client: FlaskClient) -> None:
     answer = client.post(f"{LETTERS}?all_or_nothing=true", **form(WHITE, b"no image"))
     assert answer.status_code == 400
-    assert answer.json["error"].startswith("Image 1: The 8 bytes are no image")
+    assert answer.json["error"].startswith("Image 1: This is not an image")
     assert client.post(f"{LETTERS}?all_or_nothing=true", **form(WHITE, WHITE)).status_code == 200
     answer = client.post(f"{LETTERS}?all_or_nothing=maybe", **form(WHITE))
     assert answer.status_code == 400
@@ -149,7 +149,7 @@ def test_all_or_nothing_refuses_the_request_for_one_bad_image(client: FlaskClien
 def test_where_every_image_is_bad_the_first_one_tells_why(client: FlaskClient) -> None:
     answer = client.post(LETTERS, **form(b"no image", b"nor this"))
     assert answer.status_code == 400
-    assert answer.json["error"].startswith("Image 0: The 8 bytes are no image")
+    assert answer.json["error"].startswith("Image 0: This is not an image")
 
 
 def test_a_file_that_curl_has_altered_is_answered_with_the_right_flag(client: FlaskClient) -> None:
@@ -177,7 +177,7 @@ def test_a_form_without_files_is_400(client: FlaskClient) -> None:
     for data in ({}, {"note": "hello"}):
         answer = client.post(LETTERS, data=data, content_type="multipart/form-data")
         assert answer.status_code == 400
-        assert "holds no image" in answer.json["error"]
+        assert "contains no image" in answer.json["error"]
 
 
 def test_a_broken_form_is_400(client: FlaskClient) -> None:
@@ -190,7 +190,7 @@ def test_a_broken_form_is_400(client: FlaskClient) -> None:
 def test_too_many_images_are_413(client: FlaskClient) -> None:
     answer = client.post(LETTERS, **form(*[WHITE] * 4))
     assert answer.status_code == 413
-    assert answer.json["error"] == "The request holds 4 images; at most 3 are taken."
+    assert answer.json["error"] == "The request contains 4 images; at most 3 are allowed."
 
 
 # Werkzeug's parser leaves the files of a form that it refuses to the garbage collector.
@@ -207,10 +207,10 @@ def test_an_image_beyond_the_limits_is_413(client: FlaskClient) -> None:
     large = flat(0, "BMP", (80, 80))
     answer = client.post(LETTERS, data=large, content_type="image/bmp")
     assert answer.status_code == 413
-    assert answer.json["error"] == f"The image has {len(large)} bytes; at most 5000 are taken."
+    assert answer.json["error"] == f"The image has {len(large)} bytes; at most 5000 are allowed."
     answer = client.post(LETTERS, data=flat(0, "PNG", (101, 100)), content_type="image/png")
     assert answer.status_code == 413
-    assert answer.json["error"] == "The image has 101x100 pixels; at most 10000 are taken."
+    assert answer.json["error"] == "The image has 101x100 pixels; at most 10000 are allowed."
 
 
 def test_a_model_that_takes_no_images_is_415(client: FlaskClient, engine: FakeEngine) -> None:

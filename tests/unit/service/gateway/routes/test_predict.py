@@ -127,13 +127,13 @@ def test_malformed_json_is_400(client: FlaskClient, document: Any, says: str) ->
 def test_a_body_that_is_no_json_is_400(client: FlaskClient, body: bytes) -> None:
     answer = client.post(MATHS, data=body, content_type="application/json")
     assert answer.status_code == 400
-    assert "no JSON" in answer.json["error"]
+    assert "not JSON" in answer.json["error"]
 
 
 def test_a_bad_image_in_json_is_400_and_named(client: FlaskClient) -> None:
     answer = post(client, LETTERS, {"instances": [{"b64": "AAAA"}]})
     assert answer.status_code == 400
-    assert answer.json["error"].startswith("Image 0: The 3 bytes are no image")
+    assert answer.json["error"].startswith("Image 0: This is not an image")
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,9 @@ def test_a_bad_image_among_instances_has_an_error_in_its_place(client: FlaskClie
     answer = post(client, LETTERS, {"instances": [bad, good, {"b64": "?"}]})
     assert answer.status_code == 200
     first, second, third = answer.json["predictions"]
-    assert first == {"error": "The 8 bytes are no image: it is text; send a JPEG, PNG, WebP, GIF, BMP or TIFF file."}
+    assert first == {
+        "error": "This is not an image: it is text (8 bytes); send a JPEG, PNG, WebP, GIF, BMP or TIFF file."
+    }
     assert second["scores"] == [0.0, 0.0, 1.0]
     assert "base64" in third["error"]
     for url, document in (
@@ -214,7 +216,7 @@ def test_a_bad_image_among_instances_has_an_error_in_its_place(client: FlaskClie
 def test_too_many_encoded_images_in_json_are_413(client: FlaskClient) -> None:
     answer = post(client, LETTERS, {"instances": [{"b64": base64.b64encode(WHITE).decode()}] * 4})
     assert answer.status_code == 413
-    assert answer.json["error"] == "Image 3: The request holds 4 images; at most 3 are taken."
+    assert answer.json["error"] == "Image 3: The request contains 4 images; at most 3 are allowed."
 
 
 class Failing(FakeServable):

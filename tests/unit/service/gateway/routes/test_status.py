@@ -71,17 +71,17 @@ def test_a_default_is_told_as_tf_serving_does(client: FlaskClient, engine: FakeE
 
 
 def test_a_model_laid_out_wrongly_is_listed_with_the_reason(client: FlaskClient, engine: FakeEngine) -> None:
-    engine.reasons = {"flat": "flat holds a SavedModel itself."}
+    engine.reasons = {"flat": "flat contains a SavedModel itself."}
     [flat, letters] = client.get("/v1/models").json["models"]
-    assert flat == {"name": "flat", "model_version_status": [], "error": "flat holds a SavedModel itself."}
+    assert flat == {"name": "flat", "model_version_status": [], "error": "flat contains a SavedModel itself."}
     assert letters.keys() == {"name", "model_version_status"}
     answer = client.get("/v1/models/flat")
     assert answer.status_code == 404
-    assert answer.json["error"] == "Could not find any versions of model flat: flat holds a SavedModel itself."
+    assert answer.json["error"] == "Could not find any versions of model flat: flat contains a SavedModel itself."
     assert client.get("/readyz").json == {"ready": True, "models": {"letters": "ready"}}
     engine.states = {"flat": ()}  # where the configuration names it
     answer = client.get("/readyz")
-    assert (answer.status_code, answer.json["models"]) == (503, {"flat": "flat holds a SavedModel itself."})
+    assert (answer.status_code, answer.json["models"]) == (503, {"flat": "flat contains a SavedModel itself."})
 
 
 @pytest.mark.parametrize(

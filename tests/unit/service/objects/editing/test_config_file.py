@@ -59,7 +59,7 @@ def test_list_shows_what_lies_there_and_fetches_no_model(buckets: Buckets, monke
 
 
 def test_labels_and_roll_backs_change_the_configuration_in_the_bucket(buckets: Buckets) -> None:
-    assert f"{STORE}/models.config now says which models are served" in run("label", "m", "stable", "3").output
+    assert f"{STORE}/models.config now lists the models that are served" in run("label", "m", "stable", "3").output
     assert 'key: "stable"' in config(buckets)
     assert 'base_path: "m"' in config(buckets)
     assert "serves version 2 instead of 3" in run("rollback", "m").output
@@ -70,7 +70,7 @@ def test_labels_and_roll_backs_change_the_configuration_in_the_bucket(buckets: B
 
 
 def test_remove_deletes_the_objects(buckets: Buckets) -> None:
-    assert "one that serves" in run("remove", "m", "3", code=2).output
+    assert "the one being served" in run("remove", "m", "3", code=2).output
     run("remove", "m", "1")
     assert not [path for path in buckets.place(f"{STORE}/m/1").rglob("*") if path.is_file()]
     assert buckets.place(f"{STORE}/m/2/saved_model.pb").is_file()
@@ -112,7 +112,7 @@ def test_addresses_in_the_configuration_stay_as_they_are(buckets: Buckets) -> No
 def test_a_file_of_its_own_is_refused() -> None:
     done = CliRunner().invoke(main, ["models", "--store", STORE, "--model_config_file", "x", "list"])
     assert done.exit_code == 2
-    assert "leave --model_config_file out" in done.output
+    assert "leave out --model_config_file" in done.output
 
 
 @pytest.mark.usefixtures("buckets")

@@ -77,8 +77,8 @@ def test_what_lies_in_folders_is_not_copied(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"store": Path("ftp://host/m")}, "--store takes a folder or an address of s3://, gs://, az://"),
-        ({"store": Path("s3://")}, "names no bucket"),
+        ({"store": Path("ftp://host/m")}, "--store takes a folder or an address starting with s3://, gs://, az://"),
+        ({"store": Path("s3://")}, "lacks a bucket"),
         ({"model_base_path": Path("hdfs://host/m")}, "--model_base_path takes a folder or an address"),
         ({"store": Path("s3://a"), "model_base_path": Path("s3://b/m")}, "--store and --model_base_path both"),
     ],

@@ -189,7 +189,7 @@ def test_an_emptied_bucket_takes_nothing_away(mirror: Mirror, buckets: Buckets, 
     offer(service, a=[1])
     shutil.rmtree(buckets.place(STORE))
     for _ in range(3):
-        with pytest.raises(StoreError, match="holds no model any more; what was copied goes on being served"):
+        with pytest.raises(StoreError, match="no longer contains a model; what was copied stays in service"):
             mirror.look()
     assert shown(mirror) == {1: WHOLE}
 
@@ -200,17 +200,17 @@ def test_an_error_changes_nothing_and_is_told_once(
     settle(mirror)
     buckets.put(f"{STORE}/a/2")
     unreachable = Mirror(Source(mirror.cache.root, URL), reach=buckets.reach)
-    buckets.broken[STORE] = Forbidden("s3://bucket is refused (AccessDenied); look at the credentials.")
+    buckets.broken[STORE] = Forbidden("s3://bucket is refused (AccessDenied); check the credentials.")
     for _ in range(3):
         with pytest.raises(Forbidden) as raised:
             unreachable.look()
         unreachable.fail(raised.value)
     assert shown(mirror) == {1: WHOLE}
     assert unreachable.has_copy
-    assert log.text.count("look at the credentials") == 1
+    assert log.text.count("check the credentials") == 1
     buckets.broken.clear()
     settle(unreachable)
-    assert log.text.count("is well again") == 1
+    assert log.text.count("has recovered") == 1
     assert 2 in shown(mirror)
 
 
@@ -257,7 +257,7 @@ def test_an_object_that_is_replaced_between_list_and_get_is_not_taken(tmp_path: 
     )
     mirror.look()
     failed = mirror.look()
-    assert "saved_model.pb was replaced meanwhile" in failed.failure
+    assert "saved_model.pb was replaced in the meantime" in failed.failure
     assert shown(mirror) == {}
     settle(mirror)
     assert shown(mirror)[1]["saved_model.pb"] == b"other"
@@ -272,7 +272,7 @@ def test_a_version_that_serves_is_not_replaced_and_one_that_failed_is(
     for _ in range(3):
         mirror.look()
     assert shown(mirror) == {1: WHOLE}
-    assert log.text.count("publish it under another number") == 1
+    assert log.text.count("publish the change under another number") == 1
     offer(service, failed=[1], a=[])
     settle(mirror)
     assert shown(mirror)[1]["saved_model.pb"] == b"other"
@@ -492,5 +492,5 @@ def test_what_a_client_has_put_in_place_is_copied_too(mirror: Mirror, buckets: B
 
 def test_a_bucket_of_everything_is_refused(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bucket, "MOST_OBJECTS", 2)
-    with pytest.raises(StoreError, match="holds more than 2 objects; name the folder of the models in it"):
+    with pytest.raises(StoreError, match="contains more than 2 objects; name the folder of the models in it"):
         mirror.look()

@@ -51,15 +51,18 @@ def test_a_zip_and_single_files_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"train_images": b"label,pixel1\n"}, "is no IDX file"),
-        ({"train_images": written(np.zeros((6, 4, 5), np.uint8), kind=13)}, "type 0x0d; images and labels are bytes"),
+        ({"train_images": b"label,pixel1\n"}, "is not an IDX file"),
+        (
+            {"train_images": written(np.zeros((6, 4, 5), np.uint8), kind=13)},
+            "type 0x0d; images and labels must be bytes",
+        ),
         (
             {"train_images": written(np.zeros((6, 4, 5), np.uint8))[:-1]},
             "119 bytes of values",
         ),
         ({"train_images": written(np.zeros((6, 4, 5), np.uint8))[:9]}, "ends within its header"),
         ({"t10k_labels": written(np.zeros(2, np.uint8))}, r"the shape \[3, 4, 5\] and .* \[2\]"),
-        ({"t10k_labels": written(np.full(3, 9, np.uint8))}, "the label 9; the recipe knows 0 to 2"),
+        ({"t10k_labels": written(np.full(3, 9, np.uint8))}, "the label 9; the recipe has 0 to 2"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, changed: dict[str, bytes], says: str) -> None:
@@ -76,5 +79,5 @@ def test_a_file_that_lacks_is_named(tmp_path: Path) -> None:
         idx.load([tmp_path / "nowhere"], CLASSES)
     (tmp_path / "broken-idx3.gz").write_bytes(b"\x1f\x8bno")
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8bno")
-    with pytest.raises(TrainingError, match="no whole gzip file"):
+    with pytest.raises(TrainingError, match="not a complete gzip file"):
         idx.load([tmp_path / "train-images-idx3-ubyte.gz"], CLASSES)

@@ -57,7 +57,7 @@ def test_what_is_no_sheet_is_refused(tmp_path: Path) -> None:
         sheets.load([wrong])
     other = tree(whole(tmp_path / "other"), **{"train_dog_photo": sheet(0, 5)})
     assert not sheets.looks_like(other)
-    with pytest.raises(TrainingError, match="called like 0000-0999"):
+    with pytest.raises(TrainingError, match="those have names such as 0000-0999"):
         sheets.load([other])
     broken = tree(whole(tmp_path / "broken"), **{"train_dog_001-080": b"no image"})
     with pytest.raises(TrainingError, match="can't be read as an image"):
