@@ -124,7 +124,7 @@ class Recipe:
     restore_best: bool = False
     start_share: float = 0.0
     head_epochs: int = 0
-    taught: float = 0.8
+    taught: float = 0.5
     draws: bool = False
     purpose: str = ""
 

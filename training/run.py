@@ -8,6 +8,7 @@ from typing import Any, Final
 import keras
 import numpy as np
 
+from service import store
 from service.errors import SignpostError, StoreError
 from service.objects import publishing, urls
 from training.data.archives.licences import licences
@@ -25,7 +26,7 @@ from training.network import architectures, initial
 from training.network.folding import fold
 from training.options import Options
 from training.output import export, figures, gate, quantised, report
-from training.output.card import card, facts_in_words
+from training.output.card import about_teacher, as_trained, card, facts_in_words
 from training.recipe import Recipe
 from training.strangers.outsiders import read_outsiders
 from training.weights import weights_version
@@ -112,10 +113,13 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
         temperature=temperature,
         parameters=folded.count_params(),
         began_with=_name_of(recipe, options.weights),
-        teacher=_named(options.teacher),
+        teacher=about_teacher(weights_version(options.teacher)) if options.teacher is not None else {},
     )
+    if again is not None:
+        about = as_trained(about, weights_version(again))
     about["in_domain"] = about_domain(known, data)
-    about["licences"] = licences((*options.data, *options.outsiders, *([options.weights] if options.weights else [])))
+    weights = [options.weights] if options.weights else []
+    about["licences"] = licences((*options.data, *options.outsiders, *weights))
     progress.say(_say_domain(about["in_domain"]))
     golden = export.synthetic_pixels(shape)
     with export.in_float32():
@@ -153,10 +157,10 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
             known=known,
             commands=report.serving_commands(options.store, options.name),
         )
-        drawn = report.FIGURES if history else report.FIGURES[1:]
-        export.write_extras(
-            folder, golden, golden_scores, about, [options.report / name for name in drawn], int8_scores
-        )
+        drawn = [options.report / name for name in (report.FIGURES if history else report.FIGURES[1:])]
+        if again is not None:  # the curves of its training
+            drawn += [path for path in [weights_version(again) / store.EXTRA / report.FIGURES[0]] if path.is_file()]
+        export.write_extras(folder, golden, golden_scores, about, drawn, int8_scores)
 
     before = gate.card_before(options.store, options.name)
     try:

@@ -19,7 +19,7 @@ from tests.e2e.processes import Server, serving
 ROOT = Path(__file__).parents[2]
 CONFIG = """model_config_list {
   config { name: "half_plus_two" base_path: "half_plus_two" version_labels { key: "stable" value: 1 } }
-  config { name: "sign_language" base_path: "sign_language" version_labels { key: "stable" value: 1 } }
+  config { name: "sign_language" base_path: "sign_language" version_labels { key: "stable" value: 2 } }
 }"""
 
 

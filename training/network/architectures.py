@@ -55,7 +55,7 @@ def build(how: Architecture, shape: Shape, classes: int, precision: str = "float
                 raise TrainingError("A mean image needs images of one size; leave the growing sizes out.")
             scaled = MeanImage(dtype="float32", name=MEAN)(scaled)
         features = ARCHITECTURES[how.kind](scaled, how)
-        if how.frozen and how.kind != "transfer":
+        if how.frozen and how.is_pretrained and how.kind != "transfer":  # which freezes its backbone itself
             _freeze(keras.Model(pixels, features), how)
         if how.units:
             features = layers.Dense(how.units, activation="relu", kernel_regularizer=_l2(how), name="hidden")(features)

@@ -1,14 +1,17 @@
 """The model card: what a version is, from what it came and how good it was, as the code measured it."""
 
 import importlib.metadata
+import json
 import platform
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import keras
 import numpy as np
 
+from service import store
 from service.version import __version__
 from training.data.datasets import Data, Dataset
 from training.loop import evaluate
@@ -34,7 +37,7 @@ def card(
     temperature: float,
     parameters: int,
     began_with: str,
-    teacher: str = "",
+    teacher: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write down a finished training.
 
@@ -51,7 +54,7 @@ def card(
         temperature: by which the logits were divided.
         parameters: number of weights of the published network.
         began_with: which weights the training began with.
-        teacher: the version whose scores were learned, or nothing.
+        teacher: from `about_teacher`, or nothing.
     """
     classes = data.test.classes
     labels = data.test.targets()
@@ -74,7 +77,7 @@ def card(
             "epochs": len(history),
             "seconds": round(sum(row["seconds"] for row in history), 1),
             "began_with": began_with,
-            **({"teacher": teacher} if teacher else {}),
+            **({"teacher": dict(teacher)} if teacher else {}),
             "machine": f"{platform.machine()}, {keras.backend.backend()} backend",
             "last_epoch": history[-1] if history else {},
             "history": [{name: round(row[name], 5) for name in _CURVES if name in row} for row in history],
@@ -89,6 +92,20 @@ def card(
         "libraries": {"signpost": __version__, "python": platform.python_version()}
         | {library: importlib.metadata.version(library) for library in _LIBRARIES},
     }
+
+
+def about_teacher(version: Path) -> Mapping[str, Any]:
+    """Which version taught another one, which weights that one had begun with, and the licences of what it saw."""
+    card = json.loads((version / store.MODEL_CARD).read_text("utf-8"))
+    name, began_with = f"{version.parent.name}/{version.name}", card["training"]["began_with"]
+    return {"version": name, "began_with": began_with, "licences": card.get("licences", {})}
+
+
+def as_trained(card: Mapping[str, Any], version: Path) -> dict[str, Any]:
+    """The card of a version that is published once more: its choices and training are those of when it was trained."""
+    before = json.loads((version / store.MODEL_CARD).read_text("utf-8"))
+    again = {"published_again_from": f"{version.parent.name}/{version.name}"}
+    return {**card, "recipe": before["recipe"], "training": {**before["training"], **again}}
 
 
 def about(data: Dataset) -> Mapping[str, Any]:

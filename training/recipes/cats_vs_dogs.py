@@ -4,13 +4,15 @@ r"""Cats and dogs: a small network that began with ImageNet weights and learned 
         --weights mobilenet_0.75_imagenet_no_top.weights.h5 --teacher teachers/cats_vs_dogs \
         --outsiders rps_photos.zip --outsiders cifar10_sheets.zip --store model_store
 
-The teacher is EfficientNet-Lite0, of which only the last layer is trained:
+takes a quarter of an hour on two idle cores, and ships: 0.9760 of the 2,500 test images of the archive, 0.968 of the
+pets of breeds that it never saw (240 of 248). The teacher is EfficientNet-Lite0, of which only the last layer is
+trained; it is right on 0.9804 and 0.984, and takes half as long again, or twice as long for a single image:
 
     signpost train cats_vs_dogs --data cats_vs_dogs.zip --data pets_photos.zip \
         --weights efficientnet-lite0-57934424.pth --set architecture.kind=efficientnet_lite0 \
         --set architecture.frozen= --set augmentation.flip=no --set head_epochs=8 --epochs 0 --store teachers
 
-Both are trained at once without `--data pets_photos.zip` and `--teacher` too. What counts are pets of other
+Without `--data pets_photos.zip`, `--teacher` or `--outsiders` it trains on what is left. What counts are pets of other
 photographers: those of some breeds, `UNSEEN`, are for the test alone; the others are seen several times an epoch, and
 hairless cats, which were taken for dogs, more often still. Random crops, down to a quarter of the image, and pieces
 pasted from others keep the network from going by the lawn.
@@ -88,11 +90,11 @@ RECIPE = Recipe(
     load=load,
     size=SIZE,
     channels=3,
-    architecture=Architecture("mobilenet", scale=0.75, dropout=0.2, frozen="block3_pointwise"),
+    architecture=Architecture("mobilenet", scale=0.75, dropout=0.2, frozen="block5_pointwise"),
     augmentation=Augmentation(
         flip=True, crop=0.25, brightness=0.3, contrast=0.3, saturation=0.4, tint=0.1, grey=0.05, mixup=0.2, cutmix=1.0
     ),
-    phases=(Phase(4, 128), Phase(3, 160), Phase(2, 160, mix=False)),
+    phases=(Phase(3, 128), Phase(2, 160), Phase(1, 160, mix=False)),
     batch_size=64,
     learning_rate=3e-4,
     warmup=0.05,

@@ -137,7 +137,10 @@ def test_without_an_epoch_the_same_network_is_published_again(published: Path, t
     assert (version / data).read_bytes() == (weights / data).read_bytes()
     first, again = (np.load(folder / store.GOLDEN)["scores"] for folder in (weights, version))
     np.testing.assert_allclose(again, first, atol=1e-5)
-    assert json.loads((version / store.MODEL_CARD).read_text())["training"]["began_with"] == "circles/1"
+    before, card = (json.loads((folder / store.MODEL_CARD).read_text()) for folder in (weights, version))
+    assert card["training"] == {**before["training"], "published_again_from": "circles/1"}
+    assert card["recipe"] == before["recipe"]
+    assert (version / store.EXTRA / "curves.png").read_bytes() == (weights / store.EXTRA / "curves.png").read_bytes()
 
 
 def test_the_rate_finder_draws_and_trains_nothing(tmp_path: Path) -> None:

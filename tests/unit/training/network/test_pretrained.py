@@ -69,6 +69,11 @@ def test_first_layers_stay_where_that_is_asked_for() -> None:
         architectures.build(Architecture("mobilenet", frozen="block99"), (None, None, 3), 2)
 
 
+def test_networks_without_pretrained_layers_have_nothing_to_freeze() -> None:
+    network = architectures.build(Architecture("cnn", widths=(4,), frozen="block3_pointwise"), (16, 16, 3), 2)
+    assert all(layer.trainable for layer in network.layers)
+
+
 def test_lite0_is_loaded_from_a_file_of_torch(tmp_path: Path, torch_as_pickled: types.ModuleType) -> None:
     network = architectures.build(LITE0, (None, None, 3), 2)
     rng = np.random.default_rng(0)

@@ -274,7 +274,9 @@ def test_a_model_of_the_configuration_that_is_laid_out_wrongly_is_waited_for_and
         until(lambda: engine.status().reasons != {})
         assert engine.status().models == {"m": ()}
         assert not engine.status().ready
-        with pytest.raises(Unavailable, match=r"Model m is not ready \(m/v1 contains a SavedModel and is skipped: .*\)"):
+        with pytest.raises(
+            Unavailable, match=r"Model m is not ready \(m/v1 contains a SavedModel and is skipped: .*\)"
+        ):
             serving(engine)
         with pytest.raises(NotFound, match=r"Specific\(m, 1\); m/v1 contains a SavedModel"):
             serving(engine, ModelSpec("m", 1))
