@@ -58,7 +58,7 @@ def test_one_id_and_one_trace_lead_from_the_edge_to_the_engine(
     assert (edge["status"], edge["images"], edge["model"], edge["version"]) == (200, 1, "circles", 1)
     assert (engine["status"], engine["instances"]) == ("OK", 1)
     assert (edge["protocol"], engine["protocol"]) == ("HTTP", "hop")
-    assert (engine["bytes_in"], engine["bytes_out"]) == (32 * 32, 5 * 4)
+    assert (engine["bytes_in"], engine["bytes_out"]) == (32 * 32, (5 + 1) * 4)  # its scores, and in_domain
     assert edge["bytes_in"] == len(pictures[2])
     assert edge["bytes_out"] == len(answer.content)
     assert edge["client"] == "127.0.0.1"
