@@ -68,7 +68,7 @@ def fit(
         start_name: says which those are, so that a resumed run is the same run.
 
     Raises:
-        TrainingError: the loss is no number any more, or the checkpoint is of another run or can't be written.
+        TrainingError: the loss is no longer a number, or the checkpoint is of another run or can't be written.
         Interrupted: Ctrl-C; the message says what was kept.
     """
     keras.utils.set_random_seed(seed)
