@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-# Seconds of refusals after which they are no burst any more, and without one after which the overload is over.
+# Seconds of refusals after which they are no longer a burst, and without one after which the overload is over.
 BURST_S: Final = 0.1
 CALM_S: Final = 1.0
 # Where the gateway finds how the request at hand arrived.

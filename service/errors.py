@@ -32,7 +32,7 @@ class InvalidRequest(SignpostError):
 
 
 class InvalidImage(InvalidRequest):
-    """Bytes that are no image which Signpost can decode within its limits."""
+    """Bytes that are not an image which Signpost can decode within its limits."""
 
 
 class MissingDecoder(InvalidImage):

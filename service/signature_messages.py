@@ -19,7 +19,7 @@ def read_signature(proto: protocol.meta_graph_pb2.SignatureDef) -> Signature:
     """Turn a SignatureDef into a Signature; a ragged or sparse tensor is told by its parts (see `part_names`).
 
     Raises:
-        InvalidRequest: a default that is no tensor.
+        InvalidRequest: a default that is not a tensor.
     """
     return Signature(
         inputs=_read_tensor_infos(proto.inputs),

@@ -1,8 +1,8 @@
 """The store: a folder of models, each a folder of versions named by whole numbers, each a SavedModel.
 
-Pure file system work, without TensorFlow. Readers never see half a version: it is written beside its place, in a
-folder whose name is no number, and appears by one rename. What lies in a model's folder and is not taken for a version
-is told with the reason: nothing is passed over in silence.
+Pure file system work, without TensorFlow. Readers never see an incomplete version: it is written next to its place, in
+a folder whose name is not a number, and appears with a single rename. Anything in a model's folder that is not a
+version is reported with the reason: nothing is ignored silently.
 """
 
 import os

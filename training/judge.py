@@ -33,7 +33,7 @@ def evaluate_version(version: Path, options: Options, say: Callable[[str], None]
         say: prints a line for the user.
 
     Raises:
-        SignpostError: it is no image classifier, the data do not fit it, or the report can't be written.
+        SignpostError: it is not an image classifier, the data do not fit it, or the report can't be written.
     """
     loaded = export.load_version(version)
     data = _load(options, loaded.shape, loaded.classes, say)

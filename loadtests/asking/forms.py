@@ -48,7 +48,7 @@ def http_outputs(body: bytes, names: list[str]) -> dict[str, Any]:
     """The outputs of an answer over HTTP, as nested lists by name.
 
     Raises:
-        ValueError: it is no answer with these outputs.
+        ValueError: it is not an answer with these outputs.
     """
     document = json.loads(body)
     if "outputs" in document:

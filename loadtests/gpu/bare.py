@@ -50,7 +50,7 @@ def model(folder: Path) -> dict[str, float]:
     run = saved_model.load(folder, found, DeviceSettings()).runs["serving_default"]
     size = found.signatures["serving_default"].image
     if size is None:
-        raise ValueError(f"{folder} is no image classifier.")
+        raise ValueError(f"{folder} is not an image classifier.")
     rates = {}
     for rows in _SIZES:
         inputs = {"image": blank(size, rows)}

@@ -52,7 +52,7 @@ def parse(text: str) -> tuple[Objective, ...]:
     """Read objectives with commas between them; nothing gives none.
 
     Raises:
-        SettingsError: a part is no objective, or stands twice.
+        SettingsError: a part is not an objective, or stands twice.
     """
     found: dict[float | None, Objective] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):

@@ -20,7 +20,7 @@ def with_label(config: ModelConfig, label: str, version: int) -> ModelConfig:
     """Point a label at a version.
 
     Raises:
-        SettingsError: the label is no name.
+        SettingsError: the label is not a valid name.
         NotFound: the version is not in the store.
     """
     if not label or "/" in label or ":" in label:

@@ -75,7 +75,7 @@ def read_message(message: Any, folder: Path) -> tuple[ModelConfig, ...]:
         folder: what relative base paths are relative to.
 
     Raises:
-        SettingsError: it is no list of models, or a model in it can't be served as it says.
+        SettingsError: it is not a list of models, or a model in it can't be served as it says.
     """
     if message.WhichOneof("config") == "custom_model_config":
         raise SettingsError("custom_model_config is not supported; list the models in model_config_list.")
@@ -128,7 +128,7 @@ def parse(text: str, source: str, folder: Path) -> tuple[ModelConfig, ...]:
         folder: what relative base paths are relative to.
 
     Raises:
-        SettingsError: it is no such text, or see `read_message`.
+        SettingsError: it is not such a text, or see `read_message`.
     """
     message = protocol.model_server_config_pb2.ModelServerConfig()
     try:

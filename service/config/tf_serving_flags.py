@@ -32,18 +32,18 @@ def _same(name: str, says: str = "the same") -> TfServingFlag:
 
 
 FLAGS: Final = (
-    _same("port", "the same; 0 picks a free port, there it turns gRPC off"),
+    _same("port", "the same; 0 picks a free port, there 0 turns gRPC off"),
     _same("grpc_socket_path"),
     _same(
-        "rest_api_port", "the same; the default is 8501, and 0 picks a free port; there 0, the default, turns it off"
+        "rest_api_port", "the same; the default is 8501, and 0 picks a free port; there 0, the default, turns HTTP off"
     ),
-    TfServingFlag("rest_api_num_threads", "threads", "another name of `--threads`"),
+    TfServingFlag("rest_api_num_threads", "threads", "another name for `--threads`"),
     _same("rest_api_timeout_in_ms"),
     _same("rest_api_enable_cors_support"),
-    _same("enable_batching", "the same; the default, `auto`, joins only what is shown to have independent rows"),
+    _same("enable_batching", "the same; the default, `auto`, joins only requests with rows shown to be independent"),
     TfServingFlag(
         "allow_version_labels_for_unavailable_models",
-        says="a label may name any version here; one that moves stays where it was until its version is loaded",
+        says="a label may name any version here; a label that moves keeps its old version until the new one is loaded",
         boolean=True,
     ),
     _same("batching_parameters_file", "the same; without it the store's `batching.config`, if there is one"),
@@ -57,26 +57,24 @@ FLAGS: Final = (
         "model_base_path",
         "the same, `s3://`, `gs://` and `az://` too; without it and a configuration every model of `--store` is served",
     ),
-    TfServingFlag("num_load_threads", says="a start loads on all cores, later versions are loaded one after the other"),
-    TfServingFlag("num_unload_threads", says="versions are unloaded one after the other, beside the requests"),
+    TfServingFlag("num_load_threads", says="startup loads on all cores; later versions are loaded one after the other"),
+    TfServingFlag("num_unload_threads", says="versions are unloaded one after the other, without delaying requests"),
     TfServingFlag("max_num_load_retries", says="a version that failed is loaded again when its files change"),
     TfServingFlag("load_retry_interval_micros", says="a version that failed is loaded again when its files change"),
-    _same("file_system_poll_wait_seconds", "the same, at least 0.05; there 0 looks at the store only once"),
+    _same("file_system_poll_wait_seconds", "the same, at least 0.05; there 0 checks the store only once"),
     TfServingFlag("flush_filesystem_caches", says="the kernel's cache is left alone", boolean=True),
-    TfServingFlag("tensorflow_session_parallelism", "tensorflow_threads", "another name of `--tensorflow-threads`"),
-    TfServingFlag(
-        "tensorflow_session_config_file", says="set what it says by the flags for threads, memory and precision"
-    ),
+    TfServingFlag("tensorflow_session_parallelism", "tensorflow_threads", "another name for `--tensorflow-threads`"),
+    TfServingFlag("tensorflow_session_config_file", says="use the flags for threads, memory and precision instead"),
     _same("tensorflow_intra_op_parallelism"),
     _same("tensorflow_inter_op_parallelism"),
-    TfServingFlag("use_alts_credentials", says="there are no ALTS credentials here", boolean=True, refused=True),
+    TfServingFlag("use_alts_credentials", says="Signpost has no ALTS credentials", boolean=True, refused=True),
     _same("ssl_config_file", "the same: TLS for gRPC"),
-    TfServingFlag("platform_config_file", says="set what it says by the flags for batching, threads and memory"),
+    TfServingFlag("platform_config_file", says="use the flags for batching, threads and memory instead"),
     _same("per_process_gpu_memory_fraction"),
     _same("saved_model_tags"),
     _same("grpc_channel_arguments"),
     _same("grpc_max_threads", "the same; the default is `--threads`"),
-    _same("enable_model_warmup", "the same; an image classifier is warmed up in any case, on GPUs at every batch size"),
+    _same("enable_model_warmup", "the same; an image classifier is always warmed up, on GPUs at every batch size"),
     _same("num_request_iterations_for_warmup"),
     TfServingFlag("version", "version", "the same, and `signpost --version`"),
     _same("monitoring_config_file"),
@@ -88,13 +86,13 @@ FLAGS: Final = (
     TfServingFlag("num_tflite_interpreters_per_pool", says="only SavedModels are served"),
     TfServingFlag(
         "enable_signature_method_name_check",
-        says="inputs and outputs tell what a signature is for, as there by default",
+        says="inputs and outputs determine what a signature is for, as there by default",
         boolean=True,
     ),
     TfServingFlag("xla_cpu_compilation_enabled", says="XLA is used where a model was exported with it", boolean=True),
     TfServingFlag("xla_gpu_compilation_enabled", says="XLA is used where a model was exported with it", boolean=True),
     TfServingFlag(
-        "enable_profiler", says="the Server-Timing header and the metrics tell where time goes", boolean=True
+        "enable_profiler", says="the Server-Timing header and the metrics show where time goes", boolean=True
     ),
     TfServingFlag("thread_pool_factory_config_file", says="TensorFlow's own thread pools are used"),
     _same("mixed_precision", "the same: `bfloat16`"),

@@ -50,7 +50,7 @@ class BatchedServable(ABC):
         unjoined: Mapping[str, str],
         stopped: Stopped = lambda *_: None,
     ) -> None:
-        """It has no batcher yet, and is no image classifier until its `classes` are known."""
+        """It has no batcher yet, and is not an image classifier until its `classes` are known."""
         self.name = name
         self.version = version
         self.signatures = signatures

@@ -37,7 +37,7 @@ _MOST_WAITING: Final = 16
 _LARGEST_BYTES: Final = 16 * 1024 * 1024
 _STOP_POLL_S: Final = 0.2
 _SHADOW_DEADLINE_S: Final = 30.0
-# How far numbers may differ and still agree, for models that are no image classifiers.
+# How far numbers may differ and still agree, for models that are not image classifiers.
 _TOLERANCE: Final = 1e-3
 
 
@@ -48,7 +48,7 @@ def parse_shares(text: str) -> dict[str, float]:
         Shares by model's name; the name "" stands for every other model.
 
     Raises:
-        SettingsError: a share that is no number from 0 to 1.
+        SettingsError: a share that is not a number from 0 to 1.
     """
     shares: dict[str, float] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):

@@ -85,7 +85,7 @@ class HopError(Exception):
 
 
 class Malformed(ValueError):
-    """Bytes that are no message, or a tensor that is none or lies elsewhere than in the memory: never our own."""
+    """Bytes that are not a message, or a tensor that is malformed or outside the memory: never our own."""
 
 
 def write(message: Request | Reply) -> bytes:

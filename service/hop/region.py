@@ -33,7 +33,7 @@ class Region:
 
     Raises:
         OSError: it can't be mapped.
-        Malformed: it is no sealed file in memory.
+        Malformed: it is not a sealed file in memory.
     """
 
     def __init__(self, descriptor: int) -> None:

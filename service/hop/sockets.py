@@ -48,7 +48,7 @@ def receive(connection: socket.socket, region: Region | None) -> tuple[bytes, Re
 
     Raises:
         OSError: nothing came in time, or the connection is lost.
-        Malformed: what came with it is no such region.
+        Malformed: what came with it is not such a region.
     """
     message, beside, flags, _ = connection.recvmsg(MOST_BYTES, _ROOM, socket.MSG_CMSG_CLOEXEC)
     for level, kind, data in beside:

@@ -115,7 +115,7 @@ class Lanes:
         if request.is_whole:
             self._gather(request, post)
         else:
-            assert post.head.length is not None  # or it were no post
+            assert post.head.length is not None  # or it would not be a post
             missing = post.head.length - len(request.data)
             boarding = _Boarding(request, post, [request.data], missing)
             self._parts[request.conn] = boarding

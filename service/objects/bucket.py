@@ -159,7 +159,7 @@ class Bucket:
                 self._obstore.put(store, name, content)  # a server that knows no conditions
 
     def delete(self, names: Sequence[str]) -> None:
-        """Delete objects, one after the other; one that is gone is no error.
+        """Delete objects, one after the other; one that is gone is not an error.
 
         Raises:
             Absent, Forbidden, StoreError: see `objects`.
@@ -182,7 +182,7 @@ class Bucket:
             if isinstance(error, FileNotFoundError):
                 raise Absent(f"There is no {self.url.below(name)}.") from error
             raise  # of the disk here
-        except BaseException as error:  # a panic of its Rust part is no Exception
+        except BaseException as error:  # a panic of its Rust part is not an Exception
             raise _in_our_words(error, self.url.below(name), self._obstore.exceptions) from error
 
 
@@ -203,7 +203,7 @@ def connect(url: Url) -> Bucket:
         )
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # a panic of its Rust part is no Exception
+    except BaseException as error:  # a panic of its Rust part is not an Exception
         hint = "set AZURE_STORAGE_ACCOUNT_NAME" if "MissingAccount" in str(error) else _first_line(error)
         raise SettingsError(f"{url} can't be reached with the environment as it is: {hint}.") from error
     return Bucket(url, asked, transfers)

@@ -8,7 +8,7 @@ from typing import Final
 from service.errors import SettingsError
 
 SCHEMES: Final = ("s3", "gs", "az")
-# As a `Path` an address has one slash after its scheme, or none where nothing follows. One letter is no scheme: `C:`.
+# As a `Path` an address has one slash after its scheme, or none if nothing follows. A single letter is not one: `C:`.
 _ADDRESS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?:/+(.*))?", re.DOTALL)
 
 

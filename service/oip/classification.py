@@ -19,7 +19,7 @@ def classify(array: Array, count: int, labels: Sequence[str] = (), by_row: bool 
 
     Returns:
         Strings, an object array (N, min(count, K)), without its first dimension where `by_row` is false. Of equal
-        values the one with the lower index comes first; what is no number comes last.
+        values the one with the lower index comes first; what is not a number comes last.
     """
     apart = by_row and array.ndim > 0
     width = int(np.prod(array.shape[1:])) if apart else array.size

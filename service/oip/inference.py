@@ -198,7 +198,7 @@ def decode(tensor: Tensor, size: ImageSize, rules: Rules, each: Map = map) -> Ar
         uint8 array (N, H, W, C).
 
     Raises:
-        InvalidRequest: it is no list of images, or one can't be decoded within the limits; the message tells which.
+        InvalidRequest: it is not a list of images, or one can't be decoded within the limits; the message tells which.
     """
     shape = tensor.array.shape
     if len(shape) != 1 and (len(shape) != 2 or shape[1] != 1):

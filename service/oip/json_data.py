@@ -58,7 +58,7 @@ def write(name: str, array: Array) -> Array | list[Any]:
         A flat array where JSON's writer takes it as it is, else a list.
 
     Raises:
-        InvalidRequest: BYTES that are no text.
+        InvalidRequest: BYTES that are not text.
     """
     flat = array.ravel()  # in C's order, copied where it is not
     if array.dtype.kind != "O":

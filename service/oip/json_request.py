@@ -45,7 +45,7 @@ def header_length(text: str | None, body: bytes) -> int:
         body: the whole body.
 
     Raises:
-        InvalidRequest: it is no number, or more than the body has.
+        InvalidRequest: it is not a number, or more than the body has.
     """
     if text is None:
         return len(body)

@@ -10,7 +10,7 @@ from service.images import ImageLimits
 from service.interface import ModelSpec
 from service.oip.tensors import Tensor
 
-# Longer numbers are no versions, and int() is slow with very long ones.
+# Longer numbers are not versions, and int() is slow with very long ones.
 _MOST_DIGITS: Final = 18
 _OF_SHARED_MEMORY: Final = frozenset(("shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"))
 _OF_SEQUENCES: Final = ("sequence_id", "sequence_start", "sequence_end")
@@ -97,7 +97,7 @@ def rules_of(settings: Settings) -> Rules:
 
 
 def spec_of(name: str, version: str = "", request_id: str | None = None) -> ModelSpec:
-    """Which servable is asked for: a version that is no number is a label."""
+    """Which servable is asked for: a version that is not a number is a label."""
     if not version:
         return ModelSpec(name, request_id=request_id)
     if version.isascii() and version.isdigit() and len(version) <= _MOST_DIGITS:

@@ -103,7 +103,7 @@ def check_shape(name: str, shape: Any) -> tuple[int, ...]:
         shape: a sequence of sizes.
 
     Raises:
-        InvalidRequest: it is no list of whole numbers from 0, or has more dimensions or elements than any tensor.
+        InvalidRequest: it is not a list of whole numbers from 0, or has more dimensions or elements than any tensor.
     """
     if not isinstance(shape, Sequence) or isinstance(shape, str | bytes):
         raise InvalidRequest(f"Input {name!r} needs a shape: a list of sizes such as [1, 2].")

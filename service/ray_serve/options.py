@@ -42,7 +42,7 @@ def read(args: Mapping[str, Any]) -> Settings:
     """The settings that `args` and the environment make.
 
     Raises:
-        SettingsError: a name that is no setting of a replica, or a value that it can't have.
+        SettingsError: a name that is not a setting of a replica, or a value that it can't have.
     """
     for name, value in args.items():
         if name not in known():

@@ -21,7 +21,7 @@ def parse_channel_arguments(text: str) -> tuple[ChannelArgument, ...]:
     """Read `--grpc_channel_arguments`: `name=value` pairs with commas between them.
 
     Raises:
-        SettingsError: a part is no such pair.
+        SettingsError: a part is not such a pair.
     """
     arguments = []
     for part in filter(None, (part.strip() for part in text.split(","))):

@@ -103,7 +103,7 @@ class Exchange:
             Time (`time.monotonic()`) until which it waits, and what limits it, for people.
 
         Raises:
-            InvalidRequest: the metadata say what is no whole number of milliseconds of at least 1.
+            InvalidRequest: the metadata say what is not a whole number of milliseconds of at least 1.
         """
         now_s = time.monotonic()
         remaining_s = self._time_remaining()

@@ -233,7 +233,7 @@ class InferenceService:
         started_s = time.monotonic()
 
         def count(status: str) -> None:
-            # What is no model must not become a label of a metric.
+            # What is not a model must not become a label of a metric.
             if current.model or name in self._engine.status().models:
                 self._metrics.serving.count_request(name, "Infer", "GRPC", status, time.monotonic() - started_s)
 

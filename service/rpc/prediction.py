@@ -161,7 +161,7 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
 
             def count(status: str) -> None:
                 name = model_spec.name if model_spec is not None else ""
-                # What is no model must not become a label of a metric.
+                # What is not a model must not become a label of a metric.
                 if not current.is_own and (status == "OK" or name in self._engine.status().models):
                     self._metrics.count_request(name, api, "GRPC", status, time.monotonic() - started_s)
 

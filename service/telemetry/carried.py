@@ -43,7 +43,7 @@ def milliseconds_in(text: str, name: str) -> int:
     """What a client says in a header or in metadata of this name, about how long it waits.
 
     Raises:
-        InvalidRequest: it is no whole number of at least 1.
+        InvalidRequest: it is not a whole number of at least 1.
     """
     if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) > 0):
         raise InvalidRequest(f"{name} must be a whole number of milliseconds, at least 1, not {text[:40]!r}.")

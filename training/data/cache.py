@@ -39,7 +39,7 @@ class Decoded:
 
     Attributes:
         pixels: uint8 (N, H, W, C), memory-mapped.
-        rows: for each image, which of the files it is; files that are no images are left out.
+        rows: for each image, which of the files it is; files that are not images are left out.
         skipped: how many files could not be decoded, by reason.
         examples: some of their names.
     """

@@ -131,7 +131,7 @@ def _plain(content: bytes) -> bytes:
     """The text in UTF-8 without a mark, each line ending in a newline alone."""
     encoding = next((encoding for mark, encoding in _MARKS if content.startswith(mark)), None)
     if encoding is not None:
-        content = content.decode(encoding, "replace").encode()  # what is no text is no number either: its line is told
+        content = content.decode(encoding, "replace").encode()  # what is not text is reported as not a number
     return content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 

@@ -70,7 +70,7 @@ def fit(
         teacher: the same of the version whose scores `train` holds.
 
     Raises:
-        TrainingError: the loss is no number any more, or the checkpoint is of another run or can't be written.
+        TrainingError: the loss is no longer a number, or the checkpoint is of another run or can't be written.
         Interrupted: Ctrl-C; the message says what was kept.
     """
     keras.utils.set_random_seed(seed)

@@ -145,7 +145,7 @@ def load_version(folder: Path) -> Loaded:
     """Load a version as any server would.
 
     Raises:
-        TrainingError: it is no SavedModel, or no image classifier.
+        TrainingError: it is not a SavedModel, or no image classifier.
     """
     import tensorflow as tf
 

@@ -202,7 +202,7 @@ def _find_dependence(run: Run, rows: Inputs, odd: int | None, tolerance: float) 
 
 
 def _distance(one: Array, other: Array) -> Array:
-    """The largest difference of any row in each place, (1, …); 0 where they are no numbers."""
+    """The largest difference of any row in each place, (1, …); 0 where they are not numbers."""
     if one.dtype.kind in "iubOS":
         return np.zeros((1,) * one.ndim)
     wide = np.complex128 if one.dtype.kind == "c" else np.float64

@@ -40,7 +40,7 @@ class Definition:
         operations: the kinds of operations that each of them may run, as TensorFlow names them.
         lacking: of those that name a tensor which the graph does not have, that tensor.
         tags: all tags of the graph.
-        outlines: of those signatures that are no image classifiers', the part of the graph that they need, without its
+        outlines: of those signatures that are not image classifiers', the part of the graph that they need, without its
             weights.
         has_objects: whether TensorFlow 2 wrote it, so that its loader finds more than the graph.
     """

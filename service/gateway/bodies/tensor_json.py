@@ -51,7 +51,7 @@ def signature_name(document: Mapping[str, Any]) -> str:
     """The signature that a body asks for.
 
     Raises:
-        InvalidRequest: its name is no text.
+        InvalidRequest: its name is not text.
     """
     name = document.get("signature_name", DEFAULT_SIGNATURE) or DEFAULT_SIGNATURE
     if not isinstance(name, str):
@@ -63,7 +63,7 @@ def parse(body: bytes, max_depth: int = 64) -> JsonRequest:
     """Parse the body of a `:predict` request, nested no deeper than `max_depth`.
 
     Raises:
-        InvalidRequest: it is no JSON object with exactly one of `instances` and `inputs`.
+        InvalidRequest: it is not a JSON object with exactly one of `instances` and `inputs`.
     """
     document = parse_object(body, max_depth)
     if ("instances" in document) == ("inputs" in document):

@@ -14,7 +14,7 @@ from service.telemetry.metrics import Metrics
 from service.telemetry.timings import Timings
 from service.telemetry.tracing import Trace, Tracing
 
-# Asked so often, and telling so little, that they are no part of a trace.
+# Asked so often, and telling so little, that they are not part of a trace.
 _PROBES: Final = ("/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready")
 # Flask's names of routes, where others than Flask count what takes them.
 NO_ROUTE: Final = "none"

@@ -50,7 +50,7 @@ def patience_of(text: str | None, arrived_s: float, most_s: float) -> tuple[floa
         Time (`time.monotonic()`) until which it waits, and what limits it, for people.
 
     Raises:
-        InvalidRequest: its header is no whole number of at least 1.
+        InvalidRequest: its header is not a whole number of at least 1.
     """
     if text is None:
         return arrived_s + most_s, f"the service's {most_s * 1e3:.0f} ms"

@@ -30,7 +30,7 @@ def write(servable: Servable, sent_id: str, outputs: Iterable[Output]) -> tuple[
         The body, and the headers that say what it is.
 
     Raises:
-        InvalidRequest: bytes that are no text were asked for as JSON.
+        InvalidRequest: bytes that are not text were asked for as JSON.
     """
     entries: list[dict[str, Any]] = []
     parts: list[bytes] = []

@@ -58,7 +58,7 @@ class Operation:
         query: names of its query parameters (in `openapi_schemas.QUERY`).
         errors: the HTTP statuses of its errors.
         example_model: a model on which the examples can be run.
-        statuses: answers besides 200 that are no errors.
+        statuses: answers besides 200 that are not errors.
         access: what it needs of an API key where keys are on: its role, or nothing (`open`).
     """
 

@@ -23,7 +23,7 @@ from service.objects.bucket import Object
 from service.objects.listing import MANIFEST, Version
 from service.objects.mirror.plan import Plan
 
-# Names beside the versions; what begins with a dot is no version to anybody.
+# Names beside the versions; what begins with a dot is not a version to anybody.
 _PARTIAL: Final = ".partial-"
 _REMOVED: Final = ".removed-"
 _HIDDEN: Final = ".hidden-"

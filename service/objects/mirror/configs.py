@@ -153,7 +153,7 @@ def localised(text: str, where: str, local: Callable[[str, str], str]) -> Any:
         local: makes the base path that is to stand in it of a model's name and base path.
 
     Raises:
-        SettingsError: it is no such text.
+        SettingsError: it is not such a text.
     """
     message = protocol.model_server_config_pb2.ModelServerConfig()
     try:

@@ -63,7 +63,7 @@ class View:
 
         Raises:
             StoreError: it can't be read.
-            SettingsError: it is no text.
+            SettingsError: it is not text.
         """
         name = url.name
         known = self.objects(url.parent).get(name) if is_listed else self.bucket(url.parent).find(name)

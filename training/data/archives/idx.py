@@ -33,7 +33,7 @@ def load(paths: Sequence[Path], classes: Sequence[str]) -> Data:
         uint8 (N, H, W, 1) images.
 
     Raises:
-        TrainingError: a path is missing, one of the four files is not found, or is no whole IDX file.
+        TrainingError: a path is missing, one of the four files is not found, or is not a complete IDX file.
     """
     files: dict[str, bytes] = {}
     for path in paths:
@@ -50,7 +50,7 @@ def parse(name: str, content: bytes) -> npt.NDArray[np.uint8]:
         content: of it, not compressed.
 
     Raises:
-        TrainingError: it is no IDX file, one of another type, or not whole.
+        TrainingError: it is not an IDX file, has another type, or is not complete.
     """
     if len(content) < 4 or content[:2] != b"\0\0" or not content[3]:
         raise TrainingError(

@@ -46,7 +46,7 @@ def load(paths: Sequence[Path], label: Callable[[str], str | None] = str) -> Dat
         uint8 (N, 32, 32, 3) images, in the parts that the folders name.
 
     Raises:
-        TrainingError: a source can't be read, a file is no sheet, or there is no training or test part.
+        TrainingError: a source can't be read, a file is not a sheet, or there is no training or test part.
     """
     files = sources.find(paths, label).files
     classes = tuple(sorted({file.label for file in files}))
