@@ -121,15 +121,9 @@ def rows(configs: Iterable[ModelConfig], served: Served | None) -> list[Json]:
         served: what a service says, where there is one.
 
     Returns:
-<<<<<<< HEAD
-        Of each: `model`, `version` (None for what is no version), `serves` (`default`; `wanted`: on request; empty:
+        Of each: `model`, `version` (None for what is not a version), `serves` (`default`; `wanted`: on request; empty:
         not), `state` in the service (None where it knows nothing of it), `runtime` there, `error`, `labels`,
         `accuracy`, `test_images`, `created`.
-=======
-        Of each: `model`, `version` (None for what is not a version), `serves` (`default`; `wanted`: on request; empty:
-        not), `state` in the service (None where it knows nothing of it), `error`, `labels`, `accuracy`,
-        `test_images`, `created`.
->>>>>>> english
     """
     found: list[Json] = []
     known = {config.name: config for config in configs}

@@ -63,12 +63,16 @@ def open_part(
 def _compiled(tf: Any, part: Part) -> Any:
     """A graph that calls the part as one program."""
     placeholders = {node.name: node for node in part.graph_def.node if node.name in part.feeds.values()}
+    # Without them: XLA compiles no placeholder, and nothing but pruning would keep them out.
+    inner = type(part.graph_def)(node=[node for node in part.graph_def.node if node.name not in placeholders])
+    inner.versions.CopyFrom(part.graph_def.versions)
+    inner.library.CopyFrom(part.graph_def.library)
 
     @tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]
     def program(*arrays: Any) -> Any:
         fed = {f"{name}:0": array for name, array in zip(part.feeds.values(), arrays, strict=True)}
         wanted = [f"{end}:0" for end in part.fetches.values()]
-        return tf.graph_util.import_graph_def(part.graph_def, input_map=fed, return_elements=wanted, name="")
+        return tf.graph_util.import_graph_def(inner, input_map=fed, return_elements=wanted, name="")
 
     graph = tf.Graph()
     with graph.as_default():
