@@ -23,6 +23,8 @@ DEFAULT_SIGNATURE: Final = "serving_default"
 # on the model knows what it sees. The bound is the same for every model, so whoever has the answer needs nothing else.
 IN_DOMAIN: Final = "in_domain"
 IN_DOMAIN_FROM: Final = 0.5
+# The runtime that serves where no other does, and that others are compared with.
+REFERENCE: Final = "tensorflow"
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,30 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class RunBy:
+    """What computes the default signature of a version.
+
+    Attributes:
+        runtime: its name.
+        gain: how many times as fast as TensorFlow it was, on this host; 1 where that was not measured.
+        why: why TensorFlow serves, where another runtime was asked for or tried; or why the int8 form of the version
+            does not.
+    """
+
+    runtime: str = REFERENCE
+    gain: float = 1.0
+    why: str = ""
+
+    def __str__(self) -> str:
+        """In words."""
+        if self.gain != 1.0:
+            return f"{self.runtime}, {self.gain:.2f} times as fast as TensorFlow" + (
+                f" ({self.why})" if self.why else ""
+            )
+        return f"{self.runtime} ({self.why})" if self.why else self.runtime
+
+
+@dataclass(frozen=True)
 class Queue:
     """What waits for a servable in this process, and how it is batched now.
 
@@ -170,6 +196,7 @@ class Queue:
         batch_rows: instances of a batch at most.
         batch_wait_s: seconds that a batch of one waits for another at most.
         running: batches that run.
+        run_by: what computes the default signature; None where a process elsewhere does, which tells it.
     """
 
     rows: int = 0
@@ -177,6 +204,7 @@ class Queue:
     batch_rows: int = 0
     batch_wait_s: float = 0.0
     running: int = 0
+    run_by: RunBy | None = None
 
 
 class Servable(Protocol):
@@ -205,6 +233,11 @@ class Servable(Protocol):
     @property
     def unjoined(self) -> Mapping[str, str]:
         """Why requests of a signature are not joined, by its name; those of a signature that is not in it are."""
+        ...
+
+    @property
+    def run_by(self) -> RunBy:
+        """What computes its default signature."""
         ...
 
     def check_room(self, call: Call) -> None:

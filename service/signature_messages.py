@@ -1,4 +1,4 @@
-"""Signatures, and which of them are joined, to and from TensorFlow's messages."""
+"""Signatures, which of them are joined, and what runs them, to and from TensorFlow's messages."""
 
 import itertools
 from collections.abc import Container, Mapping
@@ -7,10 +7,12 @@ from typing import Any
 from google.protobuf import struct_pb2
 
 from service import protocol
-from service.interface import Signature, TensorSpec
+from service.interface import RunBy, Signature, TensorSpec
 
 # The field of a model's metadata that says which signatures' requests may be joined; TF Serving has no such field.
 JOINING_FIELD = "signpost_joining"
+# And the one that says what runs it.
+RUNTIME_FIELD = "signpost_runtime"
 
 
 def read_signature(proto: protocol.meta_graph_pb2.SignatureDef) -> Signature:
@@ -98,6 +100,20 @@ def write_unjoined(unjoined: Mapping[str, str]) -> struct_pb2.Struct:
     message = struct_pb2.Struct()
     message.update(dict(unjoined))
     return message
+
+
+def write_run_by(by: RunBy) -> struct_pb2.Struct:
+    """Turn what runs a version into a message."""
+    message = struct_pb2.Struct()
+    message.update({"runtime": by.runtime, "gain": by.gain, "why": by.why})
+    return message
+
+
+def read_run_by(packed: Any) -> RunBy:
+    """Read what `write_run_by` wrote, packed as metadata are."""
+    message = struct_pb2.Struct()
+    packed.Unpack(message)
+    return RunBy(str(message["runtime"]), float(str(message["gain"])), str(message["why"]))
 
 
 def read_unjoined(packed: Any) -> dict[str, str]:

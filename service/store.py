@@ -21,6 +21,8 @@ SAVED_MODEL_TEXT = "saved_model.pbtxt"
 EXTRA = "assets.extra"
 MODEL_CARD = f"{EXTRA}/model_card.json"
 GOLDEN = f"{EXTRA}/golden.npz"
+# The version in int8, as OpenVINO reads it: this file, and `model.bin` beside it.
+INT8 = f"{EXTRA}/openvino_int8/model.xml"
 WARMUP = f"{EXTRA}/tf_serving_warmup_requests"
 
 # The highest number that a version can have over gRPC and in TF Serving's files: int64.

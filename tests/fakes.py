@@ -15,6 +15,7 @@ from service.interface import (
     Call,
     ModelSpec,
     Queue,
+    RunBy,
     Servable,
     Signature,
     State,
@@ -75,6 +76,7 @@ class FakeServable:
     closed: bool = False
     queue: Queue = field(default_factory=Queue)
     unjoined: Mapping[str, str] = field(default_factory=dict)
+    run_by: RunBy = field(default_factory=RunBy)
     full: Exception | None = None
     tells: bool = False
 

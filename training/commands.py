@@ -132,6 +132,19 @@ class _Train(click.Command):
     multiple=True,
     help="Folder or zip of images of other things, to teach the model what is out of domain; may be repeated.",
 )
+@click.option(
+    "--quantize",
+    type=click.Choice(["int8"]),
+    help="Publish the network in 8 bits too, which OpenVINO runs; it is calibrated on training images.",
+)
+@click.option(
+    "--quantize-loss",
+    type=click.FloatRange(0, 1),
+    default=0.003,
+    show_default=True,
+    help="How much of the accuracy on the test images that may cost; nothing is published if it costs more.",
+)
+@click.option("--teacher", type=_PATH, help="A model in a store whose scores are learned beside the labels.")
 @click.option("--tensorboard", type=_PATH, help="Folder for TensorBoard's logs.")
 @click.option("--find-rate", is_flag=True, help="Suggest a learning rate and stop, instead of training.")
 @click.option("--resume", is_flag=True, help="Resume from the checkpoint of an interrupted run.")
@@ -153,6 +166,9 @@ def train(
     checkpoints: Path | None,
     weights: Path | None,
     outsiders: tuple[Path, ...],
+    quantize: str | None,
+    quantize_loss: float,
+    teacher: Path | None,
     tensorboard: Path | None,
     find_rate: bool,
     resume: bool,
@@ -180,6 +196,9 @@ def train(
         class_folders=class_folders,
         find_rate=find_rate,
         outsiders=outsiders,
+        quantize=quantize,
+        quantize_loss=quantize_loss,
+        teacher=teacher,
     )
     with _told(), progress.for_terminal() as shown:
         run_options.check(chosen, options)

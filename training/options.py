@@ -21,6 +21,7 @@ _BACKENDS: Final = ("jax", "tensorflow", "torch")
 # Choices that are shares: with the highest that makes sense, and whether that itself does.
 _SHARES: Final = {
     "warmup": True, "label_smoothing": False, "average_decay": False, "validation": False, "start_share": True,
+    "taught": True,
 }  # fmt: skip
 
 
@@ -43,6 +44,9 @@ class Options:
         class_folders: which folders are the classes where folders lie in folders; None to find out.
         find_rate: suggest a learning rate instead of training.
         outsiders: sources of images of other things than the classes.
+        quantize: `int8` to publish the network in 8 bits beside the float one, or None.
+        quantize_loss: how much of the accuracy that may cost, as a share of the test images.
+        teacher: a version in a store whose scores are learned beside the labels, or None.
     """
 
     data: tuple[Path, ...]
@@ -59,6 +63,9 @@ class Options:
     class_folders: Level | None = None
     find_rate: bool = False
     outsiders: tuple[Path, ...] = ()
+    quantize: str | None = None
+    quantize_loss: float = 0.003
+    teacher: Path | None = None
 
 
 def check(recipe: Recipe, options: Options) -> None:
@@ -70,9 +77,13 @@ def check(recipe: Recipe, options: Options) -> None:
     store.check_name(options.name)
     for problem in (*_wrong_choices(recipe), *_wrong_sizes(recipe), *_wrong_options(recipe, options)):
         raise TrainingError(problem)
-    _check_backend(needs_tensorflow=options.weights is not None or options.tensorboard is not None)
+    _check_backend(needs_tensorflow=any((options.weights, options.tensorboard, options.teacher)))
+    if options.quantize is not None:
+        _check_quantizing()
     if options.weights is not None:
         _check_weights(recipe, options.weights)
+    if options.teacher is not None:
+        weights_version(options.teacher, "--teacher")
     if options.resume:
         checkpoints.check(options.checkpoints)
     check_writable(options.report, "report")
@@ -112,8 +123,8 @@ def _wrong_choices(recipe: Recipe) -> Iterator[str]:
         yield f"learning_rate is {recipe.learning_rate}; it must be greater than 0."
     if not recipe.batch_size > 0:
         yield f"batch_size is {recipe.batch_size}; it must be 1 or more."
-    widths = () if kind == "transfer" else how.widths
-    if any(width < 1 for width in (*widths, how.stem)) or (kind != "transfer" and not widths):
+    widths = () if how.is_pretrained else how.widths
+    if any(width < 1 for width in (*widths, how.stem)) or (not how.is_pretrained and not widths):
         yield f"architecture.widths is {widths}, with a stem of {how.stem}; give a width of 1 or more for each stage."
     if any(depth < 1 for depth in how.depths):
         yield f"architecture.depths is {how.depths}; each stage has 1 block or more."
@@ -130,11 +141,13 @@ def _wrong_sizes(recipe: Recipe) -> Iterator[str]:
 
 
 def _wrong_options(recipe: Recipe, options: Options) -> Iterator[str]:
+    if options.quantize is not None and options.find_rate:
+        yield "--find-rate publishes nothing, so there is nothing to --quantize; leave one of them out."
     if options.samples is not None and not recipe.draws:
         yield "--samples is for recipes that draw their images, but this one reads them; leave it out."
     if options.find_rate and options.resume:
         yield "--find-rate does not train, so there is nothing to --resume; leave one of them out."
-    if not recipe.epochs and recipe.architecture.kind != "transfer" and options.weights is None:
+    if not recipe.epochs and not recipe.architecture.is_pretrained and options.weights is None:
         yield "Nothing can be trained in 0 epochs; give --epochs 1 or more, or --weights with a version to publish."
     if recipe.start_share and options.weights is None:
         yield "There are no weights to keep a share of (start_share); pass some with --weights."
@@ -147,16 +160,25 @@ def _check_backend(needs_tensorflow: bool) -> None:
     if backend is not None and importlib.util.find_spec(backend) is None:
         raise TrainingError(f"KERAS_BACKEND is {backend}, which is not installed.")
     if needs_tensorflow and importlib.util.find_spec("tensorflow") is None:
-        raise TrainingError("--weights and --tensorboard need TensorFlow, which is not installed.")
+        raise TrainingError("--weights, --teacher and --tensorboard need TensorFlow, which is not installed.")
+
+
+def _check_quantizing() -> None:
+    missing = [name for name in ("nncf", "openvino") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise TrainingError(
+            f"--quantize needs {' and '.join(missing)}: pip install 'signpost-serving[quantize]'; in a checkout "
+            "`make install` installs it."
+        )
 
 
 def _check_weights(recipe: Recipe, path: Path) -> None:
-    if recipe.architecture.kind == "transfer" and not path.is_dir():
+    if recipe.architecture.is_pretrained and not path.is_dir():
         if not path.is_file():
-            backbone = recipe.architecture.backbone
+            backbone = recipe.architecture.backbone or recipe.architecture.kind
             raise TrainingError(
-                f"There is no file {path}; --weights takes a .weights.h5 file for {backbone} here, or a "
-                "version in the store to start from."
+                f"There is no file {path}; --weights takes a file of the weights of {backbone} here, or a version in "
+                "the store to start from."
             )
     else:
         weights_version(path)

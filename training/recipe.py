@@ -12,10 +12,11 @@ from training.data.datasets import Data
 from training.data.request import Request
 from training.schedule import Phase
 
-KINDS: Final = ("cnn", "dense", "resnet", "transfer", "vgg")
+KINDS: Final = ("cnn", "dense", "efficientnet_lite0", "mobilenet", "resnet", "transfer", "vgg")
+PRETRAINED: Final = ("efficientnet_lite0", "mobilenet", "transfer")  # those that begin with others' weights
 OPTIMIZERS: Final = ("adam", "adamw", "rmsprop", "sgd")
 PRECISIONS: Final = ("float32", "mixed_bfloat16", "mixed_float16")
-_NO_CHOICES: Final = ("load", "draws")
+_NO_CHOICES: Final = ("load", "draws", "purpose")
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class Architecture:
         units: units of the hidden layer before the last one; 0 for none.
         backbone: for `transfer`, a function of `keras.applications`, `MobileNet` for example.
         backbone_options: its arguments beyond the input's shape, as pairs.
-        frozen: for `transfer`, the layer up to which the backbone keeps its weights; empty trains all of it. What the
-            first layers see is the same in all photographs, and they take most of a step's time.
+        scale: for `mobilenet`, times how many channels it has.
+        frozen: for those that begin with ImageNet weights, the layer up to which these stay as they are; empty trains
+            all of them. What the first layers see is the same in all photographs, and they take most of a step's time.
         mean_image: subtract the mean of the training images, place by place; needs images of one size.
     """
 
@@ -49,7 +51,13 @@ class Architecture:
     mean_image: bool = False
     backbone: str = ""
     backbone_options: tuple[tuple[str, float | str], ...] = ()
+    scale: float = 1.0
     frozen: str = ""
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether it begins with weights that others trained."""
+        return self.kind in PRETRAINED
 
     def depth(self, stage: int) -> int:
         """Blocks of a stage."""
@@ -87,8 +95,12 @@ class Recipe:
         restore_best: publish the weights of the epoch with the lowest validation loss, not of the last one.
         start_share: share of the weights that a training begins with in those it ends with (Wortsman et al. 2022,
             "Robust fine-tuning of zero-shot models"): the average of both is right more often than either.
-        head_epochs: for `transfer`, epochs over the frozen backbone's features, before the phases train all of it.
+        head_epochs: for those that begin with ImageNet weights, epochs over their features, before the phases; the
+            last layer begins at random without.
+        taught: share of the teacher's scores in the targets where there is a teacher (Hinton et al. 2015, "Distilling
+            the knowledge in a neural network"); the rest are the labels.
         draws: whether it draws its images, as many as `--samples` says.
+        purpose: a sentence on what the model is for, for its card.
     """
 
     model: str
@@ -112,7 +124,9 @@ class Recipe:
     restore_best: bool = False
     start_share: float = 0.0
     head_epochs: int = 0
+    taught: float = 0.5
     draws: bool = False
+    purpose: str = ""
 
     @property
     def epochs(self) -> int:

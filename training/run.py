@@ -8,6 +8,7 @@ from typing import Any, Final
 import keras
 import numpy as np
 
+from service import store
 from service.errors import SignpostError, StoreError
 from service.objects import publishing, urls
 from training.data.archives.licences import licences
@@ -19,12 +20,13 @@ from training.loop.checkpoints import History
 from training.loop.fit import Start, fit, set_weights
 from training.loop.knowing import about_domain, judge_domain, learn_domain
 from training.loop.progress import Progress, TensorBoard
+from training.loop.teaching import learn_from_teacher
 from training.loop.transfer import train_head
 from training.network import architectures, initial
 from training.network.folding import fold
 from training.options import Options
-from training.output import export, figures, gate, report
-from training.output.card import card, facts_in_words
+from training.output import export, figures, gate, quantised, report
+from training.output.card import about_teacher, as_trained, card, facts_in_words
 from training.recipe import Recipe
 from training.strangers.outsiders import read_outsiders
 from training.weights import weights_version
@@ -64,6 +66,8 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     if options.tensorboard is not None:
         progress = TensorBoard(progress, options.tensorboard / options.name)
     shape = (*recipe.size, recipe.channels)
+    if options.teacher is not None and recipe.epochs:
+        training = _taught(training, recipe, options.teacher, progress)
     start, history = _beginning(recipe, options, training, validation, progress)
     fitted = fit(
         recipe,
@@ -75,6 +79,7 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
         resume=options.resume,
         start=start,
         start_name=str(options.weights),
+        teacher=_named(options.teacher),
     )
     if not export.possible():
         progress.say(
@@ -108,9 +113,13 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
         temperature=temperature,
         parameters=folded.count_params(),
         began_with=_name_of(recipe, options.weights),
+        teacher=about_teacher(weights_version(options.teacher)) if options.teacher is not None else {},
     )
+    if again is not None:
+        about = as_trained(about, weights_version(again))
     about["in_domain"] = about_domain(known, data)
-    about["licences"] = licences((*options.data, *options.outsiders, *([options.weights] if options.weights else [])))
+    weights = [options.weights] if options.weights else []
+    about["licences"] = licences((*options.data, *options.outsiders, *weights))
     progress.say(_say_domain(about["in_domain"]))
     golden = export.synthetic_pixels(shape)
     with export.in_float32():
@@ -129,6 +138,14 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
             about["checked"].append(told)
             progress.say(says)
         about["timings"] = export.timings(loaded.run, shape)
+        int8_scores = None
+        if options.quantize is not None:
+            int8 = quantised.quantise(folder, training, data.test, golden, options.seed)
+            int8_scores = int8.golden_scores
+            about[quantised.INT8] = quantised.about(int8, scores, data)
+            quantised.check_loss(about, options.quantize_loss)
+            progress.say(quantised.in_words(about))
+        about["gate"] = gate.compare(about, before).as_dict()
         report.write(
             options.report,
             title=f"Trained by the recipe {recipe_name}",
@@ -140,11 +157,12 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
             known=known,
             commands=report.serving_commands(options.store, options.name),
         )
-        drawn = report.FIGURES if history else report.FIGURES[1:]
-        export.write_extras(folder, golden, golden_scores, about, [options.report / name for name in drawn])
+        drawn = [options.report / name for name in (report.FIGURES if history else report.FIGURES[1:])]
+        if again is not None:  # the curves of its training
+            drawn += [path for path in [weights_version(again) / store.EXTRA / report.FIGURES[0]] if path.is_file()]
+        export.write_extras(folder, golden, golden_scores, about, drawn, int8_scores)
 
-    verdict = gate.compare(about, gate.card_before(options.store, options.name))
-    about["gate"] = verdict.as_dict()
+    before = gate.card_before(options.store, options.name)
     try:
         version = publishing.publish(options.store, options.name, write)
     except StoreError as error:
@@ -153,6 +171,7 @@ def train(recipe_name: str, recipe: Recipe, options: Options, data: Data, progre
     finally:
         with suppress(OSError):  # an empty folder would be a model without a version
             (options.store / options.name).rmdir()
+    verdict = gate.compare(about, before)
     place = urls.written(options.store / options.name / str(version))
     progress.say(f"Published {place}; report: {options.report / 'report.html'}")
     progress.say(gate.how_to_serve(options.store, options.name))
@@ -174,7 +193,7 @@ def _beginning(
 ) -> tuple[Start | None, History]:
     """What gives the network its first weights, and the history of getting them."""
     path = options.weights
-    if recipe.architecture.kind == "transfer" and (path is None or path.is_file()):
+    if recipe.architecture.is_pretrained and (path is None or path.is_file()):
         begun = train_head(recipe, training, validation, options.weights, options.seed, options.cache, progress)
         return (lambda network: set_weights(network, begun.weights)), begun.history
     if path is None:
@@ -195,12 +214,27 @@ def _beginning(
 
 def _name_of(recipe: Recipe, weights: Path | None) -> str:
     """Which weights a training began with, for the model card."""
-    if recipe.architecture.kind == "transfer" and (weights is None or weights.is_file()):
-        return f"{recipe.architecture.backbone} from {weights.name if weights else 'ImageNet, as Keras publishes it'}"
+    if recipe.architecture.is_pretrained and (weights is None or weights.is_file()):
+        network = recipe.architecture.backbone or recipe.architecture.kind
+        return f"{network} from {weights.name if weights else 'ImageNet, as Keras publishes it'}"
     if weights is None:
         return "random weights"
-    version = weights_version(weights)
+    return _named(weights)
+
+
+def _named(path: Path | None) -> str:
+    """Model and version, as in `cats_vs_dogs/4`; nothing for none."""
+    if path is None:
+        return ""
+    version = weights_version(path)
     return f"{version.parent.name}/{version.name}"
+
+
+def _taught(training: Dataset, recipe: Recipe, teacher: Path, progress: Progress) -> Dataset:
+    version = weights_version(teacher)
+    progress.say(f"Asking {version} about {len(training)} images, once ...")
+    loaded = export.load_version(version)
+    return learn_from_teacher(training, loaded.run, loaded.shape, loaded.classes, recipe.taught)
 
 
 def find_rate(recipe: Recipe, options: Options, data: Data, progress: Progress) -> float:

@@ -6,8 +6,8 @@ from service import store
 from training.errors import TrainingError
 
 
-def weights_version(path: Path) -> Path:
-    """The folder of the version that --weights means: the one that is named, or the latest of a model.
+def weights_version(path: Path, option: str = "--weights") -> Path:
+    """The folder of the version that --weights, or another option, means: the one named, or the latest of a model.
 
     Raises:
         TrainingError: there is none.
@@ -16,5 +16,5 @@ def weights_version(path: Path) -> Path:
         return path
     folders = store.versions(path) if path.is_dir() else {}
     if not folders:
-        raise TrainingError(f"There is no version at {path}; --weights takes a model's folder in the store.")
+        raise TrainingError(f"There is no version at {path}; {option} takes a model's folder in the store.")
     return [*folders.values()][-1]

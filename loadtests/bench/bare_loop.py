@@ -1,8 +1,9 @@
 """The bare loop: the same decoding and the same SavedModel as the service's, with no HTTP and no queue.
 
-It says what a machine can do at most. An arrangement is how the work is laid on the cores: so many processes, each with
-so many threads of TensorFlow and so many that decode, in batches of so many images. A process decodes a batch and runs
-it, over and over; with threads that decode, the next batch is decoded while the model runs.
+It says what a machine can do at most, in TensorFlow and in each other runtime that the service may choose. An
+arrangement is how the work is laid on the cores: so many processes, each with so many threads that run the model and so
+many that decode, in batches of so many images. A process decodes a batch and runs it, over and over; with threads that
+decode, the next batch is decoded while the model runs.
 """
 
 import multiprocessing
@@ -18,7 +19,9 @@ from typing import Any, Final
 import numpy as np
 
 from service import images
-from service.interface import ImageSize
+from service import store as version_files
+from service.engine.runtimes import asked
+from service.interface import DEFAULT_SIGNATURE, REFERENCE, ImageSize
 
 _PATIENCE_S: Final = 300.0
 # Both processes begin at the same moment, this long after they were told.
@@ -31,20 +34,22 @@ class Arrangement:
 
     Attributes:
         processes: each does the whole work.
-        tensorflow_threads: of each process.
+        model_threads: of each process, to run the model.
         decode_threads: of each process; 0 decodes in turn with running the model.
         batch: images of a batch.
+        runtime: what runs the model.
     """
 
     processes: int
-    tensorflow_threads: int
+    model_threads: int
     decode_threads: int
     batch: int
+    runtime: str = REFERENCE
 
     def __str__(self) -> str:
         """In words, for the tables."""
         decoding = f" + {self.decode_threads} decoding" if self.decode_threads else ""
-        return f"{self.processes} x {self.tensorflow_threads} threads{decoding}, batch {self.batch}"
+        return f"{self.processes} x {self.model_threads} threads{decoding}, batch {self.batch}"
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ class BareLoop:
                 process.join(_PATIENCE_S)
 
     def _group(self, arrangement: Arrangement) -> list[tuple[Any, Connection]]:
-        key = (arrangement.processes, arrangement.tensorflow_threads)
+        key = (arrangement.processes, arrangement.model_threads)
         if key not in self._groups:
             context = multiprocessing.get_context("spawn")
             self._groups[key] = []
@@ -101,7 +106,7 @@ class BareLoop:
                 mine, theirs = context.Pipe()
                 process = context.Process(
                     target=_serve,
-                    args=(theirs, self._store, arrangement.tensorflow_threads, self._mixed_precision),
+                    args=(theirs, self._store, arrangement.model_threads, self._mixed_precision),
                     daemon=True,
                 )
                 process.start()
@@ -110,8 +115,16 @@ class BareLoop:
         return self._groups[key]
 
 
+def runtimes(store: Path, model: str) -> list[str]:
+    """Those besides TensorFlow that can run the newest version of a model on this host."""
+    if asked.OPENVINO not in asked.installed():
+        return []
+    has_int8 = (_newest(store / model) / version_files.INT8).is_file()
+    return [asked.OPENVINO, *([asked.OPENVINO_INT8] if has_int8 else [])]
+
+
 def arrangements(cores: int) -> list[Arrangement]:
-    """Those worth trying."""
+    """Those worth trying, in TensorFlow."""
     batches = (8, 32, 64)
     return [
         *(Arrangement(cores, 1, 0, batch) for batch in batches),
@@ -129,7 +142,7 @@ def _receive(pipe: Connection) -> Any:
 def _serve(pipe: Connection, store: Path, threads: int, mixed_precision: bool) -> None:
     """What a process does: what it is told over its pipe, until that closes."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    models: dict[str, tuple[Any, ImageSize]] = {}
+    models: dict[tuple[str, str], tuple[Any, ImageSize]] = {}
     step: Callable[[], None] = lambda: None  # noqa: E731
     arrangement = Arrangement(1, 1, 0, 1)
     with ThreadPoolExecutor(64) as pool:
@@ -140,9 +153,10 @@ def _serve(pipe: Connection, store: Path, threads: int, mixed_precision: bool) -
                 return
             if order == "prepare":
                 model, encoded, arrangement = told
-                if model not in models:
-                    models[model] = _load(store / model, threads, mixed_precision)
-                step = _make_step(models[model], encoded, arrangement, pool)
+                key = (model, arrangement.runtime)
+                if key not in models:
+                    models[key] = _load(store / model, threads, mixed_precision, arrangement.runtime)
+                step = _make_step(models[key], encoded, arrangement, pool)
                 for _ in range(2):
                     step()
                 pipe.send(None)
@@ -160,19 +174,27 @@ def _run(step: Callable[[], None], batch: int, began_s: float, until_s: float) -
     return count, now - began_s, time.process_time() - cpu_s
 
 
-def _load(folder: Path, threads: int, mixed_precision: bool) -> tuple[Any, ImageSize]:
+def _newest(folder: Path) -> Path:
+    return max((version for version in folder.iterdir() if version.name.isdigit()), key=lambda each: int(each.name))
+
+
+def _load(folder: Path, threads: int, mixed_precision: bool, runtime: str) -> tuple[Any, ImageSize]:
     """The newest version of a model, run in the way in which the service runs it."""
-    from service.engine.tf import definition, saved_model
+    from service.engine.tf import definition, runtime_subject, saved_model
     from service.engine.tf.device import DeviceSettings
 
-    newest = max((version for version in folder.iterdir() if version.name.isdigit()), key=lambda each: int(each.name))
+    newest = _newest(folder)
     found = definition.read(newest, ("serve",))
     device = DeviceSettings(threads=threads, mixed_precision=mixed_precision)
     loaded = saved_model.load(newest, found, device)
-    loaded.settle()
-    signature, run = found.signatures["serving_default"], loaded.runs["serving_default"]
+    signature, run = found.signatures[DEFAULT_SIGNATURE], loaded.runs[DEFAULT_SIGNATURE]
     if signature.image is None:
-        raise ValueError(f"{newest} is no image classifier.")
+        raise ValueError(f"{newest} is not an image classifier.")
+    if runtime != REFERENCE:
+        which, wish = (newest, folder.name, int(newest.name)), asked.Wish(asked.OPENVINO)
+        subject = runtime_subject.make(which, found, loaded, None, device, real={}, padded=False, wish=wish)
+        run = subject.openers[runtime](subject.part()).devices[0]
+    loaded.settle()
     return (lambda inputs: run(inputs, signature.image_outputs)), signature.image
 
 

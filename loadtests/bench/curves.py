@@ -25,6 +25,7 @@ WORKERS: Final = (1, 2, 4)
 _SECONDS: Final = 0.8
 _LONGEST_S: Final = 0.012  # that an image of a large form may take, so that some are answered
 _KINDS: Final = {"PNG, sign_language": "sign_language", "JPEG, tutorial CNN": bench_models.TUTORIAL_CNN}
+MODELS_NEEDED: Final = tuple(_KINDS.values())
 
 Points = list[dict[str, Any]]
 

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import click
 
-from loadtests.bench.bare_loop import Arrangement
+from loadtests.bench.bare_loop import Arrangement, Measured
 from loadtests.raw.client import Run
+from service.interface import REFERENCE
 
-CLIENTS: Final = (1, 8, 32)
+CLIENTS: Final = (1, 32)
 FORM_IMAGES: Final = 32
 _STAGES: Final = ("decode", "queue", "infer", "encode", "total")
 
@@ -21,33 +22,40 @@ class Round:
     """What one round found.
 
     Attributes:
-        bare_rate: images per second of the bare loop.
-        bare_cpu_s: what it takes of the CPU for an image.
+        limits: the bare loop, by runtime.
         runs: against the service, by the number of clients.
+        others: against a service that TensorFlow alone runs, if there is one.
         cpu_s: what the service takes of the CPU for a request, by the number of clients.
         form: two clients that post forms of many images.
     """
 
-    bare_rate: float
-    bare_cpu_s: float
+    limits: Mapping[str, Measured]
     runs: Mapping[int, Run]
+    others: Mapping[int, Run]
     cpu_s: Mapping[int, float]
     form: Run | None
 
 
-def summary(best: Arrangement, rounds: list[Round]) -> dict[str, Any]:
-    """The medians over the rounds of a case, as JSON takes them."""
+def summary(arrangements: Sequence[Arrangement], rounds: list[Round]) -> dict[str, Any]:
+    """The medians over the rounds of a case, as JSON takes them; of several runtimes the best is the fastest here.
+
+    Args:
+        arrangements: of each runtime that was measured.
+        rounds: of the case.
+    """
+    limits = {each.runtime: _limit(each, rounds) for each in arrangements}
+    best = max(limits, key=lambda runtime: limits[runtime]["images_per_s"])
     return {
-        "arrangement": {**asdict(best), "text": str(best)},
-        "bare_images_per_s": _median(rounds, lambda each: each.bare_rate),
-        "bare_cpu_us": _median(rounds, lambda each: each.bare_cpu_s * 1e6),
-        "form_share": _median(rounds, _form_share) if rounds[0].form is not None else None,
-        "clients": {str(clients): _with_clients(rounds, clients) for clients in CLIENTS},
+        "limits": limits,
+        "best": best,
+        "best_over_tensorflow": _median(rounds, lambda each: each.limits[best].rate / each.limits[REFERENCE].rate),
+        "form_share": _median(rounds, lambda each: _form_share(each, best)) if rounds[0].form is not None else None,
+        "clients": {str(clients): _with_clients(rounds, clients, best) for clients in CLIENTS},
     }
 
 
-def show(cases: Mapping[str, Any], targets: Mapping[str, str]) -> None:
-    """Print the shares, the stages, and what a lone client waits beyond decoding and the model."""
+def show(cases: Mapping[str, Any]) -> None:
+    """Print limits and shares, times, stages, and what a lone client waits beyond decoding and the model."""
     rows: list[tuple[str, ...]] = []
     for name, found in cases.items():
         most = found["clients"][str(CLIENTS[-1])]
@@ -56,21 +64,33 @@ def show(cases: Mapping[str, Any], targets: Mapping[str, str]) -> None:
         rows.append(
             (
                 name,
-                f"{found['bare_images_per_s']:,.0f}/s ({found['arrangement']['text']})",
-                f"{most['images_per_s']:,.0f}/s",
+                _told(found["limits"][REFERENCE]),
+                _told(found["limits"][found["best"]]),
+                f"{found['best_over_tensorflow']:.2f}",
+                f"{most['images_per_s']:,.0f}/s ({found['run_by']})",
+                f"{most['share_of_tensorflow']:.0%}",
                 f"**{most['share']:.0%}**",
                 f"{most['share_less_generator']:.0%}",
-                targets.get(name, ""),
-                f"{most['p50_ms']:.1f} ms",
-                f"{most['p99_ms']:.1f} ms",
-                f"{most['p99_over_p50']:.2f}",
             )
         )
         if (share := found["form_share"]) is not None:
-            rows.append((f"… as forms of {FORM_IMAGES}, 2 clients", "", "", f"**{share:.0%}**", "", "90 %", "", "", ""))
-    _table(
-        ("case", "bare loop", "service, 32 clients", "share", "less generator", "target", "p50", "p99", "ratio"), rows
-    )
+            rows.append((f"… as forms of {FORM_IMAGES}, 2 clients", "", "", "", "", "", f"**{share:.0%}**", ""))
+    limits = ("limit in TensorFlow", "limit of the best runtime", "times")
+    service = (f"service, {CLIENTS[-1]} clients", "share of TensorFlow's", "share of the best", "less generator")
+    _table(("case", *limits, *service), rows)
+    rows = [
+        (
+            name,
+            *(_times(found["clients"][str(clients)]["times_tensorflow"]) for clients in (CLIENTS[-1], CLIENTS[0])),
+            *(f"{found['clients'][str(CLIENTS[-1])][key]:.1f} ms" for key in ("p50_ms", "p99_ms")),
+            f"{found['clients'][str(CLIENTS[-1])]['p99_over_p50']:.2f}",
+            f"{found['clients'][str(CLIENTS[0])]['p50_ms']:.2f} ms",
+        )
+        for name, found in cases.items()
+    ]
+    than = "times the images/s of a service run by TensorFlow"
+    many = f"{CLIENTS[-1]} clients"
+    _table(("case", f"{many}: {than}", "lone client", f"{many}: p50", "p99", "ratio", "lone client: p50"), rows)
     rows = []
     for name, found in cases.items():
         for clients, run in found["clients"].items():
@@ -86,13 +106,22 @@ def show(cases: Mapping[str, Any], targets: Mapping[str, str]) -> None:
                     f"{stages['total'] - inside_ms:.2f}",
                     f"{run['service_cpu_us']:,.0f} us",
                     f"{run['generator_cpu_us']:.0f} us",
-                    f"{found['bare_cpu_us']:,.0f} us",
+                    f"{found['limits'][found['best']]['cpu_us']:,.0f} us",
                 )
             )
     names = ("case", "clients", "client waits", "socket, parse", *_STAGES[:-1], "other", "CPU: service", "generator")
     _table((*names, "bare loop"), rows)
     over = [(name, f"{found['clients']['1']['p50_over_ms']:+.2f} ms", "0.6 ms") for name, found in cases.items()]
     _table(("lone client", "p50 above decode and infer", "target"), over)
+
+
+def show_memory(memory: Mapping[str, Any]) -> None:
+    """Print what the services take when they are ready and after all of the load."""
+    rows = [
+        (name, f"{each['processes']}", f"{each['ready_mb']:,.0f} MiB", f"{each['loaded_mb']:,.0f} MiB")
+        for name, each in memory.items()
+    ]
+    _table(("memory (PSS) of the service", "processes", "when ready", "after the load"), rows)
 
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -102,7 +131,26 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     click.echo()
 
 
-def _with_clients(rounds: list[Round], clients: int) -> dict[str, Any]:
+def _limit(arrangement: Arrangement, rounds: list[Round]) -> dict[str, Any]:
+    runtime = arrangement.runtime
+    return {
+        **asdict(arrangement),
+        "text": str(arrangement),
+        "images_per_s": _median(rounds, lambda each: each.limits[runtime].rate),
+        "cpu_us": _median(rounds, lambda each: each.limits[runtime].cpu_s * 1e6),
+    }
+
+
+def _told(limit: Mapping[str, Any]) -> str:
+    runtime = "" if limit["runtime"] == REFERENCE else f"{limit['runtime']}, "
+    return f"{limit['images_per_s']:,.0f}/s ({runtime}{limit['text']})"
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f}"
+
+
+def _with_clients(rounds: list[Round], clients: int, best: str) -> dict[str, Any]:
     cores = os.cpu_count() or 1
 
     def median(of: Callable[[Run], float]) -> float:
@@ -114,9 +162,15 @@ def _with_clients(rounds: list[Round], clients: int) -> dict[str, Any]:
 
     return {
         "images_per_s": median(lambda run: run.rate),
-        "share": _median(rounds, lambda each: each.runs[clients].rate / each.bare_rate),
+        "share_of_tensorflow": _median(rounds, lambda each: each.runs[clients].rate / each.limits[REFERENCE].rate),
+        "share": _median(rounds, lambda each: each.runs[clients].rate / each.limits[best].rate),
         "share_less_generator": _median(
-            rounds, lambda each: each.runs[clients].rate / each.bare_rate / left(each.runs[clients])
+            rounds, lambda each: each.runs[clients].rate / each.limits[best].rate / left(each.runs[clients])
+        ),
+        "times_tensorflow": (
+            _median(rounds, lambda each: each.runs[clients].rate / each.others[clients].rate)
+            if rounds[0].others
+            else None
         ),
         "refused": sum(each.runs[clients].refused for each in rounds),
         "mean_ms": median(lambda run: statistics.fmean(run.latencies_s or [float("nan")]) * 1e3),
@@ -134,8 +188,8 @@ def _median_of_stage(rounds: list[Round], clients: int, stage: str) -> float:
     return _median(rounds, lambda each: each.runs[clients].stages_ms.get(stage, 0.0))
 
 
-def _form_share(each: Round) -> float:
-    return FORM_IMAGES * each.form.rate / each.bare_rate if each.form is not None else 0.0
+def _form_share(each: Round, best: str) -> float:
+    return FORM_IMAGES * each.form.rate / each.limits[best].rate if each.form is not None else 0.0
 
 
 def _median(rounds: list[Round], of: Callable[[Round], float]) -> float:

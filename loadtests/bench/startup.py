@@ -1,4 +1,7 @@
-"""What a start costs, in time and memory, against importing TensorFlow and loading the same models with it alone."""
+"""What a start costs, in time and memory, against importing TensorFlow and loading the same models with it alone.
+
+And what memory load takes beyond that.
+"""
 
 import json
 import statistics
@@ -9,6 +12,7 @@ from typing import Any, Final
 
 import click
 
+from loadtests.memory import under_load
 from loadtests.subject.served import served
 
 _ROUNDS: Final = 3
@@ -49,7 +53,9 @@ def measure(store: Path) -> dict[str, Any]:
             processes = service.pss_mb()
             rows.append([import_s, load_s, service.ready_s, alone_mb, max(processes.values()), sum(processes.values())])
     names = ("import_s", "load_s", "ready_s", "alone_mb", "worker_mb", "service_mb")
-    found = {name: statistics.median(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+    found: dict[str, Any] = {
+        name: statistics.median(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)
+    }
     found["beyond_import_s"] = statistics.median(row[2] - row[0] for row in rows)
     found["worker_over_alone"] = statistics.median(row[4] / row[3] for row in rows)
     click.echo(
@@ -61,4 +67,5 @@ def measure(store: Path) -> dict[str, Any]:
         f"the worker {found['worker_mb']:.0f} MiB, {found['worker_over_alone']:.2f} times as much (target: 1.3);\n"
         f"the whole service {found['service_mb']:.0f} MiB.\n"
     )
+    found["under_load"] = under_load.measure(store)
     return found

@@ -251,7 +251,7 @@ def _threads(*targets: Callable[[threading.Event], None]) -> Iterator[None]:
 @click.argument("flags", nargs=-1, type=click.UNPROCESSED)
 def main(interruptions: int, seed: int, flags: tuple[str, ...]) -> None:
     """Interrupt the way of versions out of a bucket; FLAGS go to `signpost serve`."""
-    version = Path(__file__).parents[2] / "model_store" / _MODEL / "1"
+    version = Path(__file__).parents[2] / "model_store" / _MODEL / "2"
     files = {str(path.relative_to(version)): path.read_bytes() for path in version.rglob("*") if path.is_file()}
     body = json.dumps({"instances": [[[[0]] * 28] * 28]}).encode()
     with tempfile.TemporaryDirectory() as name, s3_server(Path(name) / "s3.log") as s3:

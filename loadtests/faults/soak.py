@@ -164,7 +164,7 @@ def soak(minutes: float, clients: int, flags: tuple[str, ...], tell: Callable[[s
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder, "store")
         for version in ("1", "2"):
-            shutil.copytree(Path(__file__).parents[2] / "model_store" / MODEL / "1", store / MODEL / version)
+            shutil.copytree(Path(__file__).parents[2] / "model_store" / MODEL / "2", store / MODEL / version)
         (store / "models.config").write_text(_CONFIG % (MODEL, store / MODEL))
         with served(store, (*_FLAGS, *flags)) as service:
             wait_for_both(service)

@@ -90,7 +90,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def make_store(folder: Path) -> Path:
-    """Train and publish: `circles` versions 1 and 2, `sign_language` version 1."""
+    """Train and publish: `circles` versions 1 and 2, `sign_language` version 2."""
     store = folder / "store"
     for seed in (1, 2):
         small = ["--samples=1000", "--epochs=2", f"--seed={seed}", "--cache", str(folder / "cache")]

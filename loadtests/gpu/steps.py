@@ -125,7 +125,7 @@ def load(host: Host, service: Served) -> Iterator[Row]:
     """Load: photographs and small PNGs on more and more connections, beside what host and model do by themselves."""
     photographs = pictures.photographs(16)
     cores = len(os.sched_getaffinity(0))
-    decoded = bare.decoding(photographs, 144, 144, cores)
+    decoded = bare.decoding(photographs, 192, 192, cores)
     yield Row("load", f"bare decoding, {cores} cores", f"{decoded:,.0f}/s", None, {"rate": decoded})
     many = (1, 32, 128, 256) if host.has_gpu else (1, 8)
     for model, kind, images in (

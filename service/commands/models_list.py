@@ -12,6 +12,7 @@ from service import store
 from service.commands.client import Client, Json
 from service.config.model_config import ModelConfig, wanted_versions
 from service.errors import SettingsError, SignpostError, StoreError
+from service.interface import REFERENCE
 
 # Seconds for which a service may be silent: it is only asked what it serves.
 _TIMEOUT_S: Final = 5.0
@@ -26,6 +27,7 @@ class Served:
 
     Attributes:
         versions: for each model the state of its versions and their errors.
+        runtimes: what runs each version, by model and version.
         defaults: for each model the version that answers where none is named.
         labels: of each model.
     """
@@ -33,6 +35,7 @@ class Served:
     versions: Mapping[str, Mapping[int, tuple[str, str]]]
     defaults: Mapping[str, int] = field(default_factory=dict)
     labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    runtimes: Mapping[tuple[str, int], Json] = field(default_factory=dict)
 
 
 def address(environment: Mapping[str, str]) -> str:
@@ -87,18 +90,26 @@ def ask(
 
 
 def _ask(client: Client) -> Served:
+    models = client.status()
     status = {
         str(model["name"]): {
             int(each["version"]): (str(each["state"]), str(each["status"]["error_message"]))
             for each in model["model_version_status"]
         }
-        for model in client.status()
+        for model in models
+    }
+    runtimes = {
+        (str(model["name"]), int(each["version"])): each["runtime"]
+        for model in models
+        for each in model["model_version_status"]
+        if "runtime" in each
     }
     answering = [name for name, versions in status.items() if any(s == _AVAILABLE for s, _ in versions.values())]
     return Served(
         status,
         {name: client.default_version(name) for name in answering},
         {name: client.labels(name) for name in status if status[name]},
+        runtimes,
     )
 
 
@@ -111,8 +122,8 @@ def rows(configs: Iterable[ModelConfig], served: Served | None) -> list[Json]:
 
     Returns:
         Of each: `model`, `version` (None for what is not a version), `serves` (`default`; `wanted`: on request; empty:
-        not), `state` in the service (None where it knows nothing of it), `error`, `labels`, `accuracy`,
-        `test_images`, `created`.
+        not), `state` in the service (None where it knows nothing of it), `runtime` there, `error`, `labels`,
+        `accuracy`, `test_images`, `created`.
     """
     found: list[Json] = []
     known = {config.name: config for config in configs}
@@ -149,6 +160,7 @@ def _rows(name: str, config: ModelConfig | None, served: Served | None) -> Itera
             "version": version,
             "serves": "default" if default else "wanted" if on_request else "",
             "state": state,
+            "runtime": None if served is None else served.runtimes.get((name, version)),
             "error": failed,
             "labels": sorted(label for label, number in labels.items() if number == version),
             "accuracy": test.get("accuracy"),
@@ -159,7 +171,7 @@ def _rows(name: str, config: ModelConfig | None, served: Served | None) -> Itera
     if config is not None and not (wrong or there or states):
         wrong = [f"{config.base_path} holds no version."]
     for each in wrong:
-        nothing = dict.fromkeys(("state", "accuracy", "test_images", "created"))
+        nothing = dict.fromkeys(("state", "runtime", "accuracy", "test_images", "created"))
         yield {"model": name, "version": None, "serves": "", "error": each, "labels": [], **nothing}
 
 
@@ -173,6 +185,8 @@ def table(found: Iterable[Json]) -> Table:
         shown.add(row["model"])
         accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:.4f} of {row['test_images']:,}"
         serves = _STATES.get(row["state"] or "", _IN_WORDS[row["serves"]])
+        runtime = (row["runtime"] or {}).get("name", REFERENCE)
+        serves += "" if runtime == REFERENCE else f" ({runtime})"
         version = "" if row["version"] is None else str(row["version"])
         made.add_row(row["model"], version, serves, ", ".join(row["labels"]), accuracy, (row["created"] or "")[:10])
     return made

@@ -79,7 +79,8 @@ class Settings:
     )
     store_cache: Path | None = _setting(
         None,
-        "Folder for local copies of what is served; by default one in $XDG_CACHE_HOME or ~/.cache.",
+        "Folder for local copies of what is served, and for what --runtime=auto has found; by default one in "
+        "$XDG_CACHE_HOME or ~/.cache.",
         section="Object storage",
     )
     store_poll_seconds: float = _setting(5.0, "Seconds between checks of the bucket.", 0.05, 86400)
@@ -137,6 +138,13 @@ class Settings:
         65536,
         auto=True,
     )
+    max_batch_memory_mb: int = _setting(
+        256,
+        "Maximum MiB that a model may use for one batch on a CPU, besides its weights; batches that would need "
+        "more have fewer instances; 0 for no limit.",
+        0,
+        1_000_000,
+    )
     pad_batches: Literal["auto", "true", "false"] = _setting(
         "auto",
         "Run only batch sizes that were warmed up (powers of two), and pad to them: true, false, or auto, on a GPU.",
@@ -185,6 +193,15 @@ class Settings:
     mixed_precision: Literal["bfloat16", ""] = _setting(
         "",
         "bfloat16 computes in 16 bits where that is safe (float16 on a GPU); recorded scores must still be reproduced.",
+    )
+    runtime: str = _setting(
+        "auto",
+        "What runs the models: tensorflow, openvino, xla, or auto, the fastest of those installed that answers the "
+        "same; or by model: cats_vs_dogs=openvino,auto.",
+    )
+    int8: bool = _setting(
+        True,
+        "Run in 8 bits what `signpost train --quantize int8` published so, where OpenVINO may run it; false: in float.",
     )
     per_process_gpu_memory_fraction: float = _setting(
         0.0, "Share of each GPU's memory to allocate at startup; 0 allocates memory as needed.", 0, 1

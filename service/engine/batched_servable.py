@@ -14,7 +14,7 @@ from service.engine.batching.batcher import Batcher
 from service.engine.classifier import check_scores, classify
 from service.engine.inputs import check_call
 from service.errors import SignpostError
-from service.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Queue, Signature
+from service.interface import DEFAULT_SIGNATURE, Answer, Array, Call, Queue, RunBy, Signature
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +34,11 @@ class BatchedServable(ABC):
         version: the version's number.
         signatures: by name.
         unjoined: why requests of a signature are not joined, by its name.
-        stopped: told of each signature whose requests are not joined any more.
+        stopped: told of each signature whose requests are no longer joined.
 
     Attributes:
         batchers: those of the signatures whose requests are joined.
+        run_by: what computes the default signature.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class BatchedServable(ABC):
         self.signatures = signatures
         self.unjoined = unjoined
         self.classes: tuple[str, ...] = ()
+        self.run_by = RunBy()
         self.batchers: Mapping[str, Batcher] = {}
         self._stopped = stopped
 

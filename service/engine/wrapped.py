@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from service.errors import SignpostError
-from service.interface import Answer, Array, Call, Servable, Signature
+from service.interface import Answer, Array, Call, RunBy, Servable, Signature
 
 
 class WrappedServable:
@@ -41,6 +41,11 @@ class WrappedServable:
     def unjoined(self) -> Mapping[str, str]:
         """Why requests of a signature are not joined; see `Servable.unjoined`."""
         return self.inner.unjoined
+
+    @property
+    def run_by(self) -> RunBy:
+        """What computes its default signature."""
+        return self.inner.run_by
 
     def check_room(self, call: Call) -> None:
         """Make sure that a call would be taken now; see `Servable.check_room`."""

@@ -34,6 +34,7 @@ def from_settings(settings: Settings) -> BatchingParameters | None:
         max_enqueued_batches=settings.max_enqueued_batches,
         num_batch_threads=1 if settings.num_batch_threads == AUTO else settings.num_batch_threads,
         pairs=settings.num_batch_threads == AUTO,
+        max_batch_memory_mb=settings.max_batch_memory_mb,
         max_queue_s=settings.max_queue_ms / 1e3,
         max_instances=settings.max_instances,
         row_test=settings.enable_batching == "auto",

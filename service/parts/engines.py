@@ -14,6 +14,7 @@ from service.engine.local.shared_view import SharedView
 from service.engine.rejecting import RejectingEngine
 from service.engine.remote.engine import RemoteEngine
 from service.engine.remote.link import Link
+from service.engine.runtimes.asked import GivenUp
 from service.hop.server import HopServer
 from service.interface import Engine
 from service.oip.repository import Repository
@@ -40,7 +41,11 @@ _ENGINE = 0
 
 
 def local_engine(
-    plan: Plan, runtime: Runtime, metrics: ServingMetrics, stopped: Callable[[str, int, str], None]
+    plan: Plan,
+    runtime: Runtime,
+    metrics: ServingMetrics,
+    stopped: Callable[[str, int, str], None],
+    given_up: GivenUp = lambda *_: None,
 ) -> LocalEngine:
     """The local engine, which runs models in this process; its owner starts and closes it.
 
@@ -48,10 +53,11 @@ def local_engine(
         plan: of the service.
         runtime: of the service.
         metrics: counts what is loaded.
-        stopped: told of each signature whose requests are not joined any more: model, version, signature.
+        stopped: told of each signature whose requests are no longer joined: model, version, signature.
+        given_up: told of each version whose runtime is given up while it serves: model, version, runtime.
     """
     source = config_source.from_settings(plan.settings, runtime.config_override)
-    load = loading.make_loader(plan, metrics, stopped, runtime.folder)
+    load = loading.make_loader(plan, metrics, stopped, runtime.folder, given_up, runtime.refuse_start)
     # The engine process is the only one of its service that has models; the one that follows it takes its place.
     view = shared_view(runtime, _ENGINE if plan.settings.engine == "shared" else None)
     return LocalEngine(

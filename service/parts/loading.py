@@ -9,6 +9,8 @@ from typing import Final
 
 from service.engine.batching.warmer import Used
 from service.engine.local.held import ClosableServable
+from service.engine.runtimes.asked import GivenUp, Wish
+from service.engine.runtimes.part import NotTaken
 from service.engine.tf.device import DeviceSettings
 from service.parts.plan import Plan
 from service.telemetry.serving_metrics import ServingMetrics
@@ -22,14 +24,18 @@ def make_loader(
     metrics: ServingMetrics,
     stopped: Callable[[str, int, str], None] = lambda *_: None,
     stderr_folder: Path | None = None,
+    given_up: GivenUp = lambda *_: None,
+    refuse_start: Callable[[str], None] = lambda _: None,
 ) -> Callable[[Path, str, int], ClosableServable]:
     """Make the function that loads a version, given its folder, its model's name and its number.
 
     Args:
         plan: how models are batched, warmed up and run.
         metrics: counts what it loads.
-        stopped: told of each signature whose requests are not joined any more: model, version, signature.
+        stopped: told of each signature whose requests are no longer joined: model, version, signature.
         stderr_folder: see `DeviceSettings`.
+        given_up: told of each version whose runtime is given up while it serves: model, version, runtime.
+        refuse_start: told why a runtime that was asked for can't run a version, which ends a start.
     """
     settings, parameters, objectives = plan.settings, plan.batching, plan.objectives
     device = DeviceSettings(
@@ -64,8 +70,12 @@ def make_loader(
                 tags=plan.tags,
                 stopped=stopped,
                 used=used[name],
+                wish=Wish(plan.runtimes.get(name, plan.runtimes[""]), plan.runtimes_folder, given_up, settings.int8),
             )
             succeeded = True
+        except NotTaken as error:
+            refuse_start(str(error))
+            raise
         finally:
             metrics.count_load(folder, succeeded, time.monotonic() - started_s)
         return loaded

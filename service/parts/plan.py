@@ -5,9 +5,13 @@ is told once, at the start, and a worker that is replaced meets no file that has
 to change while serving is read again: the models' configuration, the files of keys and of certificates.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
+from service.config import cache_folder
 from service.config.settings import Settings
 from service.engine.batching import objective
 from service.engine.batching.objective import Objective
@@ -15,12 +19,15 @@ from service.engine.batching.parameters import BatchingParameters
 from service.engine.canary import parse_shares
 from service.engine.remote import link
 from service.engine.remote.link import Link
+from service.engine.runtimes import asked
 from service.parts import batching_config, monitoring_config
 from service.rpc import config
 from service.rpc.config import ChannelArgument, TlsConfig
 from service.security import access, tls
 from service.security.access import KeyRules
 from service.security.tls import TlsFiles
+
+_RUNTIMES: Final = "runtimes"
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,8 @@ class Plan:
         tags: of the graph to serve.
         canary_shares: by model's name; the name "" stands for every other model.
         batching: how requests are batched; None where they are not.
+        runtimes: what runs models, by model's name; the name "" stands for every other model.
+        runtimes_folder: where is kept which runtime was the fastest.
         objectives: the latency to keep, by model's name; the name "" stands for every other model.
         engine_models: models behind engines elsewhere that can't list them.
         engine_link: how calls reach engines elsewhere.
@@ -46,6 +55,8 @@ class Plan:
     tags: tuple[str, ...]
     canary_shares: Mapping[str, float]
     batching: BatchingParameters | None
+    runtimes: Mapping[str, str]
+    runtimes_folder: Path
     objectives: Mapping[str, Objective]
     engine_models: tuple[str, ...]
     engine_link: Link
@@ -71,6 +82,8 @@ def make(settings: Settings) -> Plan:
         tags=_listed(settings.saved_model_tags),
         canary_shares=parse_shares(settings.canary_share),
         batching=batching_config.from_settings(settings),
+        runtimes=asked.parse(settings.runtime),
+        runtimes_folder=_runtimes_folder(settings),
         objectives=objective.parse(settings.latency_objective),
         grpc_arguments=config.parse_channel_arguments(settings.grpc_channel_arguments),
         grpc_tls=config.read_tls(settings.ssl_config_file),
@@ -80,6 +93,12 @@ def make(settings: Settings) -> Plan:
         engine_link=link.read(settings.engine_api_key_file, settings.engine_tls_ca_file),
         monitoring_path=monitoring_config.read_path(settings.monitoring_config_file),
     )
+
+
+def _runtimes_folder(settings: Settings) -> Path:
+    if settings.store_cache is not None:
+        return settings.store_cache / _RUNTIMES
+    return cache_folder.default(os.environ, _RUNTIMES)
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ from service.admission import no_refusals
 from service.errors import SettingsError
 from service.parts.connection_counts import ConnectionCounts
 
+_ANNOUNCED: Final = "announced"
+_REFUSED: Final = "refused"
 # A socket's path may have 107 bytes; the longest name in the folder is shorter than this.
 _LONGEST_FOLDER: Final = 80
 
@@ -70,6 +72,20 @@ class Runtime:
     def drain(self) -> None:
         """Tell every process of the service that it is to stop soon."""
         self._flags[0] = 1
+
+    def refuse_start(self, why: str) -> None:
+        """End the start with a message, as the service can't do what it was told; nothing once it has been ready."""
+        if not (self.folder / _ANNOUNCED).exists():
+            temporary = self.folder / f".refused.{os.getpid()}"
+            temporary.write_text(why)
+            temporary.replace(self.folder / _REFUSED)
+
+    @property
+    def start_refused(self) -> str:
+        """Why the start is to end; empty where it is not."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.folder / _REFUSED).read_text()
+        return ""
 
     @property
     def succeeds(self) -> bool:
@@ -150,7 +166,7 @@ class Roster:
         """Look at nothing yet."""
         self._files = folder / "workers"
         self._loaded = folder / "loaded"
-        self._announced = folder / "announced"
+        self._announced = folder / _ANNOUNCED
         self._size = size
 
     def note(self, ready: bool) -> None:

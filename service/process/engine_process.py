@@ -14,8 +14,10 @@ import time
 from typing import Final
 
 from service.engine.tf import device
+from service.errors import SettingsError
 from service.parts.plan import Plan
 from service.parts.runtime import Runtime
+from service.process.memory import AfterLoad, limit_arenas
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +25,7 @@ log = logging.getLogger(__name__)
 STOP_S: Final = 20.0
 # Seconds for the first look at the store; until then models would be unknown instead of not ready.
 _FIRST_LOOK_S: Final = 5.0
-# Seconds between two looks at what waits, and at the memory of GPUs.
+# Seconds between checks of what waits, and at the memory of GPUs.
 _LOOK_S: Final = 0.25
 
 
@@ -36,20 +38,27 @@ def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
         lifeline: the reading end of the pipe whose other end the supervisor holds.
 
     Raises:
-        SettingsError: the port can't be listened on.
+        SettingsError: the port can't be listened on, or the runtime that was asked for can't run a model.
     """
     from service.parts import engines
     from service.telemetry import logs, shared_metrics, tracing
     from service.telemetry.metrics import Metrics
     from service.telemetry.serving_metrics import ServingMetrics
 
+    limit_arenas()
     logs.name_process(f"engine {os.getpid()}", runtime.folder)
     for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     shared_metrics.share(runtime.metrics)  # the gateways show them
     shared_metrics.take_over(runtime.metrics)
     serving_metrics = ServingMetrics()
-    local = engines.local_engine(plan, runtime, serving_metrics, lambda *about: metrics.count_stopped(*about))
+    local = engines.local_engine(
+        plan,
+        runtime,
+        serving_metrics,
+        stopped=lambda *about: metrics.count_stopped(*about),
+        given_up=lambda *about: metrics.count_given_up(*about),
+    )
     metrics = Metrics(local, serving_metrics)
     # The gateways choose between versions themselves and ask for one by its number; this is for clients of gRPC.
     engine = engines.canary_engine(plan, local, metrics.count_comparison)
@@ -76,11 +85,14 @@ def run(plan: Plan, runtime: Runtime, lifeline: int) -> None:
     server.start(address, plan.settings.grpc_socket_path, runtime.engine_socket)
     log.info("gRPC listens on %s (engine process %d).", address, os.getpid())
     while not engine.status().ready and not _closed(lifeline, 0.05):
-        pass
+        if why := runtime.start_refused:
+            raise SettingsError(why)
     runtime.engine_ready.touch()
+    after_load = AfterLoad(device.give_memory_back)
     while not _closed(lifeline, _LOOK_S):
         metrics.note_queues(engine.queued())
         metrics.note_gpu_memory(device.gpu_memory())
+        after_load.look()
     # Whatever hangs in there, the supervisor's end is the end of this process too.
     last = threading.Timer(STOP_S, os._exit, args=(1,))
     last.daemon = True

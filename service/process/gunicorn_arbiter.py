@@ -23,6 +23,8 @@ from service.parts.runtime import Roster
 
 log = logging.getLogger(__name__)
 
+# The exit code where the service can't do what it was told, as Click's for a flag that is wrong.
+SETTINGS_CODE: Final = 2
 # Seconds that new workers may take until they are ready; the old ones go on if it takes longer.
 REPLACE_S: Final = 600.0
 
@@ -88,6 +90,9 @@ class ServiceArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     def manage_workers(self) -> None:
         """Keep the number of workers, and finish a replacement once the new ones are ready."""
+        if why := self.app.runtime.start_refused:
+            print(f"Error: {why}", file=sys.stderr)
+            raise HaltServer(why, SETTINGS_CODE)
         self._leaving &= self.WORKERS.keys()
         staying = self.WORKERS.keys() - self._leaving
         if not self._leaving:

@@ -22,6 +22,7 @@ from service.objects.mirror.metrics import NUMBERS, MirrorMetrics
 from service.parts import engines
 from service.parts.plan import Plan
 from service.parts.runtime import Roster, Runtime
+from service.process.memory import AfterLoad, limit_arenas
 from service.rpc.server import GrpcServer
 from service.telemetry import shared_metrics, tracing
 from service.telemetry.metrics import Metrics
@@ -29,7 +30,7 @@ from service.telemetry.serving_metrics import ServingMetrics
 
 log = logging.getLogger(__name__)
 
-# Seconds between two looks at whether this worker's models are ready: before they were, and after.
+# Seconds between checks of whether this worker's models are ready: before they were, and after.
 _LOOK_S: Final = 0.05
 _LATER_S: Final = 0.25
 
@@ -45,6 +46,7 @@ class Worker:
     def __init__(self, plan: Plan, runtime: Runtime) -> None:
         """Put the parts together; nothing runs yet."""
         settings = plan.settings
+        limit_arenas()
         # Odd but readable metadata of an image is nobody's concern here.
         warnings.filterwarnings("ignore", module="PIL")
         # The time of each series' birth would double the page and helps nobody.
@@ -58,7 +60,13 @@ class Worker:
         self._stopping = threading.Event()
         serving_metrics = ServingMetrics()
         local = self._local = (
-            engines.local_engine(plan, runtime, serving_metrics, lambda *about: self._metrics.count_stopped(*about))
+            engines.local_engine(
+                plan,
+                runtime,
+                serving_metrics,
+                stopped=lambda *about: self._metrics.count_stopped(*about),
+                given_up=lambda *about: self._metrics.count_given_up(*about),
+            )
             if settings.engine == "local"
             else None
         )
@@ -150,10 +158,12 @@ class Worker:
         """Note whether this worker is ready and what waits in it, and announce the service; ends with `stop`."""
         noted = None
         announced = False
+        after_load = AfterLoad(device.give_memory_back)
         while not self._stopping.wait(_LATER_S if announced else _LOOK_S):
             try:
                 self._metrics.note_queues(self.engine.queued(), self.front_queue.wait_s)
                 self._metrics.note_gpu_memory(device.gpu_memory())
+                after_load.look()
                 ready = self.engine.status().ready
                 if ready != noted:
                     self._roster.note(ready)

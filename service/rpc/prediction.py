@@ -110,7 +110,9 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
             if not fields:
                 raise errors.InvalidRequest("GetModelMetadataRequest must specify at least one metadata_field")
             if unknown := [
-                field for field in fields if field not in ("signature_def", signature_messages.JOINING_FIELD)
+                field
+                for field in fields
+                if field not in ("signature_def", signature_messages.JOINING_FIELD, signature_messages.RUNTIME_FIELD)
             ]:
                 raise errors.InvalidRequest(f"Metadata field {unknown[0]} is not supported; signature_def is.")
             with self._engine.lease(protocol.read_spec(request.model_spec)) as servable:
@@ -124,6 +126,10 @@ class PredictionService(protocol.prediction_service_pb2_grpc.PredictionServiceSe
                 if signature_messages.JOINING_FIELD in fields:
                     response.metadata[signature_messages.JOINING_FIELD].Pack(
                         signature_messages.write_unjoined(servable.unjoined)
+                    )
+                if signature_messages.RUNTIME_FIELD in fields:
+                    response.metadata[signature_messages.RUNTIME_FIELD].Pack(
+                        signature_messages.write_run_by(servable.run_by)
                     )
                 return response
 

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from service.interface import Engine, Queue, State
+from service.interface import Engine, Queue, RunBy, State
 from service.telemetry import shared_metrics
 from service.telemetry.serving_metrics import ServingMetrics
 from service.version import __version__
@@ -99,6 +99,12 @@ class Metrics:
             ("model", "version", "signature"),
             registry=self.registry,
         )
+        self._given_up = Counter(
+            "signpost_runtime_given_up",
+            "Versions whose runtime was given up while they served, so that TensorFlow runs them again.",
+            ("model", "version", "runtime"),
+            registry=self.registry,
+        )
         self._queues = Gauge(
             "signpost_queue_instances",
             "Instances waiting for a batch, sampled several times a second.",
@@ -122,6 +128,12 @@ class Metrics:
         self._batch_waits = self._gauge(
             "batch_wait_seconds", "Seconds that a batch of one waits for more requests.", version
         )
+        self._runtimes = self._gauge(
+            "runtime_info", "1 for the runtime that runs a version.", ("model", "version", "runtime")
+        )
+        self._gains = self._gauge(
+            "runtime_gain", "How many times as fast as TensorFlow a version's runtime was on this host.", version
+        )
         # Looking a series up takes longer than counting in it, and each request counts in several.
         self._requests_of = cache(self._requests.labels)
         self._stages_of = cache(self._stages.labels)
@@ -131,6 +143,7 @@ class Metrics:
         self._runs_of = cache(self._runs.labels)
         self._last_run_of = cache(self._last_run.labels)
         self._lane_of = cache(self._lanes.labels)
+        self._run_by: dict[tuple[str, str], str] = {}
         self._queued: set[tuple[str, int]] = set()
         self._gpu_memory = Gauge(
             "signpost_gpu_memory_bytes",
@@ -198,8 +211,12 @@ class Metrics:
         self._comparisons.labels(model, outcome).inc()
 
     def count_stopped(self, model: str, version: int, signature: str) -> None:
-        """Count a signature whose requests are not joined any more; see `service.engine.batched_servable`."""
+        """Count a signature whose requests are no longer joined; see `service.engine.batched_servable`."""
         self._stopped.labels(model, str(version), signature).inc()
+
+    def count_given_up(self, model: str, version: int, runtime: str) -> None:
+        """Count a version whose runtime is given up while it serves; see `service.engine.runtimes`."""
+        self._given_up.labels(model, str(version), runtime).inc()
 
     def count_refusal(self) -> None:
         """Count a request that was refused before it was read; see `service.admission`."""
@@ -214,7 +231,20 @@ class Metrics:
             self._waits.labels(model, str(version)).set(queue.wait_s)
             self._batch_rows.labels(model, str(version)).set(queue.batch_rows)
             self._batch_waits.labels(model, str(version)).set(queue.batch_wait_s)
+            self._note_runtime(model, str(version), queue.run_by)
         self._queued |= queued.keys()
+
+    def _note_runtime(self, model: str, version: str, by: RunBy | None) -> None:
+        runtime = "" if by is None else by.runtime
+        before = self._run_by.get((model, version), "")
+        if runtime == before:
+            return
+        if before:
+            self._runtimes.labels(model, version, before).set(0)
+        if by is not None:
+            self._runtimes.labels(model, version, runtime).set(1)
+        self._gains.labels(model, version).set(0 if by is None else by.gain)
+        self._run_by[model, version] = runtime
 
     def note_gpu_memory(self, taken: Mapping[str, Mapping[str, int]]) -> None:
         """Note the bytes that this process takes of each GPU, `current` and `peak`, by its name."""

@@ -20,10 +20,11 @@ LIMITS = (
     "--max-instances=32",
     "--rest_api_timeout_in_ms=5000",
 )
+# Each has its models run in another way, too: by TensorFlow, by OpenVINO, and by what is found to be the fastest.
 SHAPES = {
     "local": (),
-    "workers": ("--workers=2",),
-    "shared": ("--engine=shared", "--workers=2"),
+    "workers": ("--workers=2", "--runtime=shade=openvino,telling=openvino,times=openvino,tensorflow"),
+    "shared": ("--engine=shared", "--workers=2", "--runtime=auto"),
 }
 REMOTE = ("remote", "tensorflow_model_server")
 
@@ -54,6 +55,7 @@ def start(contract_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
                 else:
                     arguments = SHAPES[shape]
                 folder = tmp_path_factory.mktemp(shape)
+                arguments = (*arguments, f"--store-cache={folder / 'cache'}")
                 running[shape] = stack.enter_context(serving(contract_store, folder, *LIMITS, *arguments))
             return running[shape]
 

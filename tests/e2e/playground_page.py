@@ -1,5 +1,6 @@
 """What people do on the playground, as functions of its page."""
 
+import csv
 from pathlib import Path
 
 from selenium.webdriver.common.action_chains import ActionChains
@@ -35,3 +36,19 @@ def keys(page: Page, *pressed: str) -> None:
 
 def select(page: Page, field: str, value: str) -> None:
     Select(page.one(f"#{field}")).select_by_value(value)
+
+
+def choose_folder(page: Page, folder: Path) -> None:
+    """What the browser's dialogue does once a folder is chosen in it."""
+    page.one("#folder").send_keys(str(folder))
+
+
+def saved(page: Page, folder: Path) -> list[dict[str, str]]:
+    """The lines of the table that the page saves, by column."""
+    allowed = {"behavior": "allow", "downloadPath": str(folder)}
+    page.driver.execute_cdp_cmd("Browser.setDownloadBehavior", allowed)
+    page.one("#download").click()
+    page.wait(lambda: list(folder.glob("*.csv")), "the table is saved")
+    [file] = folder.glob("*.csv")
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines))

@@ -123,4 +123,5 @@ def _answers(url: str) -> bool:
 
 def _environment(more: dict[str, str] | None) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIGNPOST_")}
-    return {**inherited, "CUDA_VISIBLE_DEVICES": "-1", **(more or {})}
+    # Which runtime is the fastest is nothing to try at every start, nor to keep in the home of whoever runs the tests.
+    return {**inherited, "CUDA_VISIBLE_DEVICES": "-1", "SIGNPOST_RUNTIME": "tensorflow", **(more or {})}

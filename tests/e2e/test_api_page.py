@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import requests
+from selenium.webdriver.common.keys import Keys
 
 from tests.e2e import browser
 from tests.e2e.browser import Page
@@ -18,7 +19,7 @@ from tests.e2e.processes import Server, serving
 ROOT = Path(__file__).parents[2]
 CONFIG = """model_config_list {
   config { name: "half_plus_two" base_path: "half_plus_two" version_labels { key: "stable" value: 1 } }
-  config { name: "sign_language" base_path: "sign_language" version_labels { key: "stable" value: 1 } }
+  config { name: "sign_language" base_path: "sign_language" version_labels { key: "stable" value: 2 } }
 }"""
 
 
@@ -79,3 +80,42 @@ def test_the_page_can_be_read_by_everyone(chromium: Page, described: Server) -> 
     chromium.look("api-opened")
     assert "static/example.png" in chromium.text("#predict_predict .command")
     assert chromium.errors() == []
+
+
+@pytest.mark.skipif(bool(browser.missing()), reason=browser.missing())
+def test_requests_are_sent_from_the_page_and_commands_copied(chromium: Page, described: Server) -> None:
+    chromium.errors()
+    page = chromium.open(f"{described.url}/docs#predict_predict")
+    page.wait(lambda: page.all("#predict_predict .try form"), "the buttons are there")
+    assert page.one("#predict_predict .inside").is_displayed()  # a link opens it
+    for block, part in zip(page.all("#predict_predict .try"), ('"class": "Y"', '"scores"', '"outputs"'), strict=True):
+        block.find_element("css selector", "button[type=submit]").click()
+        page.wait(lambda block=block, part=part: part in block.find_element("css selector", ".sent").text, part)
+        assert "200" in block.find_element("css selector", ".sent").text
+    first = page.all("#predict_predict .try")[0]
+    first.find_element("css selector", "summary").click()
+    path = first.find_element("css selector", "input[type=text]")
+    path.clear()
+    path.send_keys("v1/models/nobody:predict", Keys.ENTER)
+    page.wait(lambda: "404" in first.find_element("css selector", ".sent").text, "what is wrong is shown too")
+    assert "nobody" in first.find_element("css selector", ".sent pre").text
+    page.look("api-sent")
+    page.driver.execute_cdp_cmd(
+        "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    )
+    first.find_element("css selector", "button[type=button]").click()
+    page.wait_for_text("#announcer", "Copied")
+    copied = page.driver.execute_async_script("navigator.clipboard.readText().then(arguments[0], arguments[0])")
+    assert copied == first.find_element("css selector", ".command").get_property("textContent")
+    assert all("404" in error for error in page.errors())
+
+
+@pytest.mark.skipif(bool(browser.missing()), reason=browser.missing())
+def test_what_changes_the_service_is_sent_after_a_question(chromium: Page, described: Server) -> None:
+    page = chromium.open(f"{described.url}/docs#repository_unload")
+    operation = page.wait(lambda: next(iter(page.all("#config_reload, [id*=reload]")), None))
+    page.script("arguments[0].open = true", operation)
+    page.wait(lambda: operation.find_elements("css selector", ".try form"))
+    operation.find_element("css selector", "button[type=submit]").click()
+    page.driver.switch_to.alert.dismiss()
+    assert not operation.find_element("css selector", ".sent").is_displayed()

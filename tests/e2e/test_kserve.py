@@ -13,7 +13,7 @@ from tests.contract import stock_clients
 from tests.e2e.processes import Server, serving
 
 ROOT = Path(__file__).parents[2]
-MODEL = ROOT / "model_store" / "sign_language" / "1"
+MODEL = ROOT / "model_store" / "sign_language" / "2"
 
 
 @pytest.fixture(scope="module")

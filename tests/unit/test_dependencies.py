@@ -25,11 +25,11 @@ IMPORTED_AS: Final = {
     "tensorflow_serving": "tensorflow-serving-api",
 }
 # Extras of other packages and of development; `gpu` only has more of TensorFlow.
-NOT_OF_THE_SERVICE: Final = {"dev", "gpu", "loadtest", "train"}
+NOT_OF_THE_SERVICE: Final = {"dev", "gpu", "loadtest", "quantize", "train"}
 # What stands behind another package that is imported, and is never imported itself.
 NEVER_IMPORTED: Final = {"opentelemetry-exporter-otlp-proto-http"}
 # What only the project runs; it may use all the tools of development.
-NOT_IN_THE_WHEEL: Final = ("asking", "bench", "exports", "faults", "raw")
+NOT_IN_THE_WHEEL: Final = ("asking", "bench", "exports", "faults", "raw", "runtimes")
 
 
 def name_of(package: str) -> str:
@@ -67,9 +67,12 @@ def test_the_service_needs_what_it_imports_and_nothing_else() -> None:
     assert optional - imported("service") == NEVER_IMPORTED
 
 
-@pytest.mark.parametrize(("package", "extra"), [("training", "train"), ("loadtests", "loadtest")])
-def test_an_extra_has_what_its_package_imports_beyond_the_service(package: str, extra: str) -> None:
-    assert imported(package) - declared() == declared(extra) - declared()
+@pytest.mark.parametrize(
+    ("package", "extras"), [("training", ("train", "quantize")), ("loadtests", ("loadtest",))], ids=str
+)
+def test_extras_have_what_their_package_imports_beyond_the_service(package: str, extras: tuple[str, ...]) -> None:
+    # What quantises is run by OpenVINO as the service runs it.
+    assert imported(package) - declared() == declared(*extras) - declared("openvino")
 
 
 def test_the_wheels_description_leads_somewhere_from_anywhere() -> None:

@@ -9,7 +9,7 @@ from loadtests.exports import EXPORTS
 from service.config import settings, tf_serving_flags
 from service.config.settings import Settings
 from service.gateway.routes.metrics import Metrics
-from service.interface import Queue
+from service.interface import Queue, RunBy
 from service.objects.mirror.metrics import MirrorMetrics
 from tests.fakes import FakeEngine, classifier
 
@@ -94,7 +94,8 @@ def test_the_api_document_lists_every_metric(tmp_path: Path) -> None:
     metrics.count_comparison("m", "agree")
     metrics.count_stopped("m", 1, "serving_default")
     metrics.count_lane("flask", 1)
-    metrics.note_queues({("m", 1): Queue(1)})
+    metrics.count_given_up("m", 1, "openvino")
+    metrics.note_queues({("m", 1): Queue(1, run_by=RunBy("openvino", 1.6))})
     metrics.note_gpu_memory({"GPU:0": {"current": 1, "peak": 2}})
     found = set()
     numbers = tmp_path / "mirror.json"

@@ -44,8 +44,9 @@ service/engine              | service, service/engine/batching
 service/engine/joining      | service, service/engine/batching
 service/engine/local        | service, service/config
 service/engine/remote       | service, service/telemetry, service/hop, service/engine, service/engine/batching
+service/engine/runtimes     | service, service/engine/batching, service/engine/joining
 service/engine/tf           | service, service/telemetry, service/engine, service/engine/batching
-                            | service/engine/joining
+                            | service/engine/joining, service/engine/runtimes
 
 service/objects             | service
 service/objects/mirror      | service, service/config, service/engine/local, service/objects
@@ -74,7 +75,7 @@ service/http                | service, service/message, service/config, service/
 service/parts               | service, service/config, service/telemetry, service/security, service/oip, service/rpc
                             | service/hop
                             | service/engine, service/engine/batching, service/engine/local, service/engine/remote
-                            | service/engine/tf
+                            | service/engine/runtimes, service/engine/tf
 service/process             | service, service/config, service/telemetry, service/security, service/rpc, service/parts
                             | service/engine, service/engine/batching, service/engine/local, service/engine/remote
                             | service/engine/tf, service/gateway, service/gateway/routes, service/gateway/middleware
@@ -95,6 +96,7 @@ training/recipes            | training: ground, training: recipe, training/data,
 training/network            | service, training: ground, training: recipe, training/data
 training/loop               | training: ground, training: recipe, training/data, training/network, training/strangers
 training/output             | service, service/config, service/objects, service/objects/editing
+                            | service/engine/runtimes
                             | training: ground, training: recipe, training/data, training/loop, training/network
                             | training/strangers
 training                    | service, service/telemetry, service/objects, service/objects/editing
@@ -115,8 +117,10 @@ MAY_IMPORT_ALL: Final = (
     "loadtests/exports",
     "loadtests/faults",
     "loadtests/gpu",
+    "loadtests/memory",
     "loadtests/object_storage",
     "loadtests/raw",
+    "loadtests/runtimes",
 )
 # The files that may run TensorFlow; a list so that adding to it is a decision.
 RUNS_TENSORFLOW: Final = tuple(
@@ -220,6 +224,8 @@ def test_training_shares_with_the_service_what_prevents_skew_and_nothing_else(pa
         shared = (*SHARED, "service.telemetry.tensorflow_noise")
     if path.name == "gate.py":  # what passes the quality gate gets its label
         shared = (*SHARED, "service.config.config_edit", "service.objects")
+    if path.name == "quantised.py":  # the int8 form is read and run as the service does
+        shared = (*SHARED, "service.engine.runtimes")
     if path.name in ("run.py", "options.py", "judge_options.py"):  # where versions are published and read
         shared = (*SHARED, "service.objects")
     assert set(reaches(path, "service")) == set(reaches(path, *shared))

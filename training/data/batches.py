@@ -40,13 +40,12 @@ def epoch_batches(
     """
     order = np.random.default_rng((seed, epoch)).permutation(len(data))
     batch_size = min(batch_size, len(data))
-    eye = np.eye(len(data.classes), dtype=np.float32) * (1.0 - smoothing) + smoothing / len(data.classes)
 
     def make(number: int) -> Batch:
         rng = np.random.default_rng((seed, epoch, number))
         at = order[number * batch_size : (number + 1) * batch_size]
         images = augment(data.images(at), size, how, rng)
-        return mix(images, eye[data.targets(at)].astype(np.float32), how, rng)
+        return mix(images, data.distributions(at, smoothing), how, rng)
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="batches") as pool:
         waiting: deque[Future[Batch]] = deque()

@@ -29,6 +29,8 @@ class Dataset:
         names: the name of each of the M images in its source, or empty.
         kin: for each of the M images what it belongs with (frames of one clip, say), or empty; a split keeps those
             together.
+        soft: for each of the M images the distribution over the classes to learn instead of its label, float32 (M, K),
+            or None.
     """
 
     pixels: Pixels
@@ -37,6 +39,7 @@ class Dataset:
     rows: Rows
     names: tuple[str, ...] = ()
     kin: tuple[str, ...] = ()
+    soft: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """The number of images in this view."""
@@ -55,6 +58,12 @@ class Dataset:
     def targets(self, at: Rows | slice = slice(None)) -> Labels:
         """The labels at these positions of the view: int32 (n,)."""
         return self.labels[self.rows[at]]
+
+    def distributions(self, at: Rows, smoothing: float) -> npt.NDArray[np.float32]:
+        """What to learn of the images at these positions: float32 (n, K), with a share spread over all classes."""
+        count = len(self.classes)
+        wanted = np.eye(count, dtype=np.float32)[self.targets(at)] if self.soft is None else self.soft[self.rows[at]]
+        return np.asarray(wanted * (1.0 - smoothing) + smoothing / count, dtype=np.float32)
 
     def name(self, position: int) -> str:
         """The name of one image, for people."""

@@ -1,7 +1,7 @@
 """Numbers about a classifier: from scores to accuracy, confusion, precision and recall, each with its counts."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,7 @@ class Metrics:
         confusion: int64 (K, K), rows the true class, columns the predicted one.
         loss: mean negative log likelihood.
         calibration_error: expected difference between score and accuracy, over 15 bins.
+        reliability: those bins, see `reliability`.
     """
 
     images: int
@@ -66,6 +67,7 @@ class Metrics:
     confusion: npt.NDArray[np.int64]
     loss: float
     calibration_error: float
+    reliability: Sequence[tuple[int, float, float]]
 
     @property
     def accuracy(self) -> float:
@@ -81,6 +83,7 @@ class Metrics:
             "accuracy_interval_95": [round(bound, 6) for bound in interval(self.correct, self.images)],
             "loss": round(self.loss, 6),
             "calibration_error": round(self.calibration_error, 6),
+            "reliability": [[count, round(score, 4), round(right, 4)] for count, score, right in self.reliability],
             "per_class": per_class(self.confusion, classes),
             "confusion": self.confusion.tolist(),
         }
@@ -97,6 +100,7 @@ def measure(scores: Scores, labels: Labels) -> Metrics:
         confusion=confusion.reshape(classes, classes).astype(np.int64),
         loss=loss_and_accuracy(scores, labels)["val_loss"],
         calibration_error=calibration_error(scores, labels),
+        reliability=reliability(scores, labels),
     )
 
 

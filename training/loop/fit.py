@@ -53,6 +53,7 @@ def fit(
     resume: bool = False,
     start: Start | None = None,
     start_name: str = "",
+    teacher: str = "",
 ) -> Fitted:
     """Train a network.
 
@@ -66,6 +67,7 @@ def fit(
         resume: go on from the checkpoint in `keep`.
         start: loads other weights than random ones into the network.
         start_name: says which those are, so that a resumed run is the same run.
+        teacher: the same of the version whose scores `train` holds.
 
     Raises:
         TrainingError: the loss is no longer a number, or the checkpoint is of another run or can't be written.
@@ -97,7 +99,7 @@ def fit(
     history: History = []
     best: Weights = []
     identity = {"choices": recipe.choices(), "seed": seed, "images": len(train), "start": start_name}
-    identity["classes"] = list(train.classes)
+    identity |= {"classes": list(train.classes), "teacher": teacher}
     if resume:
         if keep is None:
             raise TrainingError("There is no folder to resume from; pass one with --checkpoints.")

@@ -39,7 +39,7 @@ def train_head(
     """Train the layers behind a frozen backbone.
 
     Args:
-        recipe: of the architecture `transfer`.
+        recipe: of an architecture that begins with ImageNet weights.
         train: the images to learn from; each is seen as it is and mirrored, if the augmentation mirrors.
         validation: images to draw the curves with.
         weights: the backbone's file, or None to let Keras fetch it.
@@ -56,11 +56,12 @@ def train_head(
     keras.utils.set_random_seed(seed)
     network = architectures.build(recipe.architecture, (*recipe.size, recipe.channels), len(train.classes))
     initial.load_backbone(network, recipe.architecture, weights)
+    if not recipe.head_epochs:
+        return Fitted([np.asarray(weight) for weight in network.get_weights()], [])
     body = keras.Model(network.input, network.get_layer(architectures.FEATURES).output)
     mirrored = (False, True) if recipe.augmentation.flip else (False,)
     learned = np.concatenate([features(body, train, recipe.size, flip, cache, progress) for flip in mirrored])
-    targets = np.eye(len(train.classes), dtype=np.float32)[np.tile(train.targets(), len(mirrored))]
-    targets = targets * (1.0 - recipe.label_smoothing) + recipe.label_smoothing / len(train.classes)
+    targets = np.tile(train.distributions(np.arange(len(train)), recipe.label_smoothing), (len(mirrored), 1))
     judged = features(body, validation, recipe.size, False, cache, progress)
     head = _head(network, learned.shape[1])
     head.compile(

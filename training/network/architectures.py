@@ -12,6 +12,7 @@ import keras
 from keras import layers
 
 from training.errors import TrainingError
+from training.network import mobile
 from training.network.layers import FastBatchNormalization, MeanImage
 from training.recipe import Architecture
 
@@ -21,7 +22,7 @@ Shape = tuple[int | None, int | None, int]
 EPSILON: Final = 1e-3  # of batch normalisation
 BACKBONE: Final = "backbone"
 PLACES: Final = "places"
-FEATURES: Final = "features"  # where a backbone ends and the head begins
+FEATURES: Final = mobile.FEATURES  # where a backbone ends and the head begins
 MEAN: Final = "mean_image"
 NORM: Final = "_norm"  # a convolution's batch normalisation is called like it, with this behind
 
@@ -54,6 +55,8 @@ def build(how: Architecture, shape: Shape, classes: int, precision: str = "float
                 raise TrainingError("A mean image needs images of one size; leave the growing sizes out.")
             scaled = MeanImage(dtype="float32", name=MEAN)(scaled)
         features = ARCHITECTURES[how.kind](scaled, how)
+        if how.frozen and how.is_pretrained and how.kind != "transfer":  # which freezes its backbone itself
+            _freeze(keras.Model(pixels, features), how)
         if how.units:
             features = layers.Dense(how.units, activation="relu", kernel_regularizer=_l2(how), name="hidden")(features)
         if how.dropout:
@@ -129,7 +132,8 @@ def _freeze(body: keras.Model, how: Architecture) -> None:
         return
     names = [layer.name for layer in body.layers]
     if how.frozen not in names:
-        raise TrainingError(f"{how.backbone} has no layer {how.frozen!r} to freeze up to; {names[-1]} is its last.")
+        network = how.backbone or how.kind
+        raise TrainingError(f"{network} has no layer {how.frozen!r} to freeze up to; {names[-1]} is its last.")
     for layer in body.layers[: names.index(how.frozen) + 1]:
         layer.trainable = False
 
@@ -140,6 +144,8 @@ ARCHITECTURES: Final[Mapping[str, Callable[[Tensor, Architecture], Tensor]]] = {
     "vgg": vgg,
     "resnet": resnet,
     "transfer": transfer,
+    "mobilenet": mobile.mobilenet,
+    "efficientnet_lite0": mobile.efficientnet_lite0,
 }
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from service import store
 from training.errors import TrainingError
 from training.network import architectures
+from training.network.pretrained import load_pretrained
 from training.recipe import Architecture
 from training.weights import weights_version
 
@@ -55,7 +56,7 @@ def load_into(network: keras.Model, path: Path) -> Origin:
         path: a version's folder, or a model's, whose latest version is then taken.
 
     Raises:
-        TrainingError: it is no version that Signpost trained, or one of another architecture.
+        TrainingError: it is not a version that Signpost trained, or one of another architecture.
     """
     version = weights_version(path)
     layers = _read(version)
@@ -74,16 +75,19 @@ def load_into(network: keras.Model, path: Path) -> Origin:
 
 
 def load_backbone(network: keras.Model, how: Architecture, path: Path | None) -> None:
-    """Load pretrained weights into the backbone of a `transfer` network.
+    """Load pretrained weights into the backbone of a network that begins with such.
 
     Args:
         network: from `architectures.build`.
         how: its choices.
-        path: a `.weights.h5` file, or None to let Keras fetch those it publishes for ImageNet.
+        path: a file of its weights, or None to let Keras fetch those it publishes for ImageNet.
 
     Raises:
         TrainingError: the file is missing or of another backbone, or there is no network to fetch it from.
     """
+    if how.kind != "transfer":
+        load_pretrained(network, how, path)
+        return
     backbone = network.get_layer(architectures.BACKBONE)
     if path is not None and not path.is_file():
         raise TrainingError(f"There is no file {path}; --weights takes a .weights.h5 file for {how.backbone} here.")
@@ -108,7 +112,7 @@ def rebuild(version: Path) -> keras.Model:
     """The Keras network of a version, with its normalisation apart, to look into.
 
     Raises:
-        TrainingError: it is no version that Signpost trained.
+        TrainingError: it is not a version that Signpost trained.
     """
     how, shape, classes = _about(version)
     network = architectures.build(how, shape, classes)
@@ -120,7 +124,7 @@ def as_published(path: Path) -> keras.Model:
     """The Keras network of a version just as it is in the store, its normalisation folded in: the same numbers.
 
     Raises:
-        TrainingError: it is no version that Signpost trained.
+        TrainingError: it is not a version that Signpost trained.
     """
     return _folded(weights_version(path))
 

@@ -311,10 +311,16 @@ def timings(run: Run, shape: tuple[int, int, int]) -> dict[str, Any]:
 
 
 def write_extras(
-    folder: Path, golden: Pixels, scores: Scores, card: Mapping[str, Any], figures: Sequence[Path]
+    folder: Path,
+    golden: Pixels,
+    scores: Scores,
+    card: Mapping[str, Any],
+    figures: Sequence[Path],
+    int8_scores: Scores | None = None,
 ) -> None:
     """Put golden samples, model card and figures into `assets.extra`."""
-    np.savez_compressed(folder / store.GOLDEN, image=golden, scores=scores)
+    of_int8 = {} if int8_scores is None else {"int8_scores": int8_scores}
+    np.savez_compressed(folder / store.GOLDEN, allow_pickle=False, image=golden, scores=scores, **of_int8)
     (folder / store.MODEL_CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
     for figure in figures:
         (folder / store.EXTRA / figure.name).write_bytes(figure.read_bytes())

@@ -79,7 +79,7 @@ def curves(history: History, path: Path) -> None:
 def confusion_matrix(confusion: npt.NDArray[np.int64], classes: Sequence[str], title: str, path: Path) -> None:
     """Which class was taken for which; colours by fraction of the true class, numbers are images."""
     count = len(classes)
-    side = min(9.0, 2.8 + 0.32 * count)
+    side = min(16.0, 2.8 + 0.4 * count)  # inches, so that three digits fit into a cell
     figure = Figure(figsize=(side + 0.6, side), layout="constrained")
     axes = figure.subplots()
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
@@ -90,11 +90,15 @@ def confusion_matrix(confusion: npt.NDArray[np.int64], classes: Sequence[str], t
     if count <= _MOST_NUMBERS:
         for row, column in zip(*np.nonzero(confusion), strict=True):
             colour = paper if shares[row, column] > 0.5 else ink
-            size = 11 if count <= 6 else 6.5
+            size = 11 if count <= 6 else 8.5
             axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=colour, fontsize=size)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(np.arange(count + 1) - 0.5, minor=True)
+    axes.grid(which="minor", linewidth=0.5)
+    axes.tick_params(which="minor", length=0)
     rotation = 90 if max(map(len, classes)) > 3 else 0
-    axes.set_xticks(range(count), classes, rotation=rotation, fontsize=8, parse_math=False)
-    axes.set_yticks(range(count), classes, fontsize=8, parse_math=False)
+    axes.set_xticks(range(count), classes, rotation=rotation, fontsize=9, parse_math=False)
+    axes.set_yticks(range(count), classes, fontsize=9, parse_math=False)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     plain = title.replace("$", r"\$")  # `parse_math` and `wrap` don't go together

@@ -154,7 +154,7 @@ def _write(
     page.write_text(
         environment.get_template("report.html").render(
             title=title,
-            card={"timings": None, "parameters": None} | dict(card),
+            card={"timings": None, "parameters": None, "int8": None} | dict(card),
             test=metrics.as_dict(test.classes),
             groups={
                 name: evaluate.measure(scores[at], labels[at]).as_dict(test.classes) for name, at in data.groups.items()

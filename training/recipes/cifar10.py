@@ -24,6 +24,7 @@ def load(request: Request) -> Data:
 
 RECIPE = Recipe(
     model="cifar10",
+    purpose="Sorts small colour photographs into ten classes: animals and vehicles.",
     load=load,
     size=(32, 32),
     channels=3,

@@ -30,6 +30,7 @@ def load(request: Request) -> Data:
 
 RECIPE = Recipe(
     model="circles",
+    purpose="Counts the circles in a small grey drawing, one to five.",
     load=load,
     draws=True,
     size=(32, 32),

@@ -35,6 +35,7 @@ def _draw(samples: int, seed: int) -> Dataset:
 
 RECIPE = Recipe(
     model="circles_many",
+    purpose="Counts the circles in a grey drawing, 45 to 50 of them.",
     load=load,
     draws=True,
     size=(64, 64),

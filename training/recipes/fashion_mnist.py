@@ -30,6 +30,7 @@ def load(request: Request) -> Data:
 
 RECIPE = Recipe(
     model="fashion_mnist",
+    purpose="Names a garment in a small grey picture.",
     load=load,
     size=(28, 28),
     channels=1,

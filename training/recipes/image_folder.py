@@ -3,7 +3,7 @@
     signpost train image_folder --data my_photos --name my_model --store model_store
 
 Takes about two minutes for a thousand images on two cores; what to expect depends on the images. With fewer than a
-few hundred of each class, begin with what another model has learned: `--weights model_store/cats_vs_dogs`.
+few hundred of each class, take the recipe `transfer`, which begins with what another network has learned.
 
 `train/` and `test/` (or `validation/`) folders, zip archives, and several `--data` all work; without a test part, a
 seventh of each class is held out for the test.

@@ -24,6 +24,7 @@ def load(request: Request) -> Data:
 
 RECIPE = Recipe(
     model="mnist",
+    purpose="Reads a handwritten digit.",
     load=load,
     size=(28, 28),
     channels=1,

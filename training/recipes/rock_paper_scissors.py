@@ -143,6 +143,7 @@ def part(name: str) -> str:
 
 RECIPE = Recipe(
     model="rock_paper_scissors",
+    purpose="Tells which hand of rock, paper, scissors a photograph shows.",
     load=load,
     size=SIZE,
     channels=3,

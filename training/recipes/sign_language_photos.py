@@ -95,6 +95,7 @@ def _small(mnist: Dataset, seed: int) -> Dataset:
 
 RECIPE = Recipe(
     model="sign_language_photos",
+    purpose="Reads a letter of American Sign Language from a photograph; all but J and Z, which move.",
     load=load,
     size=SIZE,
     channels=3,

@@ -143,12 +143,24 @@ class Batcher:
             self._give_up([each for each in begun if isinstance(each, Request) and (each.leads or not each.finished)])
 
     def limit(self, rows: int) -> None:
-        """Make no larger batches than this any more: the device has no memory for them."""
+        """Make no larger batches than this from now on: the device has no memory for them."""
         with self._lock:
             if rows >= self._device_rows:
                 return
             self._device_rows = rows
         log.warning("The device is short of memory: batches have at most %d instances from now on.", rows)
+
+    def count_memory(self, row_bytes: int) -> int | None:
+        """Choose the size of batches by the memory that each row takes too; before any has run.
+
+        Returns:
+            Rows of a batch at most, where its memory allows fewer than were asked for.
+        """
+        parameters = self._parameters.counting(row_bytes)
+        with self._lock:
+            self.pace = parameters.make_pace()
+            self._device_rows = min(self._device_rows, parameters.max_batch_size)
+        return parameters.max_batch_size if parameters.max_batch_size < self._parameters.max_batch_size else None
 
     def stop_joining(self) -> None:
         """Run each request whole and by itself from now on, those that wait too."""

@@ -20,6 +20,9 @@ class BatchingParameters:
         num_batch_threads: how many batches may run at the same time.
         pairs: whether twice as many may where that measures quicker while a version is loaded on a GPU.
         allowed_batch_sizes: batches are padded to the next of these; empty means any size.
+        max_batch_memory_mb: MiB that the model may take for a batch, beside its weights; 0 for no bound. Where sizes
+            are told they count.
+        row_bytes: what it takes for each row, about; 0 where that is not known.
         max_queue_s: how long a request may wait, by estimate; beyond that requests are refused.
         max_instances: rows of one request at most. One with more than may wait is taken while nothing else waits.
         row_test: whether requests are joined only where a signature has passed the row test, or is an image
@@ -34,6 +37,8 @@ class BatchingParameters:
     num_batch_threads: int = 1
     pairs: bool = False
     allowed_batch_sizes: tuple[int, ...] = ()
+    max_batch_memory_mb: int = 0
+    row_bytes: int = 0
     max_queue_s: float = math.inf
     max_instances: int = 100_000
     row_test: bool = True
@@ -66,13 +71,20 @@ class BatchingParameters:
         """The same, with batches padded to powers of two up to the maximum where no sizes are told."""
         return self if self.allowed_batch_sizes else replace(self, allowed_batch_sizes=self.sizes())
 
+    def counting(self, row_bytes: int) -> "BatchingParameters":
+        """The same for a model that takes so much memory for each row, with batches that keep within their memory."""
+        if self.allowed_batch_sizes or not row_bytes:
+            return self
+        fit = self.max_batch_memory_mb * 2**20 // row_bytes if self.max_batch_memory_mb else self.max_batch_size
+        return replace(self, row_bytes=row_bytes, max_batch_size=max(1, min(self.max_batch_size, fit)))
+
     def make_pace(self, search: bool = True) -> Pace:
         """The pace that they ask for; `search` allows smaller batches where those are quicker."""
         wait_s = self.batch_timeout_micros / 1e6
         if self.objective is not None:
             return TunedPace(self.objective, self.max_batch_size)
         if search and not self.allowed_batch_sizes and self.max_batch_size >= 2 * LEAST_ROWS:
-            return SearchingPace(self.max_batch_size, wait_s)
+            return SearchingPace(self.max_batch_size, wait_s, self.row_bytes)
         return FixedPace(self.max_batch_size, wait_s)
 
     def sizes(self, few: bool = False) -> tuple[int, ...]:

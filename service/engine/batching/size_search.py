@@ -2,8 +2,12 @@
 
 On a CPU a batch whose activations no longer fit the caches costs more a row than smaller ones do: MobileNetV2 answered
 forms of 32 images a fifth more quickly in batches of 8 (docs/decisions/0082). To other models it is all one, and a GPU
-wants all it can get. So it is measured, on the batches that run anyway. All of this is touched under the batcher's
-lock.
+wants all it can get. So it is measured, on the batches that run anyway.
+
+What a model takes of the memory for a batch grows with its rows, and TensorFlow never gives back what it once took. So
+sizes that take little are as good as each other, and one that takes more has to be worth it: the search begins below
+those, and keeps one only if a row takes clearly less time in it (docs/decisions/0150). All of this is touched under the
+batcher's lock.
 """
 
 from collections.abc import Sequence
@@ -21,6 +25,10 @@ _PATIENCE: Final = 8 * _TIMES
 # A smaller size must take so much less time a row, a larger one may take about as much: fewer calls are simpler.
 _BETTER: Final = 0.95
 _AS_GOOD: Final = 0.98
+# By so much more where it takes twice the memory.
+_WORTH_MEMORY: Final = 1.1
+# Bytes of a batch that nobody need save: a tenth of what TensorFlow takes before any model.
+_LITTLE: Final = 32 * 2**20
 # Batches between two trials: twice as many after each that changed nothing.
 _FIRST: Final = 16
 _LAST: Final = 4096
@@ -32,15 +40,18 @@ class SearchingPace(FixedPace):
     Args:
         max_rows: of a batch at most.
         wait_s: seconds that a batch which is not full waits for more.
+        row_bytes: what the model takes of the memory for each row, about; 0 where that is not known.
     """
 
-    def __init__(self, max_rows: int, wait_s: float) -> None:
-        """Begin with the largest."""
+    def __init__(self, max_rows: int, wait_s: float, row_bytes: int = 0) -> None:
+        """Begin with the largest size that takes little memory."""
         super().__init__(max_rows, wait_s)
         self._sizes = [max_rows]
         while self._sizes[-1] // 2 >= LEAST_ROWS:
             self._sizes.append(self._sizes[-1] // 2)
-        self._size = max_rows
+        self._row_bytes = row_bytes
+        little = [size for size in self._sizes if not self._takes_much(size)]
+        self._size = self.rows = next(iter(little), self._sizes[-1])
         self._pause = _FIRST
         self._since_trial = 0
         self._smaller_next = True
@@ -74,17 +85,24 @@ class SearchingPace(FixedPace):
             return
         self._since_trial = 0
         if smaller is not None and (self._smaller_next or larger is None):
-            self._trial = _Trial(smaller, self._size)
+            self._trial = self._make_trial(smaller, self._size)
         elif larger is not None:
-            self._trial = _Trial(self._size, larger)
+            self._trial = self._make_trial(self._size, larger)
         self._smaller_next = not self._smaller_next
+
+    def _make_trial(self, small: int, large: int) -> "_Trial":
+        return _Trial(small, large, _WORTH_MEMORY if self._takes_much(large) else 1.0)
+
+    def _takes_much(self, rows: int) -> bool:
+        return rows * self._row_bytes > _LITTLE
 
 
 class _Trial:
-    """Batches of two sizes in turn."""
+    """Batches of two sizes in turn; `worth` is how many times as quick the larger one has to be."""
 
-    def __init__(self, small: int, large: int) -> None:
+    def __init__(self, small: int, large: int, worth: float) -> None:
         self.small, self.large = small, large
+        self._worth = worth
         self._small_s: list[float] = []  # seconds for a row
         self._large_s: list[float] = []
         self._left = _PATIENCE
@@ -112,5 +130,5 @@ class _Trial:
         large_s = median(self._large_s) if self._enough else 0.0
         if not large_s:
             return None
-        share = median(self._small_s) / large_s
+        share = median(self._small_s) / large_s / self._worth
         return self.small if share < _BETTER else self.large if share > _AS_GOOD else None

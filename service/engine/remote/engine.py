@@ -25,7 +25,19 @@ from service.engine.remote.peers import Peer, Statuses
 from service.engine.remote.servable import RemoteServable
 from service.engine.wrapped import WrappedServable
 from service.errors import InvalidRequest, ModelFailed, NotFound, SignpostError, Unavailable
-from service.interface import Answer, Array, Call, ModelSpec, Queue, Servable, Signature, State, Status, VersionStatus
+from service.interface import (
+    Answer,
+    Array,
+    Call,
+    ModelSpec,
+    Queue,
+    RunBy,
+    Servable,
+    Signature,
+    State,
+    Status,
+    VersionStatus,
+)
 from service.near_misses import not_found
 
 # Seconds for calls that few requests wait for: metadata, the classes' names.
@@ -44,7 +56,7 @@ class RemoteEngine:
         parameters: how many of this process's requests one call gathers, and how many calls run at the same time; None
             sends each request by itself.
         models: names of models that the peers serve; needed only where they can't list them and readiness counts.
-        poll_s: seconds between two looks at the peers.
+        poll_s: seconds between checks of the peers.
         link: how calls reach the peers.
         pinned: the version that a request which names none means, where the peer has told it to all processes of its
             service at once; None for any other, or where it is not known.
@@ -212,8 +224,17 @@ class RemoteEngine:
             parameters=self._parameters,
             unjoined=self._unjoined(spec, signatures),
         )
+        servable.run_by = self._run_by(spec)
         servable.learn_classes(time.monotonic() + _ASIDE_S)
         return servable
+
+    def _run_by(self, spec: ModelSpec) -> RunBy:
+        """What ran a version there when it was first asked for; no name where the peer does not tell."""
+        try:
+            response = self._metadata(spec, signature_messages.RUNTIME_FIELD)
+        except InvalidRequest:  # as TF Serving, and Signpost before it had runtimes, answer
+            return RunBy("")
+        return signature_messages.read_run_by(response.metadata[signature_messages.RUNTIME_FIELD])
 
     def _unjoined(self, spec: ModelSpec, signatures: Mapping[str, Signature]) -> dict[str, str]:
         """Why requests of signatures must not be joined: what the peer says, or else all but image classifiers."""

@@ -156,6 +156,25 @@ def operations_behind(graph_def: Any, tensors: Iterable[str], fed: Iterable[str]
     return frozenset(node.op for node in (*nodes, *(node for function in functions for node in function.node_def)))
 
 
+def part(graph_def: Any, ends: Mapping[str, tuple[str, str]]) -> Any:
+    """The part of a graph that tensors depend on; each is the output of an Identity of a new name.
+
+    Args:
+        graph_def: the graph.
+        ends: a tensor and its type, as TensorFlow names it, for the name of each Identity.
+    """
+    cut = protocol.meta_graph_pb2.MetaGraphDef().graph_def
+    cut.versions.CopyFrom(graph_def.versions)
+    nodes, functions = _behind(graph_def, [tensor for tensor, _ in ends.values()])
+    cut.node.extend(nodes)
+    cut.library.function.extend(functions)
+    for name, (tensor, dtype_name) in ends.items():
+        cut.node.add(name=name, op="Identity", input=[tensor]).attr["T"].type = protocol.types_pb2.DataType.Value(
+            dtype_name
+        )
+    return cut
+
+
 def outline(graph_def: Any, tensors: Iterable[str]) -> Any:
     """The part of a graph that tensors depend on, with placeholders for its weights: enough to infer shapes."""
     part = protocol.meta_graph_pb2.MetaGraphDef().graph_def

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,14 +15,17 @@ from service.engine.batching.warmer import Sample, Used
 from service.engine.classifier import blank, read_classes
 from service.engine.joining.row_test import why_not_joined
 from service.engine.joining.shape_judge import ShapeJudge
-from service.engine.tf import definition, errors, saved_model, trial
+from service.engine.runtimes import fitting
+from service.engine.runtimes.asked import XLA, Wish
+from service.engine.runtimes.choice import Choice
+from service.engine.tf import definition, errors, runtime_subject, saved_model, trial
 from service.engine.tf.definition import Definition
 from service.engine.tf.device import DeviceSettings, give_memory_back, has_gpu, import_tensorflow, pads
 from service.engine.tf.saved_model import Loaded
 from service.engine.tf.servable import TOLERANCE, TensorflowServable
 from service.engine.tf.trial import Asked
 from service.errors import LoadFailed, SignpostError
-from service.interface import DEFAULT_SIGNATURE
+from service.interface import DEFAULT_SIGNATURE, REFERENCE, RunBy
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +49,7 @@ def load(
     tags: Iterable[str] = (SERVE_TAG,),
     stopped: Stopped = lambda *_: None,
     used: Used | None = None,
+    wish: Wish | None = None,
 ) -> TensorflowServable:
     """Load a version, check its golden samples on this device, warm it up, and test which requests may be joined.
 
@@ -56,10 +61,12 @@ def load(
         device: how TensorFlow uses the device.
         warm_up_times: how often each request of its warm-up file runs; 0 leaves the file alone.
         tags: those of the graph to serve.
-        stopped: told of each signature whose requests are not joined any more.
+        stopped: told of each signature whose requests are no longer joined.
         used: what requests asked of other versions; it is warmed up too, and what they ask of this one is added.
+        wish: how its runtime is found; TensorFlow without it.
 
     Raises:
+        NotTaken: the runtime that was asked for can't run it.
         LoadFailed: the folder is not a SavedModel that can be served, or gives other scores than were recorded.
     """
     found = definition.read(folder, tags)
@@ -71,9 +78,11 @@ def load(
             parameters = replace(parameters, num_batch_threads=max(parameters.num_batch_threads, loaded.copies))
     except Exception as error:
         raise LoadFailed(f"{folder} can't be loaded: {errors.first_line(error)}") from error
+    wish = Wish() if wish is None else wish
+    choice = Choice(RunBy())
     try:
         runs = loaded.runs
-        padded = parameters is not None and pads(device)
+        padded = parameters is not None and (pads(device) or wish.runtime == XLA)
         classes = () if size is None else read_classes(loaded.drafts[DEFAULT_SIGNATURE]({"image": blank(size, 1)}, ()))
         largest = None
         wanted = ("scores",) if default is None or size is None else default.image_outputs
@@ -82,10 +91,21 @@ def load(
             sizes = parameters.sizes(few) if parameters is not None else (1,)
             largest = trial.warm_up(loaded.devices[DEFAULT_SIGNATURE], size, sizes, wanted)
         real = trial.replay_file(folder / store.WARMUP, found.signatures, runs, bool(classes), warm_up_times, device)
+        reference = {name: devices[0] for name, devices in loaded.devices.items()}
         for _ in range(loaded.copies):  # each call goes to the next device
             trial.check_golden(folder, runs, wanted)
         tolerance = _COARSE_TOLERANCE if device.mixed_precision or has_gpu() else TOLERANCE
         unjoined = _find_unjoined(folder, found, loaded, parameters, real, tolerance)
+        if wish.runtime != REFERENCE and DEFAULT_SIGNATURE in loaded.devices:
+            subject = runtime_subject.make(
+                (folder, name, version), found, loaded, parameters, device, real=real, padded=padded, wish=wish
+            )
+            choice = fitting.fit(subject, wish)
+            if choice.opened is not None:
+                guarded = fitting.guard(subject, choice, lambda by: setattr(servable, "run_by", by), wish)
+                loaded.serve(DEFAULT_SIGNATURE, guarded)
+                if size is not None:
+                    trial.warm_up(guarded, size, [each for each in sizes if largest is None or each <= largest], wanted)
         loaded.settle()
         used = Used() if used is None else used
         servable = TensorflowServable(
@@ -94,7 +114,7 @@ def load(
             signatures=found.signatures,
             runs=runs,
             parameters=parameters,
-            release=loaded.release,
+            release=partial(_release, loaded, choice),
             unjoined=unjoined,
             tolerance=tolerance,
             judges=_judges(found, loaded, device),
@@ -103,6 +123,7 @@ def load(
             used=used.add,
         )
         servable.classes = classes
+        servable.run_by = choice.by
         if largest is not None and largest < max(sizes):
             servable.limit_batches(largest)
         for each, signature in found.signatures.items():
@@ -110,17 +131,25 @@ def load(
             if is_classifier and size is not None:
                 servable.note_warm(each, trial.scores(size, wanted))
             samples = list(trial.samples(each, signature, is_classifier, real.get(each, ()), used))
+            if each == DEFAULT_SIGNATURE and samples and each in servable.batchers and not has_gpu():
+                servable.count_memory(each, samples[0], reference[each])
             servable.warm_up(each, samples)
             if each == DEFAULT_SIGNATURE and samples and each in servable.batchers:
-                _measure(servable, loaded, samples[0], device.mixed_precision)
+                _measure(servable, loaded, samples[0], device.mixed_precision and choice.opened is None)
     except Exception as error:
-        loaded.release()
+        _release(loaded, choice)
         give_memory_back()
         if isinstance(error, LoadFailed):
             raise
         raise LoadFailed(f"{folder} does not run: {errors.first_line(error)}") from error
     give_memory_back()
     return servable
+
+
+def _release(loaded: Loaded, choice: Choice) -> None:
+    if choice.opened is not None:
+        choice.opened.close()
+    loaded.release()
 
 
 def _measure(servable: TensorflowServable, loaded: Loaded, sample: Sample, mixed_precision: bool) -> None:

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from service.engine.batching.batcher import Run
+from service.engine.runtimes.replicas import Replicas
 from service.engine.tf.definition import Definition
 from service.engine.tf.device import DeviceSettings, import_tensorflow, placements
 from service.engine.tf.errors import first_line
 from service.engine.tf.function_loader import open_functions
 from service.engine.tf.graph_loader import open_graph
-from service.engine.tf.replicas import Replicas
-from service.engine.tf.session import Opened, open_session, run_of
+from service.engine.tf.session import Ends, Frozen, Opened, open_session, run_of
 from service.errors import UnfitSignature, without_paths
 from service.interface import Array
 
@@ -49,6 +49,10 @@ class Loaded:
         settle: gives back the memory of what nothing runs on.
         release: gives all memory back.
         copies: on how many devices they are.
+        serve: puts other functions of a signature, one for each device, in place of TensorFlow's.
+        frozen: the graph of each signature that could be frozen.
+        open_session: makes a function of another graph on each device, by names of the tensors that are fed and
+            fetched; and what ends it.
     """
 
     runs: Mapping[str, Run]
@@ -60,6 +64,9 @@ class Loaded:
     settle: Callable[[], None]
     release: Callable[[], None]
     copies: int
+    serve: Callable[[str, Sequence[Run]], None]
+    frozen: Mapping[str, Frozen]
+    open_session: Callable[[Any, Mapping[str, str], Mapping[str, str]], tuple[list[Run], Callable[[], None]]]
 
 
 def load(folder: Path, definition: Definition, device: DeviceSettings) -> Loaded:
@@ -96,6 +103,20 @@ def load(folder: Path, definition: Definition, device: DeviceSettings) -> Loaded
         finally:
             session.close()
 
+    def open_other(
+        graph_def: Any, feeds: Mapping[str, str], fetches: Mapping[str, str]
+    ) -> tuple[list[Run], Callable[[], None]]:
+        others = [open_session(tf, graph_def, device, place) for place in places]
+
+        def close() -> None:
+            for session in others:
+                session.close()
+
+        return [run_of(tf, session, Ends(feeds, fetches), device) for session in others], close
+
+    def serve(name: str, functions: Sequence[Run]) -> None:
+        devices[name], runs[name] = functions, Replicas(functions)
+
     def settle() -> None:
         drafts.clear()
         trials.clear()
@@ -131,7 +152,10 @@ def load(folder: Path, definition: Definition, device: DeviceSettings) -> Loaded
         raise
     for name, why in refused.items():
         runs[name] = _refusing(name, without_paths(why))
-    return Loaded(runs, devices, drafts, trials, in_float32, refused, settle, release, len(places))
+    graphs = {name: frozen for frozen in opened.frozen for name in frozen.ends}
+    return Loaded(
+        runs, devices, drafts, trials, in_float32, refused, settle, release, len(places), serve, graphs, open_other
+    )
 
 
 def _open(tf: Any, folder: Path, definition: Definition, names: list[str], device: DeviceSettings) -> Opened:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
@@ -18,9 +19,9 @@ from service.engine.batching.warmer import Sample
 from service.engine.inputs import unfit_shape
 from service.engine.joining.recheck import Recheck
 from service.engine.joining.shape_judge import ShapeJudge
-from service.engine.tf.device import give_memory_back
+from service.engine.tf.device import bytes_taken_by, give_memory_back
 from service.errors import InvalidRequest, ModelFailed, SignpostError
-from service.interface import Answer, Array, Call, Signature
+from service.interface import Answer, Array, Call, Queue, Signature
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 TOLERANCE: Final = 1e-4
 # How many times as much has to come of two batches at a time, which hold memory for two.
 _GAIN: Final = 1.1
+# Of the batch by which the memory of a row is measured: one alone takes less than its share of many.
+_MEASURED_ROWS: Final = 4
 
 
 class TensorflowServable(BatchedServable):
@@ -44,7 +47,7 @@ class TensorflowServable(BatchedServable):
         unjoined: why requests of a signature are not joined, by its name.
         tolerance: see `row_test.rounding`.
         judges: for each signature that takes other shapes than it declares, what judges those.
-        stopped: told of each signature whose requests are not joined any more.
+        stopped: told of each signature whose requests are no longer joined.
         devices: where only sizes are to run that ran before, the function of each signature on each device.
         used: told of each kind of requests that comes and has not run at every size, with its signature.
     """
@@ -78,6 +81,11 @@ class TensorflowServable(BatchedServable):
             self.batchers = {
                 each: self._batcher(each, parameters, tolerance) for each in signatures if each not in unjoined
             }
+
+    @property
+    def queue(self) -> Queue:
+        """What waits; see `BatchedServable.queue`."""
+        return replace(super().queue, run_by=self.run_by)
 
     def _batcher(self, signature_name: str, parameters: BatchingParameters, tolerance: float) -> Batcher:
         image = self.signatures[signature_name].image is not None
@@ -124,6 +132,34 @@ class TensorflowServable(BatchedServable):
                 log.debug(
                     "%s version %d, %r, could not be warmed up: %s", self.name, self.version, signature_name, error
                 )
+
+    def count_memory(self, signature_name: str, sample: Sample, run: Run) -> None:
+        """Choose the size of batches by the memory that they take too; before any has run.
+
+        Args:
+            signature_name: of the batches.
+            sample: what they consist of.
+            run: the signature as TensorFlow runs it, which tells the memory.
+        """
+        batcher = self.batchers[signature_name]
+        rows = min(_MEASURED_ROWS, batcher.most_rows)
+        inputs = {name: np.repeat(row, rows, axis=0) for name, row in sample.row.items()}
+        try:
+            taken = bytes_taken_by(lambda: run(inputs, sample.outputs))
+        except SignpostError as error:
+            log.debug("%s version %d: a batch's memory is not known: %s", self.name, self.version, error)
+            return
+        most = batcher.count_memory(taken // rows)
+        if most is not None:
+            log.info(
+                "%s version %d takes %.1f MB for each instance of a batch: batches have at most %d of them "
+                "(--max-batch-memory-mb).",
+                self.name,
+                self.version,
+                taken / rows / 2**20,
+                most,
+                extra={"once": f"memory {self.name} {self.version}"},
+            )
 
     def run_in_pairs(self, signature_name: str, sample: Sample) -> None:
         """Run two batches at a time on each device from now on, if that is left to measuring and measures quicker."""

@@ -54,7 +54,11 @@ def open_session(tf: Any, graph_def: Any, device: DeviceSettings, place: str) ->
     graph = tf.Graph()
     with graph.as_default(), tf.device(place):
         tf.graph_util.import_graph_def(graph_def, name="")
-    return tf.compat.v1.Session(graph=graph, config=session_config(tf, device))
+    config = session_config(tf, device)
+    # Otherwise it keeps two more copies of the graph with its weights, to place what is added later, and for debugging.
+    config.graph_options.place_pruned_graph = True
+    config.experimental.disable_output_partition_graphs = True
+    return tf.compat.v1.Session(graph=graph, config=config)
 
 
 def run_of(tf: Any, session: Any, ends: Ends, device: DeviceSettings, limit_s: float = 0.0) -> Run:

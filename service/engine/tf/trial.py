@@ -111,13 +111,33 @@ def replay(
     return seen
 
 
-def golden_inputs(folder: Path) -> list[Inputs]:
-    """The inputs of a version's golden samples, if it has any."""
+def read_golden(folder: Path) -> tuple[Array, Array] | None:
+    """The golden samples of a version, if it has any: uint8 pixels (N, H, W, C), and the scores (N, K) of a trainer."""
     path = folder / store.GOLDEN
     if not path.is_file():
-        return []
+        return None
     with np.load(path, allow_pickle=False) as golden:
-        return [{"image": golden["image"]}]  # (N, H, W, C)
+        return golden["image"], golden["scores"]
+
+
+def read_int8_golden(folder: Path) -> Array | None:
+    """The scores (N, K) that the trainer saw of the version's int8 form for its golden samples, if it has one."""
+    if not ((folder / store.INT8).is_file() and (folder / store.GOLDEN).is_file()):
+        return None
+    with np.load(folder / store.GOLDEN, allow_pickle=False) as golden:
+        return golden["int8_scores"] if "int8_scores" in golden.files else None
+
+
+def golden_inputs(folder: Path) -> list[Inputs]:
+    """The inputs of a version's golden samples, if it has any."""
+    golden = read_golden(folder)
+    return [] if golden is None else [{"image": golden[0]}]
+
+
+def drawn(size: ImageSize, rows: int) -> Array:
+    """Images of noise: uint8 (rows, H, W, C), the same each time."""
+    shape = (rows, size.height, size.width, size.channels)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
 def check_golden(folder: Path, runs: Mapping[str, Run], outputs: tuple[str, ...] = ("scores",)) -> None:
@@ -131,20 +151,20 @@ def check_golden(folder: Path, runs: Mapping[str, Run], outputs: tuple[str, ...]
     Raises:
         LoadFailed: they differ.
     """
-    path = folder / store.GOLDEN
-    if not path.is_file():
+    golden = read_golden(folder)
+    if golden is None:
         return
-    with np.load(path, allow_pickle=False) as golden:
-        pixels, recorded = golden["image"], golden["scores"]  # (N, H, W, C), (N, K)
+    pixels, recorded = golden
     scores = runs[DEFAULT_SIGNATURE]({"image": pixels}, outputs)["scores"]
+    name = Path(store.GOLDEN).name
     if scores.shape != recorded.shape:
         raise LoadFailed(
-            f"{folder}: its scores for {path.name} have the shape {scores.shape}, the recorded ones {recorded.shape}."
+            f"{folder}: its scores for {name} have the shape {scores.shape}, the recorded ones {recorded.shape}."
         )
     difference = float(np.abs(scores - recorded).max(initial=0.0))
     if not difference <= GOLDEN_TOLERANCE:
         raise LoadFailed(
-            f"{folder}: its scores differ from those recorded in {path.name} by up to {difference:.3g} "
+            f"{folder}: its scores differ from those recorded in {name} by up to {difference:.3g} "
             f"(at most {GOLDEN_TOLERANCE} is allowed); the files or the device can't be trusted."
         )
 

@@ -163,7 +163,8 @@ def _operation(app: Flask, rule: Rule, operation: Operation, method: str, base_u
     asks_for_key = needs_key and operation.access != "open"
     url = base_url + _example_path(rule, operation).removeprefix("/")
     query = "&".join(f"{name}={schemas.QUERY[name]['example']}" for name in operation.query)
-    if asked := samples(method, url, query and f"?{query}", base_url, operation.body or {}, asks_for_key):
+    changes = operation.access == "admin"
+    if asked := samples(method, url, query and f"?{query}", base_url, operation.body or {}, asks_for_key, changes):
         found["x-codeSamples"] = asked
     if asks_for_key:
         roles = ["admin"] if operation.access == "admin" else []

@@ -64,14 +64,26 @@ _ALONE: Final = {
     "why": "it takes strings, and the version's warm-up file lacks two rows with which to test whether its rows "
     "are independent",
 }
-_HALF_PLUS_TWO: Final = {"classify_x": _ALONE, "regress_x": _ALONE, "serving_default": _JOINED}
-_SIGN_LANGUAGE: Final = {"explain": _JOINED, "serving_default": _JOINED}
+_HALF_PLUS_TWO: Final = {
+    "joining": {"classify_x": _ALONE, "regress_x": _ALONE, "serving_default": _JOINED},
+    "runtime": {"name": "tensorflow", "times_as_fast": 1.0},
+}
+_SIGN_LANGUAGE: Final = {
+    "joining": {"explain": _JOINED, "serving_default": _JOINED},
+    "runtime": {"name": "openvino", "times_as_fast": 1.34},
+}
 MODELS: Final = json_of(
     "Models",
     one={
         "models": [
-            {"name": "half_plus_two", "model_version_status": [{**_VERSION, "joining": _HALF_PLUS_TWO}]},
-            {"name": "sign_language", "model_version_status": [{**_VERSION, "joining": _SIGN_LANGUAGE}]},
+            {
+                "name": "half_plus_two",
+                "model_version_status": [_VERSION | _HALF_PLUS_TWO],
+            },
+            {
+                "name": "sign_language",
+                "model_version_status": [_VERSION | _SIGN_LANGUAGE],
+            },
         ]
     },
 )

@@ -29,6 +29,19 @@ def image_of(media_type: str, **more: Any) -> Json:
 
 
 _STATE: Final = {"type": "string", "enum": ["UNKNOWN", "START", "LOADING", "AVAILABLE", "UNLOADING", "END"]}
+_RUNTIME: Final[Json] = {
+    "type": "object",
+    "description": "What runs the default signature.",
+    "required": ["name", "times_as_fast"],
+    "properties": {
+        "name": {"type": "string", "description": "tensorflow, openvino or xla."},
+        "times_as_fast": {
+            "type": "number",
+            "description": "On this host; 1 where nothing was measured.",
+        },
+        "why": {"type": "string", "description": "Why it is TensorFlow, where others were tried."},
+    },
+}
 _VERSIONS: Final[Json] = {
     "type": "array",
     "items": {
@@ -53,6 +66,7 @@ _VERSIONS: Final[Json] = {
                     "properties": {"joined": {"type": "boolean"}, "why": {"type": "string"}},
                 },
             },
+            "runtime": _RUNTIME,
         },
     },
 }
@@ -206,6 +220,7 @@ SCHEMAS: Final[Json] = {
                 "type": "object",
                 "description": "`signature_def.signature_def` holds the signatures by name, `joining` (on "
                 "request) whether requests of each run joined.",
+                "properties": {"runtime": _RUNTIME},
             },
         },
     },
@@ -215,7 +230,10 @@ SCHEMAS: Final[Json] = {
         "required": ["labels"],
         "properties": {"labels": {"type": "object", "additionalProperties": {"type": "integer"}}},
     },
-    "ModelCard": {"type": "object", "description": "As written by training: classes, metrics, recipe, data, date."},
+    "ModelCard": {
+        "type": "object",
+        "description": "As written by training: purpose, classes, metrics, recipe, data, date.",
+    },
     "Live": {
         "type": "object",
         "description": "The process answers.",
@@ -286,6 +304,13 @@ QUERY: Final[Json] = {
         "name": "all_or_nothing",
         "in": "query",
         "description": "Reject the whole request if one of its images can't be decoded, not that image alone.",
+        "schema": {"type": "boolean", "default": False},
+        "example": "true",
+    },
+    "runtime": {
+        "name": "runtime",
+        "in": "query",
+        "description": "Say too which runtime runs the model, and how much faster than TensorFlow it is on this host.",
         "schema": {"type": "boolean", "default": False},
         "example": "true",
     },

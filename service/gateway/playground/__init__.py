@@ -1,6 +1,6 @@
 """The playground at `/`: a page on which anyone tries a model. It asks the same routes as every other client.
 
-One template, one style sheet and plain ES modules: there is nothing to build, and nothing comes from another host.
+A template, style sheets and plain ES modules: there is nothing to build, and nothing comes from another host.
 """
 
 from typing import Final
@@ -53,7 +53,7 @@ def blueprint(settings: Settings, needs_key: bool) -> Blueprint:
 def _takes() -> str:
     """What the page's file picker offers: `image/*`, and what browsers do not count to that everywhere.
 
-    HEIC only where it is read: telephones send a JPEG to pages that do not name it.
+    HEIC only where it is read: phones send a JPEG to pages that do not name it.
     """
     return ",".join(("image/*", *_FURTHER, *(_HEIF if images.reads_heif() else ())))
 

@@ -3,9 +3,10 @@
 A gateway before a remote engine has no store, or another one: there these routes find nothing.
 """
 
+import json
 import mimetypes
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from flask import Blueprint, Response, jsonify, request
 
@@ -18,11 +19,13 @@ from service.gateway.middleware.exchange import served_by
 from service.gateway.openapi.document import described
 from service.gateway.openapi.examples import LABELS
 from service.gateway.openapi.schemas import ASKING, image_of, json_of
+from service.gateway.routes.status import runtime_of
 from service.interface import Engine, ModelSpec, Servable
 from service.near_misses import did_you_mean
 
 # Nothing else of a version's folder ever leaves by HTTP.
-FILES: Final = ("model_card.json", "curves.png", "confusion_matrix.png")
+CARD: Final = "model_card.json"
+FILES: Final = (CARD, "curves.png", "confusion_matrix.png")
 
 
 def blueprint(settings: Settings, engine: Engine, config_override: Path | None = None) -> Blueprint:
@@ -58,7 +61,10 @@ def blueprint(settings: Settings, engine: Engine, config_override: Path | None =
             path = _folder(servable) / file
             if not path.is_file():
                 raise NotFound(f"{servable.name} version {servable.version} has no {file} here.")
-            response = Response(path.read_bytes(), mimetype=mimetypes.guess_type(file)[0])  # some kilobytes
+            content = path.read_bytes()  # some kilobytes
+            if file == CARD:
+                content = _with_runtime(content, runtime_of(servable))
+            response = Response(content, mimetype=mimetypes.guess_type(file)[0])
         response.cache_control.no_cache = True  # kept by a browser, which asks whether it still holds
         response.add_etag()
         response.make_conditional(request)
@@ -83,3 +89,12 @@ def blueprint(settings: Settings, engine: Engine, config_override: Path | None =
             return None
 
     return routes
+
+
+def _with_runtime(card: bytes, runtime: dict[str, Any]) -> bytes:
+    """A model card that says too what runs the version here; as it is where it can't be read or nobody tells."""
+    try:
+        read = json.loads(card)
+    except ValueError:
+        return card
+    return json.dumps({**read, "runtime": runtime}).encode() if runtime and isinstance(read, dict) else card

@@ -35,6 +35,7 @@ def blueprint(settings: Settings, needs_key: bool) -> Blueprint:
         return playground.page(
             "docs.html",
             has_playground=settings.playground,
+            needs_key=needs_key,
             document=document,
             groups=_groups(document),
             resolve=lambda each: _resolve(components, each),

@@ -1,11 +1,11 @@
 """What the engine holds, as TF Serving prints it: the status of versions and the signatures of a model.
 
-Which requests run joined is Signpost's own, and there are clients that take nothing in these forms which TF Serving
-does not send; so of a model it is told only where `?joining=true` asks for it.
+Which requests run joined, and by which runtime, is Signpost's own, and there are clients that take nothing in these
+forms which TF Serving does not send; so of a model it is told only where `?joining=true` or `?runtime=true` asks.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final
 
 from flask import Blueprint, Response, jsonify, request
 from google.protobuf import json_format
@@ -31,7 +31,7 @@ def blueprint(engine: Engine) -> Blueprint:
         models = [
             {
                 "name": name,
-                **status_of(name, status.models.get(name, ()), True),
+                **status_of(name, status.models.get(name, ()), _OURS),
                 **({"error": status.reasons[name]} if name in status.reasons else {}),
             }
             for name in sorted(status.models.keys() | status.reasons.keys())
@@ -41,7 +41,7 @@ def blueprint(engine: Engine) -> Blueprint:
     @routes.get("/v1/models/<name:name>")
     @routes.get("/v1/models/<name:name>/versions/<int:version>")
     @routes.get("/v1/models/<name:name>/labels/<name:label>")
-    @described("Models", MODEL_STATUS, query=("joining",), errors=ASKING)
+    @described("Models", MODEL_STATUS, query=tuple(_OURS), errors=ASKING)
     def show_status(name: str, version: int | None = None, label: str | None = None) -> Response:
         """State of a model's versions, as TensorFlow Serving tells it."""
         if label is not None:
@@ -54,52 +54,61 @@ def blueprint(engine: Engine) -> Blueprint:
             reason = status.reasons.get(name)
             why = f": {reason}" if reason else f"; {what_there_is(name, status.models)}"
             raise NotFound(f"Could not find {asked}{why}")
-        return jsonify(status_of(name, found, _wants_joining()))
+        return jsonify(status_of(name, found, _wanted()))
 
     @routes.get("/v1/models/<name:name>/metadata")
     @routes.get("/v1/models/<name:name>/versions/<int:version>/metadata")
     @routes.get("/v1/models/<name:name>/labels/<name:label>/metadata")
-    @described("Models", json_of("Metadata"), query=("joining",), errors=ASKING)
+    @described("Models", json_of("Metadata"), query=tuple(_OURS), errors=ASKING)
     def show_metadata(name: str, version: int | None = None, label: str | None = None) -> Response:
         """The signatures: what the model takes and answers, by name, type and shape."""
         with engine.lease(ModelSpec(name, version, label)) as servable:
             signatures = {key: _signature(value) for key, value in servable.signatures.items()}
-            joining = {"joining": _joining(servable)} if _wants_joining() else {}
+            ours = _told(servable, _wanted())
             return jsonify(
                 model_spec={"name": servable.name, "signature_name": "", "version": str(servable.version)},
-                metadata={"signature_def": {"signature_def": signatures}, **joining},
+                metadata={"signature_def": {"signature_def": signatures}, **ours},
             )
 
-    def status_of(name: str, versions: Sequence[VersionStatus], with_joining: bool) -> dict[str, Any]:
+    def status_of(name: str, versions: Sequence[VersionStatus], wanted: Collection[str]) -> dict[str, Any]:
         return {
             "model_version_status": [
                 {
                     "version": str(each.version),
                     "state": each.state.name,
                     "status": {"error_code": "UNKNOWN" if each.error else "OK", "error_message": each.error},
-                    **(joining_of(name, each) if with_joining else {}),
+                    **(ours_of(name, each, wanted) if wanted else {}),
                 }
                 for each in versions
             ]
         }
 
-    def joining_of(name: str, version: VersionStatus) -> dict[str, Any]:
+    def ours_of(name: str, version: VersionStatus, wanted: Collection[str]) -> dict[str, Any]:
         if version.state is not State.AVAILABLE:
             return {}
         try:
             with engine.lease(ModelSpec(name, version.version)) as servable:
-                return {"joining": _joining(servable)}
+                return _told(servable, wanted)
         except SignpostError:  # it was swapped out meanwhile
             return {}
 
     return routes
 
 
-def _wants_joining() -> bool:
-    wanted = request.args.get("joining", "false").lower()
+def _wanted() -> list[str]:
+    """Which of `_OURS` the request asks for."""
+    return [name for name in _OURS if _is_wanted(name)]
+
+
+def _is_wanted(name: str) -> bool:
+    wanted = request.args.get(name, "false").lower()
     if wanted not in ("true", "false"):
-        raise InvalidRequest(f"joining must be true or false, not {wanted[:40]!r}.")
+        raise InvalidRequest(f"{name} must be true or false, not {wanted[:40]!r}.")
     return wanted == "true"
+
+
+def _told(servable: Servable, wanted: Collection[str]) -> dict[str, Any]:
+    return {name: told for name in wanted if (told := _OURS[name](servable))}
 
 
 def _joining(servable: Servable) -> dict[str, Any]:
@@ -108,6 +117,18 @@ def _joining(servable: Servable) -> dict[str, Any]:
         name: {"joined": False, "why": servable.unjoined[name]} if name in servable.unjoined else {"joined": True}
         for name in servable.signatures
     }
+
+
+def runtime_of(servable: Servable) -> dict[str, Any]:
+    """What computes the default signature, and why; nothing where an engine elsewhere does not tell."""
+    by = servable.run_by
+    if not by.runtime:
+        return {}
+    return {"name": by.runtime, "times_as_fast": round(by.gain, 2), **({"why": by.why} if by.why else {})}
+
+
+# What is Signpost's own, by the name under which it is asked for and told.
+_OURS: Final[Mapping[str, Callable[[Servable], dict[str, Any]]]] = {"joining": _joining, "runtime": runtime_of}
 
 
 def _signature(signature: Signature) -> dict[str, Any]:

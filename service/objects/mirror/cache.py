@@ -52,17 +52,6 @@ class Copy:
         return self.folder.name != self.name
 
 
-def default_folder(environment: Mapping[str, str]) -> Path:
-    """Where copies lie if nobody says where: the user's cache folder, or a folder for temporary files."""
-    base = environment.get("XDG_CACHE_HOME") or "~/.cache"
-    with suppress(RuntimeError):  # a user without a home
-        folder = Path(base).expanduser() / "signpost"
-        there = next(each for each in (folder, *folder.parents) if each.exists())
-        if os.access(there, os.W_OK):
-            return folder / "stores"
-    return Path(tempfile.gettempdir()) / f"signpost-stores-{os.getuid()}"
-
-
 def make_private(folder: Path) -> Path:
     """Make a folder that only this user can write to: whoever can write to it decides what is run.
 

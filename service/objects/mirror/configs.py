@@ -10,7 +10,7 @@ from typing import Any, Final
 from google.protobuf import text_format
 
 from service import protocol
-from service.config import model_config
+from service.config import cache_folder, model_config
 from service.config.config_source import CONFIG_NAME
 from service.config.model_config import Latest, ModelConfig, Policy
 from service.config.settings import Settings
@@ -198,7 +198,7 @@ def from_settings(settings: Settings) -> Source | None:
     if first is None or (base is None and settings.model_base_path is not None):
         return None
     bucket.check_installed(str(first))
-    folder = cache.make_private(settings.store_cache or cache.default_folder(os.environ))
+    folder = cache.make_private(settings.store_cache or cache_folder.default(os.environ, "stores"))
     what = " ".join(str(each) for each in (store, base, config) if each is not None)
     root = cache.make_private(folder / cache.folder_name(what, bucket.endpoint(os.environ)))
     single = None if base is None else Wanted(settings.model_name, base, root)

@@ -41,6 +41,8 @@ WRONG = {
     "train circles --tensorboard in_the_way": "--tensorboard",
     "train circles --resume": "There is no checkpoint at cache/checkpoints/circles/checkpoint.npz",
     "train circles --resume --find-rate": "leave one of them out",
+    "train circles --quantize int8 --find-rate": "nothing to --quantize",
+    "train circles --quantize int4": "'int4' is not",
     "train circles --weights nowhere": "There is no version at nowhere",
     "train transfer --data pets --weights nowhere": "There is no file nowhere",
     "train circles --data pets": "draws its own images",
@@ -177,6 +179,12 @@ def test_a_backend_that_is_not_there_is_refused(
     monkeypatch.delenv("KERAS_BACKEND")
     with pytest.raises(SignpostError, match="need TensorFlow"):
         options.check(RECIPE, asked(tmp_path, tensorboard=tmp_path))
+
+
+def test_quantising_names_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(SignpostError, match=r"needs nncf and openvino: pip install 'signpost-serving\[quantize\]'"):
+        options.check(RECIPE, asked(tmp_path, quantize="int8"))
 
 
 def test_the_kinds_are_those_that_can_be_built() -> None:

@@ -105,6 +105,9 @@ def test_the_card_tells_what_the_version_is(published: Path) -> None:
     assert card["recipe"]["phases"] == [{"epochs": 1, "size": None, "mix": True}]
     assert card["data"]["train"]["images"] == 270
     assert card["timings"]["ms_per_image_batch_32"] > 0
+    assert card["purpose"].startswith("Counts the circles")
+    assert set(card["training"]["history"][0]) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert sum(count for count, _, _ in test["reliability"]) == 50
     assert {"keras", "tensorflow", "signpost"} <= set(card["libraries"])
 
 
@@ -134,7 +137,10 @@ def test_without_an_epoch_the_same_network_is_published_again(published: Path, t
     assert (version / data).read_bytes() == (weights / data).read_bytes()
     first, again = (np.load(folder / store.GOLDEN)["scores"] for folder in (weights, version))
     np.testing.assert_allclose(again, first, atol=1e-5)
-    assert json.loads((version / store.MODEL_CARD).read_text())["training"]["began_with"] == "circles/1"
+    before, card = (json.loads((folder / store.MODEL_CARD).read_text()) for folder in (weights, version))
+    assert card["training"] == {**before["training"], "published_again_from": "circles/1"}
+    assert card["recipe"] == before["recipe"]
+    assert (version / store.EXTRA / "curves.png").read_bytes() == (weights / store.EXTRA / "curves.png").read_bytes()
 
 
 def test_the_rate_finder_draws_and_trains_nothing(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ LICENCES: Final = {
     "mnist": "CC BY-SA 3.0",
     "fashion_mnist": "MIT, Zalando",
     "mobilenet_0": "Apache-2.0, Keras",
+    "efficientnet-lite0-57934424": "Apache-2.0, ML Illustrated",
 }
 
 

@@ -11,7 +11,11 @@ const STAGES = {
   network: "network",
 };
 
-const LEAST_MS = 0.05; // what would be told as 0.0 is left out
+const LEAST_MS = 0.05; // what would be shown as 0.0 is left out
+const DOUBT = "The model doesn't know this: it is unlike the images that it learned from.";
+
+/** Whether a model says that it does not know what it sees. */
+export const isStrange = (prediction) => prediction.in_domain === false;
 
 /** The best class in large letters, and a sentence where the model does not know what it sees. */
 export const best = (prediction) =>
@@ -23,10 +27,6 @@ export const best = (prediction) =>
     isStrange(prediction) && h("p", { class: "doubt" }, DOUBT),
   );
 
-const DOUBT = "The model doesn't know this: it is unlike the images that it learned from.";
-
-const isStrange = (prediction) => prediction.in_domain === false;
-
 /** An answer in a few words. */
 export function inWords(prediction) {
   if (prediction.class === null) return "not known";
@@ -35,12 +35,13 @@ export function inWords(prediction) {
 
 /** Bars of the highest scores; the others can be opened. */
 export function bars(prediction, shown) {
+  if (prediction.class === null) return [];
   const ranked = Object.entries(prediction.scores).sort(([, a], [, b]) => b - a);
   const list = (entries) => h("ul", { class: "bars" }, entries.map(bar));
   const rest = ranked.slice(shown);
   return [
     list(ranked.slice(0, shown)),
-    rest.length > 0 && h("details", {}, h("summary", {}, `${rest.length} more`), list(rest)),
+    ...(rest.length > 0 ? [h("details", {}, h("summary", {}, `${rest.length} more`), list(rest))] : []),
   ];
 }
 
@@ -56,8 +57,8 @@ function bar([name, score]) {
   );
 }
 
-/** A strip of the stages with their milliseconds. */
-export function times(stages) {
+/** Who answered, and in what time; opened, a strip of the stages with their milliseconds. */
+export function times(name, stages) {
   const total = stages.reduce((sum, [, ms]) => sum + ms, 0);
   const known = stages.filter(([name, ms]) => name in STAGES && ms >= LEAST_MS);
   const strip = known.map(([name, ms]) => {
@@ -66,10 +67,14 @@ export function times(stages) {
     return part;
   });
   return h(
-    "div",
+    "details",
     { class: "times" },
-    h("p", {}, `${milliseconds(total)} in all`),
+    h("summary", {}, `${name}, ${milliseconds(total)}`),
     h("div", { class: "strip", "aria-hidden": "true" }, strip),
-    h("ul", {}, known.map(([name, ms]) => h("li", { class: `stage-${name}` }, `${STAGES[name]} ${milliseconds(ms)}`))),
+    h(
+      "ul",
+      {},
+      known.map(([name, ms]) => h("li", { class: `stage-${name}` }, `${STAGES[name]} ${milliseconds(ms)}`)),
+    ),
   );
 }

@@ -28,6 +28,13 @@ async function send(path, options, read, key = sessionStorage.getItem(KEPT)) {
   }
 }
 
+/** Send any request with this tab's key; answers the response, its body and the milliseconds that it took. */
+export async function raw(path, options) {
+  const startedMs = performance.now();
+  const [response, body] = await send(path, options, (each) => each.blob());
+  return { response, body, ms: performance.now() - startedMs };
+}
+
 /** Make sure that a key is good, and use it from now on. */
 export async function tryKey(key) {
   if (!/^[!-~]+$/.test(key)) throw new Failure("A key has no spaces and only letters, digits and signs of ASCII.", 0);
@@ -87,7 +94,7 @@ export async function figure(target, file) {
 export async function predict(target, image, topK = 0) {
   const { body, stages } = await ask(`${pathOf(target)}:predict${topK ? `?top_k=${topK}` : ""}`, {
     method: "POST",
-    // What counts are the bytes; a type that is no image's would only be refused for its name.
+    // What counts are the bytes; a type that is not an image's would only be refused for its name.
     headers: { "Content-Type": image.type.startsWith("image/") ? image.type : "image/*" },
     body: image,
   });

@@ -103,7 +103,7 @@ export class Camera {
   }
 
   show(prediction, ms) {
-    $("live").replaceChildren(best(prediction), ...(prediction.class === null ? [] : [bars(prediction, 4)[0]]));
+    $("live").replaceChildren(best(prediction), ...bars(prediction, 4).slice(0, 1));
     this.averageMs = this.averageMs ? 0.9 * this.averageMs + 0.1 * ms : ms;
     $("rate").textContent = `${milliseconds(this.averageMs)} a frame, ${Math.round(1000 / this.averageMs)} a second`;
     const now = performance.now();

@@ -4,12 +4,18 @@ import * as api from "./api.js";
 import { $, h, plural } from "./dom.js";
 import { describe } from "./signatures.js";
 
+const NOTHING = "-"; // compared with
 const QUIET_MS = 10000;
 const WAITING_MS = 1500;
 const FRIENDLY = { AVAILABLE: "ready", LOADING: "loading", UNLOADING: "going", START: "waiting", END: "failed" };
 const TONES = { AVAILABLE: "good", END: "bad" };
 
-/** The chosen model; `onChange` is called with it when it, or what is known of it, changes. */
+/**
+ * The chosen model; `onChange` is called when it, or what is known of it, changes.
+ *
+ * It is called with one target, or with two where a version is compared with another, each {target, about, problem}:
+ * {model, at}, what it takes (see signatures.js) or null, and why it can't be asked.
+ */
 export class Chooser {
   constructor(onChange) {
     this.onChange = onChange;
@@ -17,10 +23,14 @@ export class Chooser {
     this.labels = {};
     this.about = null; // what the chosen target takes, once it is ready
     this.shown = ""; // what the selects were made from
+    this.gone = ""; // what became of the model that was chosen
     this.asked = 0;
     this.keyless = false; // nothing is asked until there is a key
-    $("model").addEventListener("change", () => this.chooseModel());
-    $("version").addEventListener("change", () => this.look());
+    $("model").addEventListener("change", () => {
+      this.gone = "";
+      this.chooseModel();
+    });
+    for (const id of ["version", "compare"]) $(id).addEventListener("change", () => this.look());
     $("chooser").addEventListener("submit", (event) => event.preventDefault());
     document.addEventListener("visibilitychange", () => document.hidden || this.keyless || this.refresh());
     document.addEventListener(api.UNREACHABLE, () => pill("bad", "not reachable"));
@@ -29,6 +39,12 @@ export class Chooser {
 
   get target() {
     return { model: $("model").value, at: $("version").value };
+  }
+
+  /** What the chosen version is compared with, or null. */
+  get other() {
+    const at = $("compare").value;
+    return at === NOTHING ? null : { model: $("model").value, at };
   }
 
   /** Ask for the states, now and then again; not without a key where one is `lacking`. */
@@ -41,7 +57,7 @@ export class Chooser {
       this.models = await api.models();
       const first = this.shown === "";
       this.showModels();
-      if (first && this.models.length) await this.chooseModel(this.wanted.get("at") ?? "");
+      if (first && this.models.length) await this.chooseModel(this.wanted.get("at") ?? "", this.wanted.get("with"));
       else if (this.models.length) await this.update();
       if (this.models.every(isReady)) pause = QUIET_MS;
     } catch (failure) {
@@ -73,14 +89,15 @@ export class Chooser {
     $("model").replaceChildren(...names.map((name) => h("option", { value: name }, name)));
     $("model").value = names.includes(before) ? before : (this.models.find(isReady)?.name ?? names[0]);
     $("model").disabled = false;
+    if (before && !names.includes(before)) this.gone = `${before} is not served; ${$("model").value} answers instead.`;
   }
 
-  async chooseModel(at = "") {
+  async chooseModel(at = "", other = null) {
     const { model } = this.target;
     const labels = await api.labels(model).catch(() => ({}));
     if (model !== this.target.model) return; // another one was chosen meanwhile
     this.labels = labels;
-    this.showVersions(at);
+    this.showVersions(at, other ?? NOTHING);
     await this.look();
   }
 
@@ -91,7 +108,7 @@ export class Chooser {
     const labels = await api.labels(model).catch(() => this.labels);
     if (model !== this.target.model) return;
     this.labels = labels;
-    this.showVersions($("version").value);
+    this.showVersions($("version").value, $("compare").value);
     if (!this.about || before !== this.chosenState) await this.look();
   }
 
@@ -99,7 +116,7 @@ export class Chooser {
     return this.models.find((model) => model.name === this.target.model)?.model_version_status ?? [];
   }
 
-  showVersions(at) {
+  showVersions(at, other) {
     const labels = Object.entries(this.labels);
     const choices = [
       ["", "Default"],
@@ -109,17 +126,24 @@ export class Chooser {
     const key = JSON.stringify(choices);
     if (key !== this.shownVersions) {
       this.shownVersions = key;
-      $("version").replaceChildren(...choices.map(([value, text]) => h("option", { value }, text)));
+      const options = () => choices.map(([value, text]) => h("option", { value }, text));
+      $("version").replaceChildren(...options());
       $("version").disabled = false;
+      $("compare").replaceChildren(h("option", { value: NOTHING }, "Nothing"), ...options());
     }
-    $("version").value = choices.some(([value]) => value === at) ? at : "";
+    const known = (value) => choices.some(([each]) => each === value);
+    $("version").value = known(at) ? at : "";
+    $("compare").value = known(other) ? other : NOTHING;
+    $("compare-field").hidden = this.versions.length < 2;
     $("versions").replaceChildren(
       ...this.versions.map(({ version, state, status }) =>
         h(
           "li",
           {},
           h("span", {}, `Version ${version}`),
-          labels.filter(([, number]) => String(number) === version).map(([label]) => h("span", { class: "tag" }, label)),
+          labels
+            .filter(([, number]) => String(number) === version)
+            .map(([label]) => h("span", { class: "tag" }, label)),
           h("span", { class: `pill ${TONES[state] ?? "wait"}` }, FRIENDLY[state] ?? state.toLowerCase()),
           status.error_message && h("p", { class: "error" }, status.error_message),
         ),
@@ -129,36 +153,45 @@ export class Chooser {
     this.chosenState = JSON.stringify([this.target, this.versions]);
   }
 
-  /** Find out what the chosen version takes. */
+  /** Find out what the chosen version takes, and the one that it is compared with. */
   async look() {
-    const target = this.target;
     const mine = ++this.asked;
-    let about = null;
-    let problem = "";
-    try {
-      about = describe(await api.metadata(target));
-      if (!about.image) {
-        problem = `${target.model} is no image classifier; it takes tensors as JSON (${about.inputs.join(", ")}).`;
-      }
-    } catch (failure) {
-      problem = failure.message;
-    }
+    const found = await Promise.all([this.target, this.other].filter(Boolean).map(lookAt));
     if (mine !== this.asked) return;
+    const [{ target, about }] = found;
     this.about = about;
-    this.tell(problem);
+    this.tell(found.map(({ problem }) => problem).find(Boolean) ?? this.gone);
     const image = about?.image;
     $("takes").textContent = image
       ? `${image.width} × ${image.height} pixels, ${image.channels === 1 ? "grey" : "colour"}` +
         (image.classes > 0 ? `, ${image.classes.toLocaleString("en")} classes` : "")
       : "";
-    const place = new URLSearchParams({ model: target.model, ...(target.at && { at: target.at }) });
-    history.replaceState(null, "", `#${place}`);
-    this.onChange(target, about);
+    const other = found[1]?.target.at;
+    const place = {
+      model: target.model,
+      ...(target.at && { at: target.at }),
+      ...(found.length > 1 && { with: other }),
+    };
+    history.replaceState(null, "", `#${new URLSearchParams(place)}`);
+    this.onChange(found);
   }
 
   tell(problem) {
     if ($("notice").textContent !== problem) $("notice").textContent = problem;
     $("notice").hidden = !problem;
+  }
+}
+
+async function lookAt(target) {
+  try {
+    const about = describe(await api.metadata(target));
+    const inputs = about.inputs.join(", ");
+    const problem = about.image
+      ? ""
+      : `${target.model} is not an image classifier; it takes tensors as JSON (${inputs}).`;
+    return { target, about, problem };
+  } catch (failure) {
+    return { target, about: null, problem: failure.message };
   }
 }
 

@@ -1,179 +1,176 @@
-// The images that were brought, each with its answer.
+// The images and their answers on the page: as cards or as a table, with what can be done to all of them.
 
-import * as api from "./api.js";
-import { bars, best, inWords, times } from "./answers.js";
-import { $, announce, h, plural } from "./dom.js";
-import { hide, overlay } from "./heatmap.js";
+import { makeCard, updateCard } from "./cards.js";
+import { toCsv } from "./csv.js";
+import { $, announce, plural, save } from "./dom.js";
+import { Items, differs, mayPass } from "./items.js";
+import { makeHead, makeRow, updateRow } from "./table.js";
 
-const AT_ONCE = 3; // requests; the service batches what arrives together
-const BARS = 5;
+const MANY = 25; // images that come at once, from which on a table shows more than cards
 
-/** Images and their answers; `onChange` is called when images come or go. */
+/** The images; `onChange` is called with their names when images come or go. */
 export class Gallery {
   constructor(onChange) {
     this.onChange = onChange;
-    this.items = [];
-    this.waiting = [];
-    this.running = 0;
-    this.batch = { answered: [], failed: 0 };
-    this.target = null;
-    this.about = null;
+    this.items = new Items((changed) => this.changed(changed));
+    this.elements = new Map(); // of the items, in the form that is shown
+    this.form = "cards";
+    this.actions = { remove: (item) => this.remove(item), retry: (item) => this.retry(item) };
     $("clear").addEventListener("click", () => this.clear());
+    $("retry").addEventListener("click", () => this.items.retry());
+    $("download").addEventListener("click", () => this.download());
+    $("heat").addEventListener("change", () => this.updateAll());
+    $("opacity").addEventListener("input", () => this.fade());
+    document
+      .querySelectorAll("input[name=form]")
+      .forEach((choice) => choice.addEventListener("change", () => this.show(choice.value)));
+    this.fade();
   }
 
-  get names() {
-    return this.items.map((item) => item.name);
+  /** Ask these targets about every image; see `Items`. */
+  retarget(targets) {
+    this.targets = targets;
+    const explains = targets.some(({ about }) => about?.explain);
+    $("heat").disabled = !explains;
+    this.nameColumns();
+    this.items.retarget(targets);
+    this.showHeatBar();
   }
 
-  /** Ask another model, or the same one again, about every image. */
-  retarget(target, about) {
-    const changed = JSON.stringify([target, about]) !== JSON.stringify([this.target, this.about]);
-    this.target = target;
-    this.about = about;
-    if (changed && about?.image) this.items.forEach((item) => this.enqueue(item));
-  }
-
-  /** Take images, the first of them first. */
   add(files) {
-    const items = files.map((file) => this.makeItem(file));
-    this.items.unshift(...items);
-    $("gallery").prepend(...items.map((item) => item.element));
-    items.forEach((item) => this.enqueue(item));
-    this.changed();
-  }
-
-  makeItem(file) {
-    const name = file.name || "pasted image";
-    const item = { file, name, url: URL.createObjectURL(file), asked: 0 };
-    const image = h("img", { src: item.url, alt: name });
-    item.picture = h("div", { class: "picture" }, image);
-    image.addEventListener("error", () => {
-      const says = "This browser can't show it; the service may read it all the same.";
-      image.replaceWith(h("p", { class: "no-picture" }, says));
-    });
-    item.answer = h("div", { class: "answer" });
-    const remove = h(
-      "button",
-      { type: "button", class: "quiet remove", "aria-label": `Remove ${name}`, onclick: () => this.remove(item) },
-      "×",
-    );
-    item.element = h(
-      "li",
-      { class: "item", "data-name": name },
-      item.picture,
-      h(
-        "div",
-        { class: "told" },
-        h("div", { class: "item-head" }, h("h3", { class: "file", title: name }, name), remove),
-        item.answer,
-      ),
-    );
-    return item;
-  }
-
-  enqueue(item) {
-    item.element.classList.remove("failed");
-    item.element.setAttribute("aria-busy", "true");
-    item.answer.replaceChildren(h("p", { class: "muted" }, this.target ? "Asking…" : "Waits until the service can be asked."));
-    hide(item);
-    if (!this.waiting.includes(item)) this.waiting.push(item);
-    this.pump();
-  }
-
-  pump() {
-    // Without a key, and while the page loads, nobody is there to be asked yet.
-    while (this.target && this.running < AT_ONCE && this.waiting.length) {
-      this.running += 1;
-      this.answer(this.waiting.shift()).finally(() => {
-        this.running -= 1;
-        this.pump();
-        if (!this.running) this.say();
-      });
+    const items = this.items.add(files);
+    if (items.length >= MANY && this.form === "cards") {
+      document.querySelector("input[name=form][value=table]").checked = true;
+      this.show("table");
     }
   }
 
-  async answer(item) {
-    const mine = ++item.asked;
-    const { target, about } = this;
-    try {
-      const answered = await api.predict(target, item.file);
-      if (mine === item.asked) this.show(item, answered, target, about);
-    } catch (failure) {
-      if (mine === item.asked) this.showFailure(item, failure);
+  /** Ask again what was refused for its key. */
+  withKey() {
+    this.items.retry(({ status }) => status === 401);
+  }
+
+  retry(item) {
+    this.items.ask(item, true);
+    this.changed([item]);
+  }
+
+  changed(changed) {
+    const all = new Set(this.items.all);
+    const counted = this.elements.size;
+    const fresh = [];
+    for (const item of changed) {
+      if (!all.has(item)) {
+        this.elements.get(item)?.remove();
+        this.elements.delete(item);
+      } else {
+        if (!this.elements.has(item)) fresh.push(this.make(item));
+        this.update(item);
+      }
     }
+    this.list.prepend(...fresh);
+    this.count();
+    if (counted !== this.elements.size) this.onChange(this.items.all.map(({ name }) => name));
   }
 
-  show(item, { model, prediction, stages }, target, about) {
-    item.element.removeAttribute("aria-busy");
-    this.batch.answered.push(`${item.name}: ${inWords(prediction)}`);
-    const explain = (event) => overlay(event.currentTarget, item, target, about);
-    item.answer.replaceChildren(
-      best(prediction),
-      ...(prediction.class === null ? [] : bars(prediction, BARS).filter(Boolean)),
-      ...(about?.explain
-        ? [h("button", { type: "button", class: "small", "aria-pressed": "false", onclick: explain }, "What it looks at")]
-        : []),
-      times(stages),
-      h("p", { class: "muted small" }, `${model.name} version ${model.version}`),
-    );
+  get list() {
+    return this.form === "cards" ? $("gallery") : $("rows");
   }
 
-  showFailure(item, failure) {
-    item.element.removeAttribute("aria-busy");
-    item.element.classList.add("failed");
-    this.batch.failed += 1;
-    this.batch.why = `${item.name}: ${failure.message}`;
-    // What is wrong with the image stays wrong; the rest may pass.
-    const passing = [0, 401, 403, 429].includes(failure.status) || failure.status >= 500;
-    item.answer.replaceChildren(
-      h("p", { class: "error" }, failure.message),
-      passing ? h("button", { type: "button", class: "small", onclick: () => this.enqueue(item) }, "Try again") : "",
-    );
+  make(item) {
+    const element = this.form === "cards" ? makeCard(item, this.actions) : makeRow(item);
+    this.elements.set(item, element);
+    return element;
   }
 
-  /** Tell a screen reader what came of all that was asked together. */
-  say() {
-    const { answered, failed, why } = this.batch;
-    this.batch = { answered: [], failed: 0 };
-    const parts = [];
-    if (answered.length > 2) parts.push(`${plural(answered.length, "image")} answered`);
-    else if (answered.length) parts.push(answered.join("; "));
-    if (failed) parts.push(failed === 1 ? why : `${failed} images failed`);
-    if (parts.length) announce(parts.join(". "));
+  update(item) {
+    const heat = $("heat").checked && this.form === "cards";
+    if (heat) item.answers.forEach((answer) => this.items.explain(item, answer));
+    const element = this.elements.get(item);
+    if (this.form === "cards") updateCard(element, item, heat, this.actions);
+    else updateRow(element, item, this.actions);
+  }
+
+  updateAll() {
+    this.items.all.forEach((item) => this.update(item));
+    this.showHeatBar();
+  }
+
+  showHeatBar() {
+    const shown = $("heat").checked && !$("heat").disabled && this.form === "cards";
+    for (const id of ["opacity-field", "heat-says"]) $(id).hidden = !shown;
+    $("heat").parentElement.hidden = this.form !== "cards";
+    const takesImages = this.targets?.some(({ about }) => about?.image);
+    $("heat-none").hidden = !$("heat").disabled || !takesImages || this.form !== "cards";
+  }
+
+  /** Show the images as "cards" or as a "table". */
+  show(form) {
+    this.form = form;
+    this.elements.forEach((element) => element.remove());
+    this.elements.clear();
+    this.list.replaceChildren(...this.items.all.map((item) => this.make(item)));
+    this.updateAll();
+    this.count();
+  }
+
+  nameColumns() {
+    const name = ({ target: { at } }) =>
+      at ? decodeURIComponent(at.replace("/versions/", "Version ").replace("/labels/", "")) : "Default";
+    $("columns").replaceChildren(...makeHead(this.targets.map(name)));
+  }
+
+  fade() {
+    $("images").style.setProperty("--heat", String($("opacity").value / 100));
+  }
+
+  /** What stands above the images: how many, how far, and what versions agree on. */
+  count() {
+    const { all } = this.items;
+    const answers = all.flatMap((item) => item.answers);
+    const done = answers.filter(({ state }) => state !== "waiting").length;
+    const failed = all.filter((item) => item.answers.some(({ failure }) => failure)).length;
+    $("gallery").classList.toggle("single", all.length === 1);
+    $("gallery").classList.toggle("compared", (this.targets?.length ?? 0) > 1);
+    $("gallery").hidden = this.form !== "cards";
+    $("table").hidden = this.form !== "table" || !all.length;
+    for (const id of ["drop", "examples"]) $(id).classList.toggle("compact", all.length > 0);
+    $("gallery-bar").hidden = !all.length;
+    $("count").textContent = `${plural(all.length, "image")}${failed ? `, ${failed} failed` : ""}`;
+    $("progress").hidden = done === answers.length || answers.length < MANY;
+    $("progress").max = Math.max(1, answers.length);
+    $("progress").value = done;
+    $("retry").hidden = !all.some((item) => item.answers.some(({ failure }) => failure && mayPass(failure)));
+    this.compareAll(all);
+  }
+
+  compareAll(all) {
+    const judged = all.map(differs).filter((each) => each !== null);
+    const apart = judged.filter(Boolean).length;
+    $("agreement").hidden = !judged.length;
+    $("agreement").textContent = apart
+      ? `The two versions disagree on ${apart} of ${plural(judged.length, "image")}.`
+      : `The two versions agree on ${judged.length === 1 ? "this image" : `all ${plural(judged.length, "image")}`}.`;
   }
 
   remove(item) {
-    const at = this.items.indexOf(item);
-    this.forget(item);
-    this.items.splice(at, 1);
-    this.changed();
+    const at = this.items.all.indexOf(item);
+    this.items.remove(item);
     announce(`${item.name} removed`);
     // The focus must not be lost with its button.
-    const next = this.items[Math.min(at, this.items.length - 1)];
-    (next ? next.element.querySelector(".remove") : $("pick")).focus();
+    const next = this.items.all[Math.min(at, this.items.all.length - 1)];
+    (next ? this.elements.get(next).querySelector(".remove") : $("pick")).focus();
   }
 
   clear() {
-    this.items.forEach((item) => this.forget(item));
-    this.items = [];
-    this.changed();
+    this.items.clear();
     announce("All images removed");
     $("pick").focus();
   }
 
-  forget(item) {
-    item.asked += 1; // an answer on its way is for nobody
-    this.waiting = this.waiting.filter((each) => each !== item);
-    URL.revokeObjectURL(item.url);
-    item.element.remove();
-  }
-
-  changed() {
-    const count = this.items.length;
-    $("gallery").classList.toggle("single", count === 1);
-    $("drop").classList.toggle("compact", count > 0);
-    $("gallery-bar").hidden = count < 2;
-    $("count").textContent = plural(count, "image");
-    this.onChange();
+  download() {
+    const model = this.targets?.[0]?.target.model ?? "answers";
+    save(`${model}_answers.csv`, new Blob([toCsv(this.items.all)], { type: "text/csv" }));
+    announce("The table is saved.");
   }
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import SettingsError
-from service.parts.runtime import Roster, private_folder
+from service.parts.runtime import Roster, Runtime, private_folder
 
 
 @pytest.fixture
@@ -83,3 +83,14 @@ def test_without_a_place_for_temporary_files_it_says_what_to_do(monkeypatch: pyt
     monkeypatch.setattr(tempfile, "gettempdir", read_only)
     with pytest.raises(SettingsError, match="mount one at /tmp"), private_folder() as folder:
         pytest.fail(f"made {folder}")
+
+
+def test_only_a_start_can_be_refused(folder: Path) -> None:
+    runtime = Runtime(folder, 1, None, 8501)
+    assert runtime.start_refused == ""
+    runtime.refuse_start("It can't be run.")
+    assert runtime.start_refused == "It can't be run."
+    (folder / "refused").unlink()
+    Roster(folder, 1).announce()
+    runtime.refuse_start("It can't be run.")
+    assert runtime.start_refused == ""

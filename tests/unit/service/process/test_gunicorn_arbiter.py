@@ -35,6 +35,7 @@ class Fake(ServiceArbiter):
         self._leaving = set()
         self._told = False
         self._stop_at_s = None
+        self.app = SimpleNamespace(runtime=SimpleNamespace(start_refused=""))
 
     def spawn_worker(self) -> None:
         self.WORKERS[len(self.WORKERS) + 1] = SimpleNamespace(age=9)
@@ -110,3 +111,14 @@ def test_a_new_worker_that_can_not_start_ends_nothing_while_others_serve(monkeyp
     arbiter.reload()
     arbiter.reap_workers()
     assert "could not start" in arbiter.log.lines[-1]
+
+
+def test_a_start_that_a_worker_refuses_ends_with_its_sentence_and_the_exit_code_2(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arbiter = Fake()
+    arbiter.app.runtime.start_refused = "letters version 1 can't be run by --runtime=openvino: it can't read it."
+    with pytest.raises(HaltServer) as ended:
+        arbiter.manage_workers()
+    assert ended.value.exit_status == 2
+    assert capsys.readouterr().err == f"Error: {arbiter.app.runtime.start_refused}\n"

@@ -18,6 +18,7 @@ def test_what_is_counted() -> None:
     assert card["per_class"]["b"] | {"precision_interval_95": 0, "recall_interval_95": 0} == {
         "images": 2, "precision": 0.5, "recall": 0.5, "f1": 0.5, "precision_interval_95": 0, "recall_interval_95": 0,
     }  # fmt: skip
+    assert card["reliability"] == [[1, 0.5, 0.0], [1, 0.6, 0.0], [1, 0.7, 1.0], [1, 0.9, 1.0]]
     assert card["per_class"]["c"]["precision"] is None
     assert card["per_class"]["c"]["recall"] == 0.0
 

@@ -28,7 +28,10 @@ def card(correct: int, fingerprint: str = "same") -> dict[str, Any]:
         (card(950), (3, card(955)), True, 3, "reached 0.9550"),
         (card(900), (3, card(955)), False, 3, "Worse than version 3"),
         (card(900), (3, card(955, "other")), True, None, "other images"),
-        (card(900), (3, {"name": "by hand"}), True, None, "no numbers"),
+        (card(900), (3, {"name": "by hand"}), True, None, "no test accuracy"),
+        (card(950) | {"int8": card(900)}, (3, card(955)), False, 3, "Worse than version 3"),
+        (card(900) | {"int8": card(950)}, (3, card(955)), False, 3, "Worse than version 3"),
+        (card(950) | {"int8": card(948)}, (3, card(955)), True, 3, "reached 0.9550"),
     ],
 )
 def test_the_verdict(

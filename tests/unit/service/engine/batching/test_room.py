@@ -60,6 +60,6 @@ def test_who_would_only_wait_until_the_deadline_is_refused_at_once() -> None:
 
 def test_many_requests_are_refused_when_their_wait_is_too_long() -> None:
     room(0.2).check(1, PATIENT, 12, 30, 1)
-    with pytest.raises(Overloaded, match=r"one more would wait about 0\.3 s; try again later"):
+    with pytest.raises(Overloaded, match=r"a new one would wait about 0\.3 s; try again later"):
         room(0.2).check(1, PATIENT, 13, 30, 1)
     room(0.4).check(1, PATIENT, 13, 30, 1)

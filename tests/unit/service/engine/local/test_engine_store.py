@@ -104,7 +104,7 @@ def test_a_disk_that_is_unmounted_unloads_nothing(
     until(lambda: engine.status().ready)
     folder.rename(folder.with_name("away"))
     folder.mkdir()
-    until(lambda: "no model any more; what was loaded goes on serving" in caplog.text)
+    until(lambda: "no longer contains a model; the loaded versions keep serving" in caplog.text)
     settle(engine)
     assert states(engine, "m") == states(engine, "n") == {1: State.AVAILABLE}
     assert not any(each.closed for each in loader.loaded.values())
@@ -227,10 +227,10 @@ def test_a_model_laid_out_wrongly_says_so_to_whoever_asks_and_keeps_no_other_fro
     until(lambda: engine.status().ready)
     status = engine.status()
     assert list(status.models) == ["good"]
-    wrong = "holds a SavedModel itself; move its content into a folder named by the version's number: flat/1."
+    wrong = "contains a SavedModel itself; move its content into a folder named by the version number: flat/1."
     assert status.reasons == {"flat": f"flat {wrong}"}
     for spec in (ModelSpec("flat"), ModelSpec("flat", 1), ModelSpec("flat", label="stable")):
-        with pytest.raises(NotFound, match=r"Servable not found for request: .*; flat holds a SavedModel itself; "):
+        with pytest.raises(NotFound, match=r"Servable not found for request: .*; flat contains a SavedModel itself; "):
             serving(engine, spec)
     settle(engine)
     assert caplog.text.count(f"{folder / 'flat'} {wrong}") == 1
@@ -274,9 +274,11 @@ def test_a_model_of_the_configuration_that_is_laid_out_wrongly_is_waited_for_and
         until(lambda: engine.status().reasons != {})
         assert engine.status().models == {"m": ()}
         assert not engine.status().ready
-        with pytest.raises(Unavailable, match=r"Model m is not ready \(m/v1 holds a SavedModel and is skipped: .*\)"):
+        with pytest.raises(
+            Unavailable, match=r"Model m is not ready \(m/v1 contains a SavedModel and is skipped: .*\)"
+        ):
             serving(engine)
-        with pytest.raises(NotFound, match=r"Specific\(m, 1\); m/v1 holds a SavedModel"):
+        with pytest.raises(NotFound, match=r"Specific\(m, 1\); m/v1 contains a SavedModel"):
             serving(engine, ModelSpec("m", 1))
     finally:
         engine.close()

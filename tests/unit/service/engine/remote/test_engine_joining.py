@@ -11,7 +11,7 @@ import pytest
 from service import errors, signature_messages
 from service.engine.batching.parameters import BatchingParameters
 from service.engine.remote.engine import RemoteEngine
-from service.interface import DEFAULT_SIGNATURE, Array, Call, ModelSpec
+from service.interface import DEFAULT_SIGNATURE, Array, Call, ModelSpec, RunBy
 from service.rpc import prediction
 from tests.fakes import FakeEngine, FakeServable, classifier, signature, spec
 from tests.unit.service.engine.remote.test_engine import Peers, ask, peers, soon  # noqa: F401 - a fixture
@@ -123,3 +123,11 @@ def test_before_a_tensorflow_model_server_only_image_classifiers_are_joined(
     with engine.lease(ModelSpec("a")) as lent:
         answered = lent.predict({"image": np.full((1, 2, 3, 3), 255, np.uint8)}, Call(soon()))
     assert answered.outputs["scores"].tolist() == [[0, 1]]
+
+
+def test_what_runs_a_version_there_is_told_here(peers: Peers) -> None:  # noqa: F811
+    servable = repeater()
+    servable.run_by = RunBy("openvino", 1.5)
+    engine, _ = peers.over(servable)
+    with engine.lease(ModelSpec("echo")) as lent:
+        assert lent.run_by == RunBy("openvino", 1.5)

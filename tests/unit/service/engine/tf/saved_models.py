@@ -33,6 +33,48 @@ def classifier(folder: Path, classes: tuple[str, ...] = CLASSES, rows: int | Non
     return save(module, folder, serving_default=classify)
 
 
+def telling(folder: Path) -> Path:
+    """The same, which says beside the scores how bright an image is as `in_domain`, made of the scores."""
+    module = tf.Module()
+    module.scale = tf.Variable(1 / 255)
+
+    @tf.function(input_signature=[spec("image", None, 2, 3, 3, dtype=tf.uint8)])
+    def classify(image: Any) -> dict[str, Any]:
+        bright = tf.reduce_mean(tf.cast(image, tf.float32), axis=[1, 2, 3]) * module.scale
+        scores = tf.stack([1 - bright, bright], axis=1)
+        names = tf.tile(tf.constant([list(CLASSES)]), [tf.shape(image)[0], 1])
+        return {"scores": scores, "classes": names, "in_domain": tf.reduce_max(scores, axis=1)}
+
+    return save(module, folder, serving_default=classify)
+
+
+def looping(folder: Path) -> Path:
+    """Doubles numbers three times, in a loop."""
+    module = tf.Module()
+    module.scale = tf.Variable(2.0)
+
+    @tf.function(input_signature=[spec("x", None)])
+    def double(x: Any) -> dict[str, Any]:
+        _, y = tf.while_loop(
+            lambda n, _: n < tf.cast(tf.reduce_max(x), tf.int32), lambda n, y: (n + 1, y * module.scale), (0, x)
+        )
+        return {"y": y}
+
+    return save(module, folder, serving_default=double)
+
+
+def noisy(folder: Path) -> Path:
+    """Numbers with noise, other each time."""
+    module = tf.Module()
+    module.scale = tf.Variable(2.0)
+
+    @tf.function(input_signature=[spec("x", None)])
+    def noise(x: Any) -> dict[str, Any]:
+        return {"y": x * module.scale + tf.random.uniform(tf.shape(x))}
+
+    return save(module, folder, serving_default=noise)
+
+
 def inputs_in_no_order(folder: Path) -> Path:
     """Arguments of one type whose order is not alphabetical: mixing them up gives other results, and no error."""
     module = tf.Module()
@@ -69,6 +111,17 @@ def lookup(folder: Path) -> Path:
         return {"y": x * module.factor}
 
     return save(module, folder, serving_default=find, double=double)
+
+
+def hungry(folder: Path) -> Path:
+    """Takes megabytes of memory for each row, of which nothing is seen from outside."""
+
+    @tf.function(input_signature=[spec("x", None)])
+    def mean(x: Any) -> dict[str, Any]:
+        wide = tf.sin(x[:, None] + tf.range(0.0, 2.0**19)[None, :])  # 2 MiB a row
+        return {"y": tf.reduce_mean(wide, axis=1)}
+
+    return save(tf.Module(), folder, serving_default=mean)
 
 
 def counter(folder: Path) -> Path:

@@ -67,7 +67,7 @@ def test_a_missing_gpu_is_told_once(monkeypatch: pytest.MonkeyPatch, caplog: pyt
     monkeypatch.setattr(device, "_set_up", threading.Event())
     monkeypatch.setattr(gc, "freeze", lambda: None)
     device.import_tensorflow(DeviceSettings())
-    assert "sees no GPU although one was asked for (CUDA_VISIBLE_DEVICES)" in caplog.text
+    assert "sees no GPU although one was requested (CUDA_VISIBLE_DEVICES)" in caplog.text
     caplog.clear()
     device.import_tensorflow(DeviceSettings())
     assert caplog.text == ""
@@ -94,3 +94,17 @@ def test_the_threads_are_those_of_the_first_device() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.split("threads:")[1].strip() == "1"
+
+
+def test_keras_is_left_out_of_a_service_and_is_there_for_whoever_wants_it() -> None:
+    code = (
+        "import sys\n"
+        "from service.engine.tf.device import DeviceSettings, import_tensorflow\n"
+        "tf = import_tensorflow(DeviceSettings())\n"
+        "print('loaded:', 'keras' in sys.modules)\n"
+        "from tensorflow.keras import layers\n"
+        "import keras\n"
+        "print('same:', tf.keras.layers.Dense is layers.Dense is keras.layers.Dense)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines() == ["loaded: False", "same: True"]

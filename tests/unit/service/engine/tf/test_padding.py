@@ -95,8 +95,10 @@ def test_a_classifier_answers_right_in_sizes_that_ran_before(load: Load, models:
 
 def test_on_a_cpu_nothing_is_padded(load: Load, models: Path, ran: Ran) -> None:
     model = load(models / "explained", DeviceSettings(threads=1))
+    assert sizes(ran, ("scores",)) == {1, 2, 4}  # the last one to measure its memory
+    ran.clear()
     ask(model, image=images(3))
-    assert sizes(ran, ("scores",)) == {1, 2, 3}
+    assert sizes(ran, ("scores",)) == {3}
 
 
 def test_numbers_are_warm_before_they_serve(load: Load, models: Path, ran: Ran) -> None:

@@ -39,6 +39,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make.picky(folder / "picky")
     make.strangers(folder / "strangers")
     make.convolution(folder / "convolution")
+    make.hungry(folder / "hungry")
     return folder
 
 
@@ -583,3 +584,23 @@ def test_every_device_gets_a_copy_and_all_give_the_same_scores(models: Path) -> 
         assert all(np.array_equal(answers[0], each) for each in answers)
     finally:
         loaded.close()
+
+
+def test_a_batch_keeps_within_its_memory(models: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    parameters = BatchingParameters(max_batch_size=32, max_batch_memory_mb=24)
+    model = loading.load(models / "hungry", "m", 3, parameters, DeviceSettings(threads=1))
+    rows = model.batchers["serving_default"].most_rows
+    assert 1 < rows <= 12  # an operation of 2 MiB a row, with or without its input
+    assert f"batches have at most {rows} of them (--max-batch-memory-mb)" in caplog.text
+    x = np.linspace(0, 1, 32, dtype=np.float32)
+    assert ask(model, x=x)["y"].shape == (32,)
+    model.close()
+
+
+def test_what_takes_little_memory_is_batched_as_asked(models: Path) -> None:
+    model = loading.load(
+        models / "classifier", "m", 3, BatchingParameters(max_batch_memory_mb=1), DeviceSettings(threads=1)
+    )
+    assert model.batchers["serving_default"].most_rows == BatchingParameters().max_batch_size
+    model.close()

@@ -204,6 +204,21 @@ def test_each_operation_has_commands_that_name_this_service(app: Flask) -> None:
     assert without == set()
 
 
+def test_the_same_requests_come_in_parts_for_the_page_that_sends_them(app: Flask) -> None:
+    client = app.test_client()
+    document = client.get("/openapi.json", base_url="https://models.example/under").json
+    for _, method, operation in operations(document):
+        for sample in operation["x-codeSamples"]:
+            request = sample["x-request"]
+            assert request["method"] == method.upper()
+            assert f"https://models.example/under/{request['path']}" in sample["source"]
+            assert not {"body", "image"} <= set(request)
+    paths = document["paths"]
+    assert paths["/v1/config:reload"]["post"]["x-codeSamples"][0]["x-request"]["changes"] is True
+    [sample] = paths["/v1/models"]["get"]["x-codeSamples"]
+    assert sample["x-request"] == {"method": "GET", "path": "v1/models", "changes": False}
+
+
 def test_where_keys_are_on_the_commands_send_one(tmp_path: Path) -> None:
     engine = FakeEngine(classifier("sign_language", 1, ("A", "B")))
     keys.append(tmp_path / "keys", keys.make("ops", "admin")[1])
@@ -254,7 +269,7 @@ def test_the_page_shows_every_operation_and_loads_nothing_from_elsewhere(app: Fl
     for path, _, operation in operations(document):
         assert path in answer.text
         assert operation["summary"].split("`")[0] in answer.text.replace("&#39;", "'")
-    assert "<script" not in answer.text
+    assert re.findall(r"<script[^>]*>", answer.text) == ['<script type="module" src="static/docs.js">']
     elsewhere = re.sub(r"http://localhost/", "", answer.text)
     assert "http://" not in elsewhere
     assert "https://" not in elsewhere

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
-from service.interface import State, VersionStatus
+from service.interface import RunBy, State, VersionStatus
 from tests.fakes import FakeEngine, FakeServable, signature, spec
 
 OK = {"error_code": "OK", "error_message": ""}
@@ -39,10 +39,11 @@ def test_a_version_that_failed_says_why(client: FlaskClient, engine: FakeEngine)
 
 def test_all_models_are_listed(client: FlaskClient) -> None:
     answer = client.get("/v1/models")
-    joining = {"joining": {"serving_default": {"joined": True}}}
-    assert answer.json == {
-        "models": [{"name": "letters", "model_version_status": [entry(2) | joining, entry(1) | joining]}]
+    ours = {
+        "joining": {"serving_default": {"joined": True}},
+        "runtime": {"name": "tensorflow", "times_as_fast": 1.0},
     }
+    assert answer.json == {"models": [{"name": "letters", "model_version_status": [entry(2) | ours, entry(1) | ours]}]}
 
 
 def test_which_requests_run_joined_is_told_where_it_is_asked_for(client: FlaskClient, engine: FakeEngine) -> None:
@@ -58,6 +59,31 @@ def test_which_requests_run_joined_is_told_where_it_is_asked_for(client: FlaskCl
     assert metadata["joining"] == told
     answer = client.get("/v1/models/letters?joining=maybe")
     assert (answer.status_code, answer.json) == (400, {"error": "joining must be true or false, not 'maybe'."})
+
+
+@pytest.mark.parametrize(
+    ("by", "told"),
+    [
+        (RunBy("openvino", 1.6161), {"name": "openvino", "times_as_fast": 1.62}),
+        (RunBy(why="it counts"), {"name": "tensorflow", "times_as_fast": 1.0, "why": "it counts"}),
+    ],
+)
+def test_what_runs_a_model_is_told_where_it_is_asked_for(
+    client: FlaskClient, engine: FakeEngine, by: RunBy, told: dict[str, object]
+) -> None:
+    engine.servables[-1].run_by = by
+    url = f"/v1/models/letters/versions/{engine.servables[-1].version}"
+    assert client.get(f"{url}?runtime=true").json["model_version_status"][0]["runtime"] == told
+    assert client.get(f"{url}/metadata?runtime=true").json["metadata"]["runtime"] == told
+    assert "runtime" not in client.get(f"{url}/metadata?joining=true").json["metadata"]
+    assert client.get(f"{url}?runtime=1").status_code == 400
+
+
+def test_an_engine_elsewhere_that_does_not_tell_its_runtime_is_not_guessed_at(
+    client: FlaskClient, engine: FakeEngine
+) -> None:
+    engine.servables[-1].run_by = RunBy("")
+    assert "runtime" not in client.get("/v1/models/letters/metadata?runtime=true").json["metadata"]
 
 
 def test_a_default_is_told_as_tf_serving_does(client: FlaskClient, engine: FakeEngine) -> None:

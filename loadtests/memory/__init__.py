@@ -1,0 +1,1 @@
+"""What a service takes of the memory, and what for."""

@@ -1,0 +1,1 @@
+"""Runtimes beside each other: how fast they are, and whether their memory comes back."""
