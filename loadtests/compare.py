@@ -1,6 +1,6 @@
 """Two runs side by side: what differs, and whether it does beyond the noise.
 
-Each run's blocks are drawn anew (`loadtests.results.noise`); the draws of B over those of A give the ratio's 99 %
+Each run's blocks are resampled (`loadtests.results.noise`); the draws of B over those of A give the ratio's 99 %
 interval. A figure is better or worse only if that
 interval leaves out 1 and the ratio itself is beyond a tolerance, which stands
 for what the blocks of a single run can't tell: that a service starts a little quicker or slower each time.

@@ -4,7 +4,7 @@
     locust -f loadtests/locustfile.py --host http://127.0.0.1:8501 ImageUser
 
 Without a plan (`SIGNPOST_LOAD_PLAN`, which `signpost loadtest` writes) the users that Locust spawns ask without pause,
-and these variables say what: `SIGNPOST_LOAD_MODEL` names models, with commas between (all by default),
+and these variables say what: `SIGNPOST_LOAD_MODEL` names models, separated by commas (all by default),
 `SIGNPOST_LOAD_IMAGE` a file or folder of images instead of drawn ones, `SIGNPOST_LOAD_GRPC` the address for gRPC (port
 8500 of the host by default), `SIGNPOST_API_KEY` a key.
 """

@@ -19,7 +19,7 @@ from typing import Any, Final
 # Seconds of refusals after which they are no longer a burst, and without one after which the overload is over.
 BURST_S: Final = 0.1
 CALM_S: Final = 1.0
-# Where the gateway finds how the request at hand arrived.
+# Where the gateway finds how the current request arrived.
 ARRIVAL: Final = "signpost.arrival"
 # How the text of such a refusal begins; a gateway knows by it that an engine elsewhere refused.
 TOO_MANY: Final = "More requests arrive than can be answered"

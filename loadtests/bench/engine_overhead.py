@@ -77,7 +77,7 @@ def main(store: Path, model: str, callers: int, seconds: float, rounds: int, gat
         with local.lease(ModelSpec(model)) as servable:
             size = servable.signatures["serving_default"].image
         if size is None:
-            raise click.ClickException(f"{model} is no image classifier.")
+            raise click.ClickException(f"{model} is not an image classifier.")
         socket = folder / "grpc.sock"
         quiet = ("--log-level=warning",)
         flags = (*quiet, "--engine=shared", f"--workers={workers}", f"--grpc_socket_path={socket}")

@@ -97,7 +97,7 @@ def measure(
 
 
 def _case(models: Path, name: str) -> Case | None:
-    """A case that states every input; TensorFlow's loaders do not know of defaults."""
+    """A case that states every input; TensorFlow's loaders do not know defaults."""
     answered = [case for case in cases.read(models, name) if not case.refused]
     return max(answered, key=lambda case: len(case.inputs), default=None)
 

@@ -54,7 +54,7 @@ class Found:
 
 @click.command()
 @click.option("--store", default=Path("model_store"), type=click.Path(path_type=Path), show_default=True)
-@click.option("--models", default="sign_language,cats_vs_dogs", show_default=True, help="With commas between them.")
+@click.option("--models", default="sign_language,cats_vs_dogs", show_default=True, help="Separated by commas.")
 @click.option("--rounds", default=5, show_default=True, help="Of which the median counts.")
 @click.option("--seconds", default=8.0, show_default=True, help="Length of each run.")
 @click.argument("arguments", nargs=-1)

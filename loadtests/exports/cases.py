@@ -121,7 +121,7 @@ def _arrays(tf: Any, outputs: Mapping[str, Any]) -> dict[str, Array]:
 
 
 def _defaults(tf: Any, version: Path) -> dict[str, Inputs]:
-    """What stands for inputs that a request leaves out; TensorFlow's loader does not know of it."""
+    """What stands for inputs that a request leaves out; TensorFlow's loader does not know it."""
     return {
         name: {key: tf.make_ndarray(value) for key, value in definition.defaults.items()}
         for name, definition in _definitions(version).items()

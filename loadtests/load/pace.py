@@ -92,7 +92,7 @@ class ClosedLoop:
     """So many users as the plan's load says, each asking again when it was answered."""
 
     def __init__(self, plan: Plan, part: int, choice: Choice) -> None:
-        """Wait for the begin."""
+        """Wait for the start."""
         self._plan, self._part, self._choice = plan, part, choice
         self._begun: Any = gevent.event.AsyncResult()
 
@@ -125,7 +125,7 @@ class OpenArrivals:
     """
 
     def __init__(self, plan: Plan, part: int, choice: Choice, never_sent: Callable[[Turn], None]) -> None:
-        """Wait for the begin."""
+        """Wait for the start."""
         self._plan, self._part, self._choice, self._never_sent = plan, part, choice, never_sent
         self._idle: dict[str, list[Any]] = {kind.way: [] for kind in plan.kinds}  # the last in is the first out
         self._waiting: dict[str, deque[Turn]] = {kind.way: deque() for kind in plan.kinds}
@@ -172,7 +172,7 @@ class OpenArrivals:
             self._waiting[way].append(Turn(due_s, kind, waited=True))
 
     def end(self) -> None:
-        """Nothing is sent any more; what still waits never was."""
+        """Nothing more is sent; what still waits never was."""
         self._over = True
         for waiting in self._waiting.values():
             for turn in waiting:

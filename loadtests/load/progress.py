@@ -1,4 +1,4 @@
-"""What the user sees while load is generated: a line written anew on a terminal, a line now and then elsewhere."""
+"""What the user sees while load is generated: a line rewritten on a terminal, a line now and then elsewhere."""
 
 import sys
 from types import TracebackType

@@ -14,7 +14,7 @@ from loadtests.plan.shapes import Stage
 def due_times(
     stages: Sequence[Stage], *, poisson: bool, part: int = 0, parts: int = 1, seed: int = 0
 ) -> Iterator[float]:
-    """Seconds after the begin of the run at which requests are due, in order.
+    """Seconds after the start of the run at which requests are due, in order.
 
     A process with a changing rate is one with the rate 1, seen through the inverse of the rate's integral (Cinlar,
     "Introduction to Stochastic Processes", 1975, 4.7). Parts together have the rate of the whole: each takes every
@@ -22,7 +22,7 @@ def due_times(
 
     Args:
         stages: the rate, in requests per second, over the time.
-        poisson: arrivals at random, as from many who do not know of each other; otherwise evenly spaced.
+        poisson: arrivals at random, as from many independent people; otherwise evenly spaced.
         part: which of the processes that generate load this is, from 0.
         parts: how many there are.
         seed: the same seed gives the same times.

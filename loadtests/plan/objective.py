@@ -49,7 +49,7 @@ class Verdict:
 
 
 def parse(text: str) -> tuple[Objective, ...]:
-    """Read objectives with commas between them; nothing gives none.
+    """Read objectives separated by commas; nothing gives none.
 
     Raises:
         SettingsError: a part is not an objective, or stands twice.

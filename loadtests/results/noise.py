@@ -1,4 +1,4 @@
-"""How sure a figure is: a run is cut into blocks of time, and the blocks are drawn anew.
+"""How sure a figure is: a run is cut into blocks of time, and the blocks are resampled.
 
 Latencies close to each other in time resemble each other, so single requests may not be drawn; blocks longer than that
 resemblance may (the block bootstrap: H. Künsch, "The jackknife and the bootstrap for general stationary observations",
@@ -60,7 +60,7 @@ def middle_s(number: int) -> float:
 
 
 def draw(segments: Sequence[Sequence[Mapping[str, Any]]], seed: int = 0) -> dict[str, Floats]:
-    """Draw a run's blocks anew, each time as many from each segment as it has.
+    """Resample a run's blocks, each time as many from each segment as it has.
 
     Args:
         segments: the blocks of each part of the run with a load of its own.

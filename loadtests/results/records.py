@@ -94,7 +94,7 @@ def read(folder: Path, last: int | None = None) -> Records:
 
 
 def read_beside(folder: Path) -> list[dict[str, Any]]:
-    """`errors` (status, text, count) and `load` (seconds after the begin, seconds of CPU until then), by process."""
+    """`errors` (status, text, count) and `load` (seconds after the start, seconds of CPU until then), by process."""
     return [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json")) if path.stem.isdigit()]
 
 

@@ -41,7 +41,7 @@ def make(plan: Plan, found: Records, beside: Sequence[Json], warm_up_s: float, o
         plan: what was done; its first stage is the warm-up if there is one.
         found: all records.
         beside: what each process of the generator wrote beside its records.
-        warm_up_s: seconds at the begin that do not count.
+        warm_up_s: seconds at the start that do not count.
         objectives: what the service is held to.
     """
     stages = [stage for stage in plan.stages if stage.begin_s >= warm_up_s]

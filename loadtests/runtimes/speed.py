@@ -29,8 +29,8 @@ _TURNS: Final = 9
 
 @click.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--threads", default="1,2", show_default=True, help="Threads of one run, with commas between them.")
-@click.option("--batches", default="1,8,32", show_default=True, help="Images of a batch, with commas between them.")
+@click.option("--threads", default="1,2", show_default=True, help="Threads of one run, separated by commas.")
+@click.option("--batches", default="1,8,32", show_default=True, help="Images of a batch, separated by commas.")
 def main(folders: tuple[Path, ...], threads: str, batches: str) -> None:
     """Measure the image classifiers in FOLDERS, each a version of a model."""
     several = threads.split(",")

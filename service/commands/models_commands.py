@@ -133,7 +133,7 @@ def label(configs: ConfigFile, model: str, label: str, version: int | None, dele
         raise InvalidRequest("Give either a version to point the label at, or --delete.")
     if version is None:
         configs.change(model, lambda config: config_edit.without_label(config, label))
-        click.echo(f"{model} has no label {label} any more.")
+        click.echo(f"{model} no longer has the label {label}.")
     else:
         configs.change(model, lambda config: config_edit.with_label(config, label, version))
         click.echo(f"{label} of {model} is version {version}.")

@@ -34,7 +34,7 @@ class BatchedServable(ABC):
         version: the version's number.
         signatures: by name.
         unjoined: why requests of a signature are not joined, by its name.
-        stopped: told of each signature whose requests are not joined any more.
+        stopped: told of each signature whose requests are no longer joined.
 
     Attributes:
         batchers: those of the signatures whose requests are joined.

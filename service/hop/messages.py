@@ -34,7 +34,7 @@ class Request(NamedTuple):
         version: the version's number.
         signature_name: which signature to run.
         outputs: those wanted; empty means all.
-        deadline: time (`time.monotonic()`, one clock for all processes of a machine) at which nobody waits any more.
+        deadline: time (`time.monotonic()`, one clock for all processes of a machine) at which nobody is waiting.
         metadata: what goes along: names and values.
         tensors: the inputs.
     """

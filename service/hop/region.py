@@ -1,7 +1,7 @@
 """Memory that two processes share: a file in memory (`memfd`) without a name, mapped by both.
 
 Its descriptor is passed over a Unix socket, so there is nothing in `/dev/shm` that could be left behind or be too
-small: the kernel frees it when neither process has it any more, however they end. It is sealed and can't shrink, so
+small: the kernel frees it when neither process has it, however they end. It is sealed and can't shrink, so
 that neither process can have the other one killed (SIGBUS) by that.
 """
 

@@ -2,7 +2,7 @@
 
 The threads are started by one that accepts, and that one by `start`; all end with `close`. The death of a connection's
 thread closes the connection, and the gateway tells its caller that the engine can't answer; a connection that can't be
-accepted, has no thread or is one too many, is closed, and the gateway goes over gRPC. An error in the thread that
+accepted, has no thread or exceeds the limit, is closed, and the gateway goes over gRPC. An error in the thread that
 accepts is logged, and it goes on.
 """
 

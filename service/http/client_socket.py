@@ -111,7 +111,7 @@ class ClientSocket(_Patient, socket.socket):
         """Take over a connection that was accepted.
 
         Args:
-            accepted: the connection; of no use any more.
+            accepted: the connection; not to be used afterwards.
             patience: how long its client may take.
             step_aside: called by a thread that waits for a slow client; False where it may not wait.
         """

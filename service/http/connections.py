@@ -41,7 +41,7 @@ class Connection:
         server: the address that it came to: host and port.
         data: what came, and is not read as a request yet.
         seen: bytes of it that hold no whole head, as was found.
-        arrival: of the request at hand.
+        arrival: of the current request.
         deadline_s: time (`time.monotonic()`) until which it waits.
         may_still_send: bytes that it may bring after its last answer.
     """
@@ -49,7 +49,7 @@ class Connection:
     __slots__ = ("arrival", "data", "deadline_s", "file", "may_still_send", "peer", "seen", "server", "sock")
 
     def __init__(self, sock: AnySocket, peer: str, server: tuple[str, str]) -> None:
-        """Nothing came yet."""
+        """Nothing has arrived yet."""
         self.sock = sock
         self.file = sock.fileno()
         self.peer = peer
@@ -65,7 +65,7 @@ class Waiting:
     """Connections that wait for the same thing, in the order in which they began to; any can leave at once."""
 
     def __init__(self) -> None:
-        """None waits."""
+        """Nothing is waiting."""
         self._waiting: dict[Connection, None] = {}
 
     def add(self, conn: Connection, deadline_s: float) -> None:
@@ -253,7 +253,7 @@ class Connections:
             self._pauses_until_s = now_s + _PAUSE_S
 
     def _close_one(self) -> bool:
-        """Make room for a connection that may bring a request; False if none waits that could be closed."""
+        """Make room for a connection that may bring a request; False if no idle one could be closed."""
         for among in (self._lingering, self.kept, self._fresh, self._heads):
             if among:
                 conn = among.first()

@@ -159,7 +159,7 @@ class Front:
             self._give_up(conn)
 
     def stop(self) -> None:
-        """Take no connection any more; those that there are have a moment to bring a request."""
+        """Accept no more connections; the present ones have a moment to bring a request."""
         self._listener.close()
         self._stops = True
         self._connections.stop(_STOP_LINGER_S)
@@ -273,7 +273,7 @@ class Front:
         self._send(conn, answer, keeps=False, rest=b"")
 
     def _refuse(self, request: Request) -> None:
-        """Refuse a request that is one too many: here if all of it is there, else in a thread that reads the rest."""
+        """Refuse an excess request: here if all of it is there, else in a thread that reads the rest."""
         conn, head = request.conn, request.head
         if not request.is_whole:
             with contextlib.suppress(OSError):

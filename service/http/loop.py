@@ -57,7 +57,7 @@ class Loop:
         self._calls.pop(file, None)
 
     def forget(self, file: int) -> None:
-        """Do not call for a connection any more, as it is about to be closed."""
+        """No longer call for a connection, as it is about to be closed."""
         self._once.discard(file)
         self._calls.pop(file, None)
 

@@ -14,7 +14,7 @@ from service.http.front import Front
 
 # Seconds between two signs of life.
 _NOTIFY_S: Final = 1.0
-# Seconds between two looks at whether all is answered.
+# Seconds between checks of whether all is answered.
 _STOPPING_S: Final = 0.1
 
 

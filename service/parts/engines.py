@@ -53,7 +53,7 @@ def local_engine(
         plan: of the service.
         runtime: of the service.
         metrics: counts what is loaded.
-        stopped: told of each signature whose requests are not joined any more: model, version, signature.
+        stopped: told of each signature whose requests are no longer joined: model, version, signature.
         given_up: told of each version whose runtime is given up while it serves: model, version, runtime.
     """
     source = config_source.from_settings(plan.settings, runtime.config_override)

@@ -32,7 +32,7 @@ def make_loader(
     Args:
         plan: how models are batched, warmed up and run.
         metrics: counts what it loads.
-        stopped: told of each signature whose requests are not joined any more: model, version, signature.
+        stopped: told of each signature whose requests are no longer joined: model, version, signature.
         stderr_folder: see `DeviceSettings`.
         given_up: told of each version whose runtime is given up while it serves: model, version, runtime.
         refuse_start: told why a runtime that was asked for can't run a version, which ends a start.

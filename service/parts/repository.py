@@ -22,7 +22,7 @@ from service.oip.messages import SERVICE, message
 
 log = logging.getLogger(__name__)
 
-# Seconds between two looks at whether this process sees what the engine process has done.
+# Seconds between checks of whether this process sees what the engine process has done.
 _LOOK_S: Final = 0.05
 
 

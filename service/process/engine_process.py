@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 STOP_S: Final = 20.0
 # Seconds for the first look at the store; until then models would be unknown instead of not ready.
 _FIRST_LOOK_S: Final = 5.0
-# Seconds between two looks at what waits, and at the memory of GPUs.
+# Seconds between checks of what waits, and at the memory of GPUs.
 _LOOK_S: Final = 0.25
 
 

@@ -56,7 +56,7 @@ def mirroring(source: Source, service: Path, poll_s: float) -> Iterator[None]:
     Args:
         source: what is mirrored.
         service: the service's private folder.
-        poll_s: seconds between two looks.
+        poll_s: seconds between checks.
 
     Raises:
         StoreError: there is nothing to serve: no copy, and the bucket can't be read or holds no model.
@@ -89,7 +89,7 @@ def await_start(pipe: int, where: str) -> None:
         where: what is mirrored.
 
     Raises:
-        StoreError: there is nothing to serve, or the mirror says nothing any more.
+        StoreError: there is nothing to serve, or the mirror is no longer heard from.
     """
     told = b""
     while not told.endswith(b"\n"):
@@ -109,7 +109,7 @@ def run(source: Source, service: Path, poll_s: float, report: int | None) -> Non
     Args:
         source: what is mirrored.
         service: the service's private folder.
-        poll_s: seconds between two looks.
+        poll_s: seconds between checks.
         report: a pipe on which a start waits; None where nobody does.
     """
     logs.name_process(f"mirror {os.getpid()}", service)

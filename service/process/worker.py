@@ -30,7 +30,7 @@ from service.telemetry.serving_metrics import ServingMetrics
 
 log = logging.getLogger(__name__)
 
-# Seconds between two looks at whether this worker's models are ready: before they were, and after.
+# Seconds between checks of whether this worker's models are ready: before they were, and after.
 _LOOK_S: Final = 0.05
 _LATER_S: Final = 0.25
 

@@ -57,7 +57,7 @@ class SignpostEngine:
         return "Signpost answers HTTP at its gateway: signpost serve --engine HOST:9000, with the port of Ray's gRPC.\n"
 
     def __del__(self) -> None:
-        """Called by Ray once no request runs any more, and by Python in the end."""
+        """Called by Ray once no request is running, and by Python in the end."""
         if (replica := self.__dict__.pop("_replica", None)) is not None:
             replica.close()
 

@@ -55,7 +55,7 @@ class CallContext:
                 self._ray_context.set_details(details)
 
     def leave(self) -> None:
-        """Note that nobody waits for the answer any more."""
+        """Note that nobody is waiting for the answer."""
         with self._lock:
             self._is_active = False
 

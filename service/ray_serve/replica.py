@@ -39,11 +39,11 @@ log = logging.getLogger(__name__)
 
 # Threads for calls that only tell how the replica is.
 _ASIDE: Final = 2
-# Seconds between two looks at whether the models are ready, and after which a replica gives up that has loaded all it
+# Seconds between checks of whether the models are ready, and after which a replica gives up that has loaded all it
 # can and still lacks what the others answer with.
 _LOOK_S: Final = 0.05
 _LACKING_S: Final = 120.0
-# Seconds between two looks at what the health service is to tell.
+# Seconds between checks of what the health service is to tell.
 _HEALTH_S: Final = 0.2
 
 

@@ -34,7 +34,7 @@ class ReplicaView:
     Args:
         replica: a number that no other replica has.
         ask: calls where they agree.
-        look_s: seconds between two looks.
+        look_s: seconds between checks.
     """
 
     look_s = 0.1

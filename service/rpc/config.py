@@ -18,7 +18,7 @@ _MOST_BYTES: Final = 107
 
 
 def parse_channel_arguments(text: str) -> tuple[ChannelArgument, ...]:
-    """Read `--grpc_channel_arguments`: `name=value` pairs with commas between them.
+    """Read `--grpc_channel_arguments`: `name=value` pairs separated by commas.
 
     Raises:
         SettingsError: a part is not such a pair.

@@ -42,7 +42,7 @@ class Watch:
 
 
 class Exchange:
-    """A call at hand.
+    """The current call.
 
     Args:
         watch: who is told of it.

@@ -10,7 +10,7 @@ from service.errors import SettingsError
 
 log = logging.getLogger(__name__)
 
-# Seconds between two looks at the files.
+# Seconds between checks of the files.
 LOOK_S: Final = 1.0
 
 T = TypeVar("T")

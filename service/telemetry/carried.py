@@ -1,6 +1,6 @@
 """What goes along with a request from process to process: its ID, what is left of its time, its place in a trace.
 
-A call that joins several requests carries all their IDs, with commas between them, and the trace of the first.
+A call that joins several requests carries all their IDs, separated by commas, and the trace of the first.
 """
 
 import re

@@ -95,7 +95,7 @@ class Answered:
 
     Attributes:
         protocol: `HTTP`, `gRPC`, or `hop` for a gateway's call to the engine process of its service.
-        request_id: its ID; of a call that joins several requests all of them, with commas between them.
+        request_id: its ID; of a call that joins several requests all of them, separated by commas.
         method: HTTP's method, or `POST` for the others.
         route: the rule that took it, with the names of what varies instead of their values.
         status: HTTP's number or gRPC's name.

@@ -211,7 +211,7 @@ class Metrics:
         self._comparisons.labels(model, outcome).inc()
 
     def count_stopped(self, model: str, version: int, signature: str) -> None:
-        """Count a signature whose requests are not joined any more; see `service.engine.batched_servable`."""
+        """Count a signature whose requests are no longer joined; see `service.engine.batched_servable`."""
         self._stopped.labels(model, str(version), signature).inc()
 
     def count_given_up(self, model: str, version: int, runtime: str) -> None:

@@ -1,4 +1,4 @@
-"""The seconds that a request at hand has spent in each stage: decode, queue, infer, encode."""
+"""The seconds that a current request has spent in each stage: decode, queue, infer, encode."""
 
 import time
 from dataclasses import dataclass, field

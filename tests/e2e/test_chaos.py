@@ -151,7 +151,7 @@ def test_a_version_that_is_broken_while_it_serves_goes_on(chaos: Server, store: 
         check_well(chaos, pictures)
         for number in ("1", "2"):
             shutil.rmtree(store / "circles" / number)
-        wait_until(lambda: "goes on serving" in chaos.log.read_text(), chaos.log.read_text)
+        wait_until(lambda: "keeps serving" in chaos.log.read_text(), chaos.log.read_text)
         check_well(chaos, pictures)
     finally:
         shutil.rmtree(version, ignore_errors=True)

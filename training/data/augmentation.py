@@ -1,4 +1,4 @@
-"""Augmentation: the same thing seen a little differently, for every image anew in every epoch.
+"""Augmentation: the same thing seen a little differently, for every image again in every epoch.
 
 Everything geometric is one Pillow call per image (in C, without the interpreter lock): crop and zoom are a resize of
 a box, rotation and shear one affine transform. Colour is one matrix. All of it is drawn from the generator that is

@@ -1,4 +1,4 @@
-"""Published archives: fetched once, resumed when broken off, and checked by their SHA-256."""
+"""Published archives: fetched once, resumed when interrupted, and checked by their SHA-256."""
 
 import hashlib
 import sys

@@ -56,7 +56,7 @@ def load_into(network: keras.Model, path: Path) -> Origin:
         path: a version's folder, or a model's, whose latest version is then taken.
 
     Raises:
-        TrainingError: it is no version that Signpost trained, or one of another architecture.
+        TrainingError: it is not a version that Signpost trained, or one of another architecture.
     """
     version = weights_version(path)
     layers = _read(version)
@@ -112,7 +112,7 @@ def rebuild(version: Path) -> keras.Model:
     """The Keras network of a version, with its normalisation apart, to look into.
 
     Raises:
-        TrainingError: it is no version that Signpost trained.
+        TrainingError: it is not a version that Signpost trained.
     """
     how, shape, classes = _about(version)
     network = architectures.build(how, shape, classes)
@@ -124,7 +124,7 @@ def as_published(path: Path) -> keras.Model:
     """The Keras network of a version just as it is in the store, its normalisation folded in: the same numbers.
 
     Raises:
-        TrainingError: it is no version that Signpost trained.
+        TrainingError: it is not a version that Signpost trained.
     """
     return _folded(weights_version(path))
 

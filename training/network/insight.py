@@ -107,7 +107,7 @@ def activations(network: keras.Model, pixels: Pixels) -> list[Activation]:
 
 def _warning(output: Maps, deviation: float, zeros: float) -> str:
     if not np.isfinite(output).all():
-        return "some values are no numbers; lower the learning rate"
+        return "some values are not numbers; lower the learning rate"
     if deviation > _EXPLODED:
         return f"its values explode (standard deviation {deviation:.3g}); lower the learning rate or normalise"
     if zeros > _DEAD:

@@ -32,14 +32,14 @@ def read_arrays(path: Path) -> Mapping[str, npt.NDArray[Any]]:
     """The tensors of a state dictionary by name, in its order.
 
     Raises:
-        TrainingError: it is no such file, or it holds anything else.
+        TrainingError: it is not such file, or it holds anything else.
     """
     try:
         with path.open("rb") as file:
             return _read(file)
     except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, pickle.UnpicklingError) as error:
         raise TrainingError(
-            f"{path} is no file of PyTorch tensors in the format before version 1.6 ({error})."
+            f"{path} is not a file of PyTorch tensors in the format before version 1.6 ({error})."
         ) from error
 
 

@@ -164,7 +164,7 @@ def wrong_rows(outputs: Mapping[str, Array], rows: int) -> str:
 
 
 def check_wanted(request: Request, now: float) -> None:
-    """Fail a request that nobody waits for any more."""
+    """Fail a request that nobody is waiting for."""
     if now >= request.call.deadline:
         request.fail(too_late(request, now))
     elif _has_left(request.call):

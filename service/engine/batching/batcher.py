@@ -143,7 +143,7 @@ class Batcher:
             self._give_up([each for each in begun if isinstance(each, Request) and (each.leads or not each.finished)])
 
     def limit(self, rows: int) -> None:
-        """Make no larger batches than this any more: the device has no memory for them."""
+        """Make no larger batches than this from now on: the device has no memory for them."""
         with self._lock:
             if rows >= self._device_rows:
                 return

@@ -30,7 +30,7 @@ def parse(text: str) -> dict[str, Objective]:
         Objectives by model's name; the name "" stands for every other model.
 
     Raises:
-        SettingsError: a part that is no objective, one of no time at all, or two for the same model.
+        SettingsError: a part that is not an objective, one of no time at all, or two for the same model.
     """
     objectives: dict[str, Objective] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):

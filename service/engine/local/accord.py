@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 # After so many seconds the log tells of a version that is loaded here and waits for other workers.
 _HELD_UP_S: Final = 60.0
-# Seconds between two looks at what other processes have done, while `settle` waits for them.
+# Seconds between checks of what other processes have done, while `settle` waits for them.
 _LOOK_S: Final = 0.02
 
 

@@ -60,7 +60,7 @@ class Offer:
     Attributes:
         models: on each model that it has or wants.
         serves: whether it takes requests; before that nobody waits for it.
-        settled_at: generation of the view at the begin of its last look at the store that found nothing to do.
+        settled_at: generation of the view at the start of its last check of the store that found nothing to do.
     """
 
     models: Mapping[str, ModelOffer] = field(default_factory=dict)

@@ -45,7 +45,7 @@ class LocalEngine:
         read_configs: says which models to serve, asked before each step; raises SettingsError or StoreError where it
             can't say, which changes nothing.
         load: makes a servable of a version's folder, its model's name and its number.
-        poll_s: seconds between two looks at the store.
+        poll_s: seconds between checks of the store.
         load_threads: how many versions are loaded at a time while none serves yet.
         view: by which all workers of the service answer; None where this process is alone.
     """
@@ -247,9 +247,7 @@ class LocalEngine:
             complete = self._folders.complete_versions(config, held)
             if held and not complete:
                 if complete is not None:
-                    self._folders.complain(
-                        f"{config.base_path} has no version any more; what was loaded goes on serving."
-                    )
+                    self._folders.complain(f"{config.base_path} no longer has a version; the loaded one keeps serving.")
                 defaults[name], wanted[name] = self._defaults.get(name, frozenset()), frozenset(held)
                 continue
             view = self._accord.view.of(name)
@@ -300,7 +298,7 @@ class LocalEngine:
         except SignpostError as error:
             self._fail(key, str(error))
         except Exception as error:
-            log.exception("Loading %s failed in an unforeseen way.", folder)
+            log.exception("Loading %s failed unexpectedly.", folder)
             self._fail(key, f"{folder} can't be loaded: {error}")
         else:
             with self._lock:

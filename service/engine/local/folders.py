@@ -98,7 +98,7 @@ class Folders:
             now = (folder / name).stat()
             if (now.st_size, now.st_ctime_ns) != loaded.get(name):
                 self.complain(
-                    f"{folder / name} has changed since it was loaded. What was loaded goes on serving, but a worker "
+                    f"{folder / name} has changed since it was loaded. The loaded version keeps serving, but a worker "
                     "that starts loads what lies there: publish it under another number."
                 )
 

@@ -28,7 +28,7 @@ _LOCK_S: Final = 2.0
 _LOCK_LOOK_S: Final = 0.001
 # Views that are kept for who is about to read them, and how often that is tried.
 _KEPT: Final = 8
-# Seconds between two looks at whether others have changed the view, where that is to be noticed without a request.
+# Seconds between checks of whether others have changed the view, where that is to be noticed without a request.
 _LOOK_S: Final = 0.1
 
 
@@ -37,7 +37,7 @@ class AnyView(Protocol):
 
     @property
     def look_s(self) -> float | None:
-        """Seconds between two looks at the generation; None where only this process changes it."""
+        """Seconds between checks of the generation; None where only this process changes it."""
         ...
 
     @property
@@ -286,7 +286,7 @@ def _tell(before: View, after: View, generation: int, among_workers: bool) -> No
         for version in view.failed.keys() - was.failed.keys():
             if view.default is not None and view.default != version:
                 log.error(
-                    "%s: version %d is broken%s; version %d goes on serving.",
+                    "%s: version %d is broken%s; version %d keeps serving.",
                     *(name, version),
                     f" (worker {view.failed[version].worker} could not load it)" if among_workers else "",
                     view.default,

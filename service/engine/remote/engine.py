@@ -56,7 +56,7 @@ class RemoteEngine:
         parameters: how many of this process's requests one call gathers, and how many calls run at the same time; None
             sends each request by itself.
         models: names of models that the peers serve; needed only where they can't list them and readiness counts.
-        poll_s: seconds between two looks at the peers.
+        poll_s: seconds between checks of the peers.
         link: how calls reach the peers.
         pinned: the version that a request which names none means, where the peer has told it to all processes of its
             service at once; None for any other, or where it is not known.

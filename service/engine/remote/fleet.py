@@ -50,7 +50,7 @@ class Fleet:
     Args:
         addresses: `host:port` or `unix:/path` of each peer, or `dns:name:port` of several.
         told: names of models to ask for even if no peer lists them.
-        poll_s: seconds between two looks at the peers.
+        poll_s: seconds between checks of the peers.
         found: called by the watcher with what it found before that becomes `models`; what it raises is logged.
         link: how calls reach the peers.
         resolve: looks names up.
@@ -162,7 +162,7 @@ class Fleet:
             deadline: time (`time.monotonic()`) at which the call is given up.
 
         Raises:
-            VersionGone: no peer has the version (any more).
+            VersionGone: no peer has the version (or no longer).
             SignpostError: what else the peers say.
         """
         tried: list[Peer] = []

@@ -72,7 +72,7 @@ class Name:
         self._wake.set()
 
     def hurry(self) -> None:
-        """Have it looked up soon: an address does not answer any more."""
+        """Have it looked up soon: an address no longer answers."""
         self._wake.set()
 
     def wait_for_first(self, seconds: float) -> None:

@@ -201,7 +201,7 @@ def read_status(asked: Any) -> tuple[VersionStatus, ...] | None:
 
 
 def _not_yet(versions: tuple[VersionStatus, ...]) -> tuple[VersionStatus, ...]:
-    """The versions of a model that the peer holds, but does not offer yet (or any more) as its health service says."""
+    """The versions of a model that the peer holds, but does not offer yet (or no longer) as its health service says."""
     return tuple(replace(each, state=State.LOADING) if each.state is State.AVAILABLE else each for each in versions)
 
 

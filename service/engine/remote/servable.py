@@ -105,7 +105,7 @@ class RemoteServable(BatchedServable):
 
 
 class _CallBatcher(Batcher):
-    """A batcher whose batch is one call, given up when nobody in the batch waits any more."""
+    """A batcher whose batch is one call, given up when nobody in the batch is waiting."""
 
     def __init__(self, servable: RemoteServable, signature_name: str, parameters: BatchingParameters) -> None:
         super().__init__(

@@ -190,7 +190,7 @@ def _automatic(subject: Subject, remembered: Remembered | None) -> Choice:
 
 
 def _again(subject: Subject, trial: Trial, known: RunBy) -> Choice | None:
-    """What was chosen before; None where that does not hold any more."""
+    """What was chosen before; None where that no longer holds."""
     if known.runtime == REFERENCE:
         return Choice(known)
     if known.runtime not in subject.openers:

@@ -15,8 +15,8 @@ class Guarded:
     """Runs a signature in a runtime, see `service.engine.batching.batcher.Run`.
 
     Inputs that do not have the declared shapes and types, or of other sizes than the runtime takes, and outputs that
-    are no numbers, are the reference's. Where the runtime fails on inputs that the reference answers, or gives what is
-    no number where the reference gives one, the reference answers that very request and all that follow. Inputs that
+    are not numbers, are the reference's. Where the runtime fails on inputs that the reference answers, or gives what is
+    not a number where the reference gives one, the reference answers that very request and all that follow. Inputs that
     the reference refuses, too, change nothing.
 
     Args:

@@ -2,7 +2,7 @@
 
 A file's name tells all that a choice hangs on: the version's files, the host's processor, the runtimes' versions, the
 threads. So what was chosen on another host, or for other files, is never found; what can't be read is as if it were not
-there, and is written anew.
+there, and is rewritten.
 """
 
 import fcntl
@@ -30,7 +30,7 @@ _FORM: Final = 1
 _READ: Final = frozenset(
     {store.SAVED_MODEL, store.SAVED_MODEL_TEXT, "variables.index", "golden.npz", Path(store.INT8).name}
 )
-# Seconds between two looks at whether another process is done, and after which this one goes ahead.
+# Seconds between checks of whether another process is done, and after which this one goes ahead.
 _LOOK_S: Final = 0.05
 _WAIT_S: Final = 20.0
 

@@ -61,7 +61,7 @@ def load(
         device: how TensorFlow uses the device.
         warm_up_times: how often each request of its warm-up file runs; 0 leaves the file alone.
         tags: those of the graph to serve.
-        stopped: told of each signature whose requests are not joined any more.
+        stopped: told of each signature whose requests are no longer joined.
         used: what requests asked of other versions; it is warmed up too, and what they ask of this one is added.
         wish: how its runtime is found; TensorFlow without it.
 

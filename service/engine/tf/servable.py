@@ -47,7 +47,7 @@ class TensorflowServable(BatchedServable):
         unjoined: why requests of a signature are not joined, by its name.
         tolerance: see `row_test.rounding`.
         judges: for each signature that takes other shapes than it declares, what judges those.
-        stopped: told of each signature whose requests are not joined any more.
+        stopped: told of each signature whose requests are no longer joined.
         devices: where only sizes are to run that ran before, the function of each signature on each device.
         used: told of each kind of requests that comes and has not run at every size, with its signature.
     """

@@ -28,7 +28,7 @@ _ESTABLISHED: Final = 1
 
 
 def new_call(settings: Settings, signature_name: str = DEFAULT_SIGNATURE) -> Call:
-    """The call of the request at hand."""
+    """The call of the current request."""
     deadline, limit = overload.patience(settings.rest_api_timeout_in_ms / 1e3)
     current = trace()
     return Call(
@@ -42,7 +42,7 @@ def new_call(settings: Settings, signature_name: str = DEFAULT_SIGNATURE) -> Cal
 
 
 def note(servable: Servable, answer: Answer, metrics: Metrics, api: str) -> None:
-    """Note in the timings and metrics how the request at hand ran.
+    """Note in the timings and metrics how the current request ran.
 
     Args:
         servable: what ran.
@@ -87,7 +87,7 @@ class Failure:
 
 
 def raise_failure(servable: Servable, metrics: Metrics) -> None:
-    """Raise what became of the request at hand on the express lane, if its model failed there."""
+    """Raise what became of the current request on the express lane, if its model failed there."""
     failure: Failure | None = request.environ.get(FAILURE)
     if failure is None:
         return

@@ -20,7 +20,7 @@ _PROBES: Final = ("/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/hea
 NO_ROUTE: Final = "none"
 INFER: Final = "/v2/models/<name:name>/infer"
 INFER_OF_VERSION: Final = "/v2/models/<name:name>/versions/<name:version_or_label>/infer"
-# Who answered: Flask, the express lane, or the front, which no request passes that can't be read or is one too many.
+# Who answered: Flask, the express lane, or the front, which no request passes that can't be read or exceeds a limit.
 FLASK: Final = "flask"
 EXPRESS: Final = "express"
 FRONT: Final = "front"
@@ -92,31 +92,31 @@ def count(
 
 
 def timings() -> Timings:
-    """The timings of the request at hand."""
+    """The timings of the current request."""
     current: Timings = g.timings
     return current
 
 
 def request_id() -> str:
-    """The ID of the request at hand."""
+    """The ID of the current request."""
     current: str = g.request_id
     return current
 
 
 def trace() -> Trace | None:
-    """The trace of the request at hand."""
+    """The trace of the current request."""
     current: Trace | None = g.trace
     return current
 
 
 def answered(images: int = 0, instances: int = 0) -> None:
-    """Note how many images were decoded, or instances answered, for the request at hand."""
+    """Note how many images were decoded, or instances answered, for the current request."""
     g.images += images
     g.instances += instances
 
 
 def served_by(model: str, version: int) -> None:
-    """Note which model and version answer the request at hand; only names that exist, as they become metrics."""
+    """Note which model and version answer the current request; only names that exist, as they become metrics."""
     g.model, g.version = model, str(version)
 
 

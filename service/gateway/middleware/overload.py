@@ -28,12 +28,12 @@ def register(app: Flask, metrics: Metrics) -> None:
 
 
 def patience(most_s: float) -> tuple[float, str]:
-    """How long the client of the request at hand waits; see `patience_of`."""
+    """How long the client of the current request waits; see `patience_of`."""
     return patience_of(request.headers.get(DEADLINE_HEADER), arrived_s(), most_s)
 
 
 def arrived_s() -> float:
-    """Time (`time.monotonic()`) at which the request at hand arrived."""
+    """Time (`time.monotonic()`) at which the current request arrived."""
     arrival: Arrival | None = request.environ.get(ARRIVAL)
     return time.monotonic() if arrival is None else arrival.at_s
 

@@ -88,7 +88,7 @@ class _Unpacked:
         """Up to `size` bytes; none at the end.
 
         Raises:
-            InvalidRequest: it is not what it is said to be, or broken off.
+            InvalidRequest: it is not what it is said to be, or truncated.
             TooLarge: the compressed body is.
         """
         while not self._stream.eof:

@@ -1,4 +1,4 @@
-"""Answers to requests that no route sees: what can't be read, comes too slowly, or is one too many.
+"""Answers to requests that no route sees: what can't be read, comes too slowly, or exceeds a limit.
 
 They have what every answer has (`exchange.py`): an ID, timings, a count, a line in the log.
 """

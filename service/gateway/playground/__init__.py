@@ -53,7 +53,7 @@ def blueprint(settings: Settings, needs_key: bool) -> Blueprint:
 def _takes() -> str:
     """What the page's file picker offers: `image/*`, and what browsers do not count to that everywhere.
 
-    HEIC only where it is read: telephones send a JPEG to pages that do not name it.
+    HEIC only where it is read: phones send a JPEG to pages that do not name it.
     """
     return ",".join(("image/*", *_FURTHER, *(_HEIF if images.reads_heif() else ())))
 

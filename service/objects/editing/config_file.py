@@ -74,7 +74,7 @@ class BucketConfigFile(ConfigFile):
             return super().read()
 
     def change(self, name: str, edit: Callable[[ModelConfig], ModelConfig]) -> ModelConfig:
-        """See `ConfigFile.change`; where others have changed it meanwhile, it is done anew.
+        """See `ConfigFile.change`; where others have changed it meanwhile, it is redone.
 
         Raises:
             StoreError: the bucket can't be written, or others change it each time.

@@ -1,7 +1,7 @@
 """What belongs into the copy of a model: a pure function, so that its test is a table.
 
 The rule: what is wanted comes first. Only where a version of the copy can take over does anything leave it. What left
-the bucket is then hidden, so that the engines change to what is wanted, and goes once none of them has it any more;
+the bucket is then hidden, so that the engines change to what is wanted, and goes once none of them has it;
 what is merely not wanted stays until then as it is.
 """
 

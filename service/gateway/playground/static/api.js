@@ -94,7 +94,7 @@ export async function figure(target, file) {
 export async function predict(target, image, topK = 0) {
   const { body, stages } = await ask(`${pathOf(target)}:predict${topK ? `?top_k=${topK}` : ""}`, {
     method: "POST",
-    // What counts are the bytes; a type that is no image's would only be refused for its name.
+    // What counts are the bytes; a type that is not an image's would only be refused for its name.
     headers: { "Content-Type": image.type.startsWith("image/") ? image.type : "image/*" },
     body: image,
   });
