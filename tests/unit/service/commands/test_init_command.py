@@ -26,7 +26,7 @@ def test_it_makes_a_store_a_configuration_an_image_and_a_compose_file(tmp_path: 
     done = init(folder)
     [config] = ConfigFile(folder / "model_store").read()
     assert config.name == "sign_language"
-    assert list(store.versions(config.base_path)) == [1]
+    assert list(store.versions(config.base_path)) == [2]
     assert (folder / "hand_y.png").read_bytes().startswith(b"\x89PNG")
     compose = yaml.safe_load((folder / "compose.yaml").read_text())
     assert compose["services"]["signpost"]["volumes"] == ["./model_store:/models:ro"]

@@ -25,7 +25,7 @@ def test_any_other_is_ignored(client: FlaskClient, name: str) -> None:
 def test_every_route_with_parameters_does_so(client: FlaskClient) -> None:
     answer = client.get("/v1/models/letters?join=true")
     assert answer.status_code == 400
-    assert "did you mean joining? It has joining." in answer.json["error"]
+    assert "did you mean joining? It has joining, runtime." in answer.json["error"]
 
 
 @pytest.mark.parametrize("route", ["/v1/models", "/v1/models/letters", "/healthz", "/nowhere"])
