@@ -156,7 +156,7 @@ def test_a_worker_that_can_not_load_a_version_keeps_the_others_at_the_old_one(
     assert {worker.engine.status().models["m"][0].error for worker in workers} == {"m/2 is broken."}
     with pytest.raises(NotFound, match=r"m/2 is broken"):
         serving(first.engine, ModelSpec("m", 2))
-    told = [each.message for each in caplog.records if "goes on" in each.message]
+    told = [each.message for each in caplog.records if "keeps serving" in each.message]
     assert told == ["m: version 2 is broken (worker 2 could not load it); version 1 keeps serving."]
     second.loader.broken.clear()
     (workers.folder / "m" / "2" / store.SAVED_MODEL).write_bytes(b"mended")
