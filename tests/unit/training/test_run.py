@@ -262,7 +262,7 @@ def test_a_small_difference_of_the_scores_is_found_too() -> None:
         export.check(difference(0.2), 3)
     with pytest.raises(TrainingError, match="scores by up to nan"):
         export.check(difference(np.nan), 3)
-    with pytest.raises(TrainingError, match=r"in_domain, but other numbers by up to 0\.2"):
+    with pytest.raises(TrainingError, match=r"in_domain; it differs by up to 0\.2"):
         export.check(difference(0.0, apart=0.2), 3)
 
 

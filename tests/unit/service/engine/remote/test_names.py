@@ -93,13 +93,13 @@ def test_every_address_is_a_peer_that_comes_and_goes(
     at = [peers.serve(each) for each in engines]
     resolver.addresses = (at[0], at[1], at[1])
     until(lambda: addresses(named) == sorted(at[:2]))
-    for _ in range(40):
+    for _ in range(100):
         assert ask(named, 3) == [3]
     assert [bool(each.servables[0].asked) for each in engines] == [True, True, False]
     resolver.addresses = (at[1], at[2])
     until(lambda: addresses(named) == sorted(at[1:]))
     before = len(engines[0].servables[0].asked)
-    for _ in range(40):
+    for _ in range(100):
         assert ask(named, 3) == [3]
     assert engines[2].servables[0].asked
     assert len(engines[0].servables[0].asked) == before
@@ -140,6 +140,7 @@ def test_a_look_up_that_fails_changes_nothing(
     at = peers.serve(FakeEngine(echo()))
     resolver.addresses = (at,)
     until(lambda: named.status().ready)
+    caplog.clear()  # it may have asked before there was an address
     failures = (
         OSError(-3, "Temporary failure in name resolution"),
         OSError(-2, "Name or service not known"),
@@ -265,11 +266,12 @@ def test_engines_of_one_name_get_like_shares(named: RemoteEngine, resolver: Reso
     until(lambda: len(addresses(named)) == 3 and named.status().ready)
 
     def many(_: int) -> None:
-        for _ in range(40):
+        for _ in range(100):
             with named.lease(ModelSpec("echo")) as servable:
                 servable.predict({"x": np.ones(1, np.float32)}, Call(time.monotonic() + 20))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(many, range(8)))
-    calls = [len(each.servables[0].asked) for each in engines]
-    assert all(0.25 < each / sum(calls) < 0.42 for each in calls), calls
+    rows = [sum(len(inputs["x"]) for inputs, _ in each.servables[0].asked) for each in engines]  # calls may be joined
+    assert sum(rows) == 800
+    assert all(0.2 < each / sum(rows) < 0.5 for each in rows), rows
