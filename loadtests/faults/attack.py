@@ -224,7 +224,7 @@ def attack(minutes: float, inputs: int, seed: int, flags: tuple[str, ...], clien
             if service.processes() != before:
                 tried.failures.append("a process of the service ended")
             log = service.log.read_text()
-            tried.failures += [line for line in log.splitlines() if "unforeseen" in line or "Traceback" in line][:20]
+            tried.failures += [line for line in log.splitlines() if "unexpectedly" in line or "Traceback" in line][:20]
     return {
         "inputs": tried.answers.total(),
         "answers": dict(sorted(tried.answers.items())),

@@ -166,7 +166,7 @@ def hup(clients: int, keep_alive: bool, flags: tuple[str, ...]) -> dict[str, obj
     with served(STORE, flags) as service, asked.asking(clients, lambda: service.port, keep_alive, service.grpc_address):
         for number in (1, 2):
             os.kill(service.pid, signal.SIGHUP)
-            _wait_until(lambda: service.log.read_text().count("the old ones stop") == number)  # noqa: B023 - called at once
+            _wait_until(lambda: service.log.read_text().count("the old ones are stopping") == number)  # noqa: B023 - called at once
             time.sleep(4.0)
     return _told(asked)
 

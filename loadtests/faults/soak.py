@@ -192,7 +192,7 @@ def soak(minutes: float, clients: int, flags: tuple[str, ...], tell: Callable[[s
                 changes = changing.result()
             memory_mb = growth.look()
             tell(f"| {minutes:g} | {memory_mb:.0f} | {seen.answers.total():,} | {len(seen.lost)} |")
-            unforeseen = [line for line in service.log.read_text().splitlines() if "unforeseen" in line]
+            unforeseen = [line for line in service.log.read_text().splitlines() if "unexpectedly" in line]
     return {
         "minutes": minutes,
         "changes": changes,

@@ -168,7 +168,7 @@ def test_after_all_this_it_stops_as_it_should(chaos: Server, pictures: Pictures)
     check_well(chaos, pictures)
     workers = children(chaos.process.pid)
     log = chaos.log.read_text()
-    assert "unforeseen" not in log, log
+    assert "unexpectedly" not in log, log
     assert "Traceback" not in log, log
     assert chaos.stop() == 0
     wait_until(lambda: all(map(is_gone, workers)))

@@ -188,7 +188,7 @@ def test_an_answer_that_is_cut_off_leaves_nothing_half(world: World, pictures: P
     # Not the list, but the variables; what is fetched from where it broke off is still too large, for some times.
     world.proxy.cut_larger_than = 60_000
     coming = world.publish()
-    wait_until(lambda: world.says("broke off", since) > 0, world.server.log.read_text)
+    wait_until(lambda: world.says("was cut short", since) > 0, world.server.log.read_text)
     world.check_well(pictures, serving_now)
     assert world.serves(serving_now)
     world.proxy.heal()
