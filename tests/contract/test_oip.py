@@ -197,7 +197,7 @@ def behind(entry: dict[str, Any], data: bytes, size: int | None = None, **more: 
         ("shade", (asked({**PIXELS, "parameters": {"shared_memory_region": "x"}}), None), "shared memory"),
         ("dbl", (asked({"name": "IN", "shape": [1, 2], "datatype": "FP32", "data": [1e39, 0]}), None), "beyond"),
         ("dbl", (asked({"name": "IN", "shape": [1, 2], "datatype": "FP32", "data": [10**400, 0]}), None), "beyond"),
-        ("dbl", (b"\0" * 7, "0"), "does not follow"),
+        ("dbl", (b"\0" * 7, "0"), "derived from"),
         ("every", (b"\0" * 8, "0"), "models with one input"),
     ],
 )
