@@ -167,4 +167,4 @@ def test_models_list_says_what_serves(started: Started, store: Path) -> None:
         ("zeros", 123, "AVAILABLE"),
         ("zeros", None, None),
     }
-    assert f"the service at {started.server.url} says" in done.stderr
+    assert f"as reported by the service at {started.server.url}" in done.stderr
