@@ -42,6 +42,7 @@ SCORES: Final = [
     0.002769, 0.002083, 0.004726, 0.000536, 0.000764, 0.001827, 0.00805, 0.002161,
     0.001053, 0.000801, 0.004799, 0.001456, 0.000827, 0.001224, 0.001185, 0.945366,
 ]  # fmt: skip
+IN_DOMAIN: Final = 0.676519
 PREDICT_ANSWER: Final[Json] = json_of(
     {"anyOf": [ref("ImageAnswer"), ref("TensorAnswer")]},
     hand={
@@ -50,8 +51,8 @@ PREDICT_ANSWER: Final[Json] = json_of(
             {"class": "Y", "score": 0.945366, "scores": {"Y": 0.945366, "P": 0.00805}, "in_domain": True},
         ],
     },
-    image={"predictions": [{"classes": _CLASSES, "scores": SCORES}]},
-    columns={"outputs": {"classes": [_CLASSES], "scores": [SCORES]}},
+    image={"predictions": [{"classes": _CLASSES, "scores": SCORES, "in_domain": IN_DOMAIN}]},
+    columns={"outputs": {"classes": [_CLASSES], "scores": [SCORES], "in_domain": [IN_DOMAIN]}},
 )
 
 CLASSIFY_BODY: Final = json_of("ExamplesRequest", one={"signature_name": "classify_x", "examples": [{"x": 1.5}]})
