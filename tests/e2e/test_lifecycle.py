@@ -150,7 +150,7 @@ def test_settings_come_from_the_environment_too(store: Path, tmp_path: Path, pic
         answer = requests.post(server.predict_url(), data=pictures[2], timeout=60)
         assert answer.status_code == 413
         assert "at most 64" in answer.json()["error"]
-        assert "SIGNPOST_TYPO is no setting" in server.log.read_text()
+        assert "SIGNPOST_TYPO is not a setting" in server.log.read_text()
 
 
 @pytest.mark.parametrize("flag", ["--port", "--rest_api_port"])
