@@ -101,7 +101,7 @@ def open_model(source: Part | Path, *, threads: int, at_once: int, bfloat16: boo
         compiled = _core().compile_model(model, _DEVICE, properties(threads, at_once, bfloat16))
     except RuntimeError as error:
         raise NotTaken(f"can't run it here: {_reason(error)}") from error
-    runner = _Runner(compiled)
+    runner = _Runner(compiled, _names(model.outputs))
     return Opened((runner,), runner.close)
 
 
@@ -121,9 +121,12 @@ def properties(threads: int, at_once: int, bfloat16: bool) -> dict[str, Any]:
 class _Runner:
     """Runs a compiled model from any number of threads; see `service.engine.batching.batcher.Run`."""
 
-    def __init__(self, compiled: Any) -> None:
+    def __init__(self, compiled: Any, outputs: set[str]) -> None:
         self._compiled = compiled
-        self._places = {name: place for place, port in enumerate(compiled.outputs) for name in port.get_names()}
+        # Compiled, an output may have the name of what computes it, too.
+        self._places = {
+            name: place for place, port in enumerate(compiled.outputs) for name in port.get_names() & outputs
+        }
         self._inputs = {name: place for place, port in enumerate(compiled.inputs) for name in port.get_names()}
         # Requests that nobody uses: there are never more than threads that ran at the same time.
         self._idle: list[Any] = []

@@ -45,8 +45,10 @@ SCORES: Final = [
 PREDICT_ANSWER: Final[Json] = json_of(
     {"anyOf": [ref("ImageAnswer"), ref("TensorAnswer")]},
     hand={
-        "model": {"name": "sign_language", "version": 1},
-        "predictions": [{"class": "Y", "score": 0.945366, "scores": {"Y": 0.945366, "P": 0.00805}}],
+        "model": {"name": "sign_language", "version": 2},
+        "predictions": [
+            {"class": "Y", "score": 0.945366, "scores": {"Y": 0.945366, "P": 0.00805}, "in_domain": True},
+        ],
     },
     image={"predictions": [{"classes": _CLASSES, "scores": SCORES}]},
     columns={"outputs": {"classes": [_CLASSES], "scores": [SCORES]}},
