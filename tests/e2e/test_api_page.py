@@ -18,7 +18,7 @@ from tests.e2e.processes import Server, serving
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """model_config_list {
-  config { name: "half_plus_two" base_path: "half_plus_two" version_labels { key: "stable" value: 1 } }
+  config { name: "half_plus_two" base_path: "half_plus_two" version_labels { key: "stable" value: 2 } }
   config { name: "sign_language" base_path: "sign_language" version_labels { key: "stable" value: 2 } }
 }"""
 
@@ -31,6 +31,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     store = folder / "store"
     shutil.copytree(ROOT / "model_store" / "sign_language", store / "sign_language")
     shutil.copytree(folder / "made" / "tensorflow_1", store / "half_plus_two")
+    (store / "half_plus_two" / "1").rename(store / "half_plus_two" / "2")
     (store / "models.config").write_text(CONFIG)
     with serving(store, folder) as server:
         yield server

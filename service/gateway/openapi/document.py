@@ -43,7 +43,7 @@ _PARAMETERS: Final[Mapping[str, tuple[str, Json]]] = {
     ),
     "file": ("One of the files that may be fetched.", {"type": "string"}),
 }
-_EXAMPLES: Final = {"version": 1, "label": "stable", "version_or_label": "1", "file": "model_card.json"}
+_EXAMPLES: Final = {"version": 2, "label": "stable", "version_or_label": "2", "file": "model_card.json"}
 _PARAMETER: Final = re.compile(r"<(?:(\w+)(?:\((.*?)\))?:)?(\w+)>")
 
 

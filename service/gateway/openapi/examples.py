@@ -60,7 +60,7 @@ CLASSIFY_ANSWER: Final = json_of("Classification", one={"results": [[["large", 2
 REGRESS_BODY: Final = json_of("ExamplesRequest", one={"signature_name": "regress_x", "examples": [{"x": 1.5}]})
 REGRESS_ANSWER: Final = json_of("Regression", one={"results": [2.75]})
 
-_VERSION: Final = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+_VERSION: Final = {"version": "2", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
 _JOINED: Final = {"joined": True}
 _ALONE: Final = {
     "joined": False,
@@ -73,7 +73,7 @@ _HALF_PLUS_TWO: Final = {
 }
 _SIGN_LANGUAGE: Final = {
     "joining": {"explain": _JOINED, "serving_default": _JOINED},
-    "runtime": {"name": "openvino", "times_as_fast": 1.34},
+    "runtime": {"name": "tensorflow", "times_as_fast": 1.0},
 }
 MODELS: Final = json_of(
     "Models",
@@ -91,7 +91,7 @@ MODELS: Final = json_of(
     },
 )
 MODEL_STATUS: Final = json_of("ModelStatus", one={"model_version_status": [_VERSION]})
-LABELS: Final = json_of("Labels", one={"labels": {"stable": 1}})
+LABELS: Final = json_of("Labels", one={"labels": {"stable": 2}})
 
 LIVE: Final = json_of("Live", one={"status": "live"})
 READY: Final = json_of("Ready", one={"ready": True, "models": {"half_plus_two": "ready", "sign_language": "ready"}})

@@ -176,7 +176,7 @@ METADATA: Final = json_of(
     "ModelMetadata",
     one={
         "name": "sign_language",
-        "versions": ["1"],
+        "versions": ["2"],
         "platform": about.PLATFORM,
         "inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, 28, 28, 1]}],
         "outputs": [{"name": "scores", "datatype": "FP32", "shape": [-1, 24]}],
@@ -207,7 +207,7 @@ INFER_ANSWER: Final[Json] = {
         hand={
             "id": "1",
             "model_name": "sign_language",
-            "model_version": "1",
+            "model_version": "2",
             "outputs": [{"name": "scores", "datatype": "FP32", "shape": [1, 24], "data": SCORES}],
         },
     ),
@@ -227,8 +227,8 @@ INDEX_BODY: Final = json_of(
 INDEX: Final = json_of(
     ref("RepositoryIndex"),
     ready=[
-        {"name": "half_plus_two", "version": "1", "state": "READY", "reason": ""},
-        {"name": "sign_language", "version": "1", "state": "READY", "reason": ""},
+        {"name": "half_plus_two", "version": "2", "state": "READY", "reason": ""},
+        {"name": "sign_language", "version": "2", "state": "READY", "reason": ""},
     ],
 )
 CHANGE_BODY: Final = json_of("RepositoryChange", one={"parameters": {}})
