@@ -56,4 +56,4 @@ def test_values_that_are_no_numbers_are_named() -> None:
     network = brightness_finder()
     layer = network.get_layer("stage1_conv1")
     layer.set_weights([layer.get_weights()[0], np.array([np.inf])])
-    assert "no numbers" in insight.activations(network, images())[0].warning
+    assert "not numbers" in insight.activations(network, images())[0].warning

@@ -50,19 +50,20 @@ def half_plus_two() -> FakeServable:
             ),
         },
         "half_plus_two",
+        version=2,
     )
 
 
 @pytest.fixture
 def app(tmp_path: Path) -> Flask:
     """With every route that a setting can add."""
-    letters = classifier("sign_language", 1, tuple("ABCDEFGHIKLMNOPQRSTUVWXY"))
+    letters = classifier("sign_language", 2, tuple("ABCDEFGHIKLMNOPQRSTUVWXY"))
     letters.signatures = {"serving_default": classifier_signature(28, 28, 1, 24)}
-    extra = tmp_path / "sign_language" / "1" / "assets.extra"
+    extra = tmp_path / "sign_language" / "2" / "assets.extra"
     extra.mkdir(parents=True)
     (extra.parent / "saved_model.pb").write_bytes(b"graph")
     (extra / "model_card.json").write_text("{}")
-    engine = FakeEngine(letters, half_plus_two(), labels={"stable": 1})
+    engine = FakeEngine(letters, half_plus_two(), labels={"stable": 2})
     settings = Settings(store=tmp_path)
     return create_app(
         settings,
